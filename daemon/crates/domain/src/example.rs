@@ -1,0 +1,340 @@
+//! The unit of data: one example with what is known about it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+use crate::id::{CheckpointId, ExampleId, ModelName};
+
+/// Who speaks in a [`Message`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sets the frame of a conversation.
+    System,
+    /// Asks.
+    User,
+    /// Answers; in training, its turns carry the loss.
+    Assistant,
+}
+
+impl Role {
+    /// Shows the name chat templates use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// Makes a user's turn.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self {
+            role: Role::User,
+            content: content.into(),
+        }
+    }
+
+    /// Makes an assistant's turn.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self {
+            role: Role::Assistant,
+            content: content.into(),
+        }
+    }
+}
+
+/// What an example says, apart from everything known about it. Field order is the canonical order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body {
+    /// A task, with an input and an answer where it has them.
+    Instruction {
+        /// What to do.
+        instruction: String,
+        /// What to do it to; empty text is stored as none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<String>,
+        /// The answer; none for a bare instruction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+    },
+    /// A conversation of one or more turns.
+    Chat {
+        /// The turns in order.
+        messages: Vec<Message>,
+    },
+}
+
+impl Body {
+    /// Makes an instruction, storing empty input and output as none.
+    pub fn instruction(instruction: &str, input: &str, output: &str) -> Self {
+        let some = |text: &str| (!text.trim().is_empty()).then(|| text.to_string());
+        Self::Instruction {
+            instruction: instruction.to_string(),
+            input: some(input),
+            output: some(output),
+        }
+    }
+
+    /// Serialises to canonical JSON: fixed field order, no blanks, absent fields left out.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).expect("plain strings and enums always serialise")
+    }
+
+    /// Computes the id that this content has.
+    pub fn id(&self) -> ExampleId {
+        Digest::of(self.canonical_json().as_bytes())
+    }
+
+    /// Shows the instruction, or the first user turn of a conversation.
+    pub fn instruction_text(&self) -> &str {
+        match self {
+            Self::Instruction { instruction, .. } => instruction,
+            Self::Chat { messages } => messages
+                .iter()
+                .find(|m| m.role == Role::User)
+                .map_or("", |m| m.content.as_str()),
+        }
+    }
+
+    /// Shows the input, empty where there is none.
+    pub fn input_text(&self) -> &str {
+        match self {
+            Self::Instruction { input, .. } => input.as_deref().unwrap_or(""),
+            Self::Chat { .. } => "",
+        }
+    }
+
+    /// Shows the answer, or the last assistant turn, empty where there is none.
+    pub fn output_text(&self) -> &str {
+        match self {
+            Self::Instruction { output, .. } => output.as_deref().unwrap_or(""),
+            Self::Chat { messages } => messages
+                .iter()
+                .rev()
+                .find(|m| m.role == Role::Assistant)
+                .map_or("", |m| m.content.as_str()),
+        }
+    }
+
+    /// Lays the example out as conversation turns; an instruction's input follows it after an empty line.
+    pub fn to_messages(&self) -> Vec<Message> {
+        match self {
+            Self::Chat { messages } => messages.clone(),
+            Self::Instruction {
+                instruction,
+                input,
+                output,
+            } => {
+                let mut messages = vec![Message::user(join_input(instruction, input.as_deref()))];
+                messages.extend(output.as_deref().map(Message::assistant));
+                messages
+            }
+        }
+    }
+}
+
+/// Joins an instruction and its input the way prompts show them.
+pub fn join_input(instruction: &str, input: Option<&str>) -> String {
+    match input {
+        Some(input) if !input.is_empty() => format!("{instruction}\n\n{input}"),
+        _ => instruction.to_string(),
+    }
+}
+
+/// The languages whose rules (length, markers, templates) are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// English (`en`).
+    En,
+    /// Chinese (`zh`).
+    Zh,
+}
+
+impl Language {
+    /// Shows the ISO 639-1 code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh",
+        }
+    }
+
+    /// Reads an ISO 639-1 code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        match code {
+            "en" => Some(Self::En),
+            "zh" => Some(Self::Zh),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The forms of task that quotas, success and failure are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each name says what the task is")]
+pub enum TaskType {
+    Writing,
+    QuestionAnswering,
+    Classification,
+    Extraction,
+    Rewriting,
+    Translation,
+    Reasoning,
+    Code,
+    Conversation,
+}
+
+impl TaskType {
+    /// Every task type with the name that files use.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Writing, "writing"),
+        (Self::QuestionAnswering, "question_answering"),
+        (Self::Classification, "classification"),
+        (Self::Extraction, "extraction"),
+        (Self::Rewriting, "rewriting"),
+        (Self::Translation, "translation"),
+        (Self::Reasoning, "reasoning"),
+        (Self::Code, "code"),
+        (Self::Conversation, "conversation"),
+    ];
+
+    /// Shows the name that files use.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(t, _)| *t == self)
+            .map(|(_, name)| *name)
+            .expect("every task type is in the table")
+    }
+
+    /// Reads the name that files use.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(t, _)| *t)
+    }
+}
+
+/// Whether people or a model wrote an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Written or collected by people.
+    Human,
+    /// Written by a model in a workflow.
+    Generated,
+}
+
+/// Where an example comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// Human or generated.
+    pub origin: Origin,
+    /// The round that generated it, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
+    /// The examples that stood in its prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<ExampleId>,
+    /// The base model that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// The adapter on that model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<CheckpointId>,
+}
+
+impl Lineage {
+    /// Describes an example that people wrote.
+    pub fn human() -> Self {
+        Self {
+            origin: Origin::Human,
+            round: None,
+            seeds: Vec::new(),
+            model: None,
+            adapter: None,
+        }
+    }
+}
+
+/// One example with what is known about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// The content's digest.
+    pub id: ExampleId,
+    /// The content.
+    pub body: Body,
+    /// The language of the instruction, where it is told or could be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
+    /// The form of task, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<TaskType>,
+    /// What it is about, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// The declared labels of a classification task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Where it comes from.
+    pub lineage: Lineage,
+}
+
+impl Example {
+    /// Wraps content that people wrote, knowing nothing else about it.
+    pub fn human(body: Body) -> Self {
+        Self {
+            id: body.id(),
+            body,
+            language: None,
+            task_type: None,
+            topic: None,
+            labels: Vec::new(),
+            lineage: Lineage::human(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_the_content_alone() {
+        let body = Body::instruction("Add.", "1 1", "2");
+        let mut example = Example::human(body.clone());
+        example.topic = Some("numbers".into());
+        assert_eq!(example.id, body.id());
+        assert_ne!(body.id(), Body::instruction("Add.", "", "2").id());
+    }
+
+    #[test]
+    fn canonical_json_is_stable() {
+        let body = Body::instruction("翻译", " ", "hi");
+        assert_eq!(
+            body.canonical_json(),
+            r#"{"kind":"instruction","instruction":"翻译","output":"hi"}"#
+        );
+    }
+}

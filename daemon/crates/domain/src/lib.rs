@@ -1,0 +1,38 @@
+//! Plain types that the parts of Autodidact share, and the ports (traits) that the loop needs.
+//!
+//! Nothing here is async, reads a clock or touches a disk. Each part of the house implements the ports it
+//! serves; the binary puts them together.
+
+pub mod checkpoint;
+pub mod dataset;
+pub mod error;
+pub mod event;
+pub mod example;
+pub mod generation;
+pub mod id;
+pub mod interrupt;
+pub mod journal;
+pub mod model;
+pub mod plugin;
+pub mod ports;
+pub mod random;
+pub mod report;
+pub mod training;
+pub mod verdict;
+pub mod workflow;
+
+pub use checkpoint::{Checkpoint, CheckpointSummary, NamedTensor};
+pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile};
+pub use error::{PortError, PortResult};
+pub use event::{Event, EventBody, StageProgress};
+pub use example::{Body, Example, Language, Lineage, Message, Origin, Role, TaskType};
+pub use generation::{Completion, FinishReason, GenerateRequest, Prompt, Sampling};
+pub use id::{CheckpointId, DatasetName, Digest, ExampleId, ModelName, PluginName, WorkflowName};
+pub use interrupt::{Interrupt, InterruptReason};
+pub use journal::{StepKey, StepRecord};
+pub use model::{ModelRef, ModelSummary};
+pub use plugin::{FilterRecord, PluginSummary};
+pub use report::Report;
+pub use training::{TrainOptions, TrainRequest, TrainSegment};
+pub use verdict::{Decision, Evidence, RuleRef, Verdict};
+pub use workflow::{WorkflowSpec, WorkflowState, WorkflowSummary};

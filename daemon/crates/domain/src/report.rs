@@ -1,0 +1,164 @@
+//! The report of a workflow: every figure in it comes from the journal.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CheckpointId, Digest, RuleRef, WorkflowName, WorkflowState};
+
+/// The whole report; its JSON form is a contract with scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// Its state.
+    pub state: WorkflowState,
+    /// Its seed.
+    pub seed: u64,
+    /// The compute path that generated: `exact` or `fast`.
+    pub compute: String,
+    /// The digest of everything kept, over all rounds.
+    pub dataset_digest: Option<Digest>,
+    /// The digest of the adapter in force at the end; none when no round was promoted.
+    pub adapter_digest: Option<Digest>,
+    /// The adapter in force at the end.
+    pub adapter: Option<CheckpointId>,
+    /// The kept dataset, as `name@version`.
+    pub dataset: Option<String>,
+    /// Seconds of work, over all resumptions.
+    pub seconds: f64,
+    /// The most memory the process held at once, in MiB.
+    pub peak_rss_mb: u64,
+    /// Tokens generated, a second of generation.
+    pub tokens_per_second: f64,
+    /// Each round's funnel.
+    pub rounds: Vec<RoundReport>,
+    /// Base and rounds on the held-out tasks.
+    pub evaluations: Vec<EvaluationReport>,
+    /// Five kept examples (fewer where fewer were kept).
+    pub examples: Vec<SampleExample>,
+    /// One held-out prompt, answered by the base and by the last adapter.
+    pub before_after: Option<BeforeAfter>,
+    /// The plugins that took part, with how many records each dropped.
+    pub plugins: Vec<PluginReport>,
+}
+
+/// One round's funnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundReport {
+    /// The round, from 1.
+    pub round: u32,
+    /// Whether its adapter became the generator; none when the round trained nothing.
+    pub promoted: Option<bool>,
+    /// Why it was promoted or not.
+    pub promotion_reason: String,
+    /// The stages in order.
+    pub stages: Vec<StageReport>,
+    /// Human examples trained on.
+    pub human: u64,
+    /// Examples of this round trained on.
+    pub generated: u64,
+    /// Examples of earlier rounds trained on.
+    pub replayed: u64,
+    /// The training loss of each optimizer step.
+    pub losses: Vec<f64>,
+}
+
+/// One stage of a round. `in = kept + dropped`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageReport {
+    /// The stage.
+    pub name: String,
+    /// The records it was given.
+    #[serde(rename = "in")]
+    pub taken: u64,
+    /// The records that passed.
+    pub kept: u64,
+    /// The records that did not.
+    pub dropped: u64,
+    /// What it made: several instructions from one completion, say.
+    pub out: u64,
+    /// Drops by reason code.
+    pub reasons: BTreeMap<String, u64>,
+    /// Seconds of work.
+    pub seconds: f64,
+}
+
+/// A mean with its 95% interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The lower end.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+/// One model on the held-out tasks of one language.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationReport {
+    /// `base` or `round-N`.
+    pub model: String,
+    /// The language's code.
+    pub language: String,
+    /// The tasks.
+    pub n: u64,
+    /// The mean loss over response tokens, in nats.
+    pub heldout_loss: f64,
+    /// The mean ROUGE-L F of the answers.
+    pub rouge_l: f64,
+    /// The share of tasks that succeeded.
+    pub success_rate: f64,
+    /// 95% intervals of `heldout_loss`, `rouge_l` and `success_rate`.
+    pub intervals: BTreeMap<String, Interval>,
+    /// The success rate by task type, with the number of tasks.
+    pub task_types: BTreeMap<String, TaskTypeRate>,
+    /// Diversity of the answers: `distinct_1`, `distinct_2`, `token_entropy`.
+    pub diversity: BTreeMap<String, f64>,
+}
+
+/// Success on the tasks of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskTypeRate {
+    /// The tasks.
+    pub n: u64,
+    /// Those that succeeded.
+    pub succeeded: u64,
+}
+
+/// A kept example, for people to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleExample {
+    /// The round.
+    pub round: u32,
+    /// What to do.
+    pub instruction: String,
+    /// What to do it to.
+    pub input: String,
+    /// The answer.
+    pub output: String,
+}
+
+/// One prompt before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    /// The prompt.
+    pub prompt: String,
+    /// The expected answer.
+    pub expected: String,
+    /// The base's answer.
+    pub before: String,
+    /// The adapter's answer.
+    pub after: String,
+    /// Which evaluation `after` is from, `round-N`.
+    pub model: String,
+}
+
+/// A plugin's part in the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// Name, version and digest.
+    #[serde(flatten)]
+    pub rule: RuleRef,
+    /// The records it dropped.
+    pub dropped: u64,
+}

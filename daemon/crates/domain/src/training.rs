@@ -1,0 +1,106 @@
+//! Asking for a fine-tuned adapter.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Checkpoint, Message, ModelRef};
+
+/// What LoRA fine-tuning takes; names and meanings are PEFT's and transformers' own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// The rank of the update.
+    pub r: u32,
+    /// The update is scaled by lora_alpha / r.
+    pub lora_alpha: f32,
+    /// The chance that an input element of the update is zeroed in training.
+    pub lora_dropout: f32,
+    /// The linear layers that get an update, such as `q_proj`.
+    pub target_modules: Vec<String>,
+    /// The peak learning rate.
+    pub learning_rate: f64,
+    /// Decoupled weight decay on the adapter's matrices.
+    pub weight_decay: f64,
+    /// The share of steps in which the rate rises from 0; then it falls as a cosine to 0.
+    pub warmup_ratio: f64,
+    /// The global gradient norm that is not exceeded; 0 turns clipping off.
+    pub max_grad_norm: f64,
+    /// Passes over the data.
+    pub epochs: u32,
+    /// Examples an optimizer step sees.
+    pub batch_size: u32,
+    /// The longest sequence in tokens; longer ones are cut at the end, and counted.
+    pub max_length: u32,
+    /// Optimizer steps between checkpoints.
+    pub checkpoint_steps: u32,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            r: 8,
+            lora_alpha: 16.0,
+            lora_dropout: 0.0,
+            target_modules: vec!["q_proj".into(), "v_proj".into()],
+            learning_rate: 2e-4,
+            weight_decay: 0.0,
+            warmup_ratio: 0.03,
+            max_grad_norm: 1.0,
+            epochs: 1,
+            batch_size: 8,
+            max_length: 512,
+            checkpoint_steps: 8,
+        }
+    }
+}
+
+/// One stretch of a training run, from a checkpoint (or the start) to the next.
+#[derive(Clone, Debug)]
+pub struct TrainRequest {
+    /// The base; its adapter, where it has one, is where the new adapter starts from.
+    pub model: ModelRef,
+    /// How to train.
+    pub options: TrainOptions,
+    /// The conversations, in dataset order; the run's seed decides the order they are seen in.
+    pub examples: Vec<Vec<Message>>,
+    /// The seed of the run: initial weights, order and dropout come from it.
+    pub seed: u64,
+    /// Where to go on; none starts the run.
+    pub resume: Option<Checkpoint>,
+    /// Stop after this many optimizer steps of this stretch, or at the end of the run.
+    pub steps: u32,
+}
+
+/// What a stretch of training gave.
+#[derive(Clone, Debug)]
+pub struct TrainSegment {
+    /// Everything needed to go on exactly.
+    pub checkpoint: Checkpoint,
+    /// The optimizer steps done since the start of the run.
+    pub step: u32,
+    /// The optimizer steps of the whole run.
+    pub total_steps: u32,
+    /// The loss of each step of this stretch, in nats a response token.
+    pub losses: Vec<f64>,
+    /// The tokens computed in this stretch, padding not counted.
+    pub tokens: u64,
+    /// Examples that were cut at `max_length`, over the whole run.
+    pub truncated: u32,
+    /// The positions in the request of examples without any response token, which were left out.
+    pub refused: Vec<u32>,
+}
+
+/// A step's figures, while it trains.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainProgress {
+    /// Steps done since the start of the run.
+    pub step: u32,
+    /// Steps of the whole run.
+    pub total_steps: u32,
+    /// The step's loss, in nats a response token.
+    pub loss: f64,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// The gradient's global norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens a second in this step.
+    pub tokens_per_second: f64,
+}

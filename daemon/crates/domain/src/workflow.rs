@@ -1,0 +1,281 @@
+//! What a user submits, and what becomes of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::training::TrainOptions;
+use crate::{
+    DatasetName, DatasetSummary, Digest, Language, ModelName, ModelSummary, PluginSummary,
+    WorkflowName,
+};
+
+/// A checked workflow: every default is filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowSpec {
+    /// Unique in the data directory.
+    pub name: WorkflowName,
+    /// Decides all randomness.
+    pub seed: u64,
+    /// The languages worked in.
+    pub languages: Vec<Language>,
+    /// How often the stages run.
+    pub rounds: u32,
+    /// The base model.
+    pub model: ModelName,
+    /// The human examples; needed by generate and train.
+    pub seeds: Option<DatasetName>,
+    /// The held-out human tasks; needed by evaluate.
+    pub held_out: Option<DatasetName>,
+    /// What a round trains on.
+    pub mix: Mix,
+    /// The stages of a round; an absent one is skipped.
+    pub stages: Stages,
+    /// The dataset whose new versions start this workflow, where it is bound to one.
+    pub on_drop: Option<DatasetName>,
+}
+
+/// The share of each pool that a round trains on, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mix {
+    /// Of the human examples.
+    pub human: f64,
+    /// Of this round's kept examples.
+    pub generated: f64,
+    /// Of earlier rounds' kept examples.
+    pub replay: f64,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self {
+            human: 1.0,
+            generated: 1.0,
+            replay: 0.5,
+        }
+    }
+}
+
+/// The stages of a round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stages {
+    /// Makes candidate instructions.
+    pub generate: Option<GenerateSpec>,
+    /// Keeps or drops candidates.
+    pub filter: Option<FilterSpec>,
+    /// Answers kept instructions.
+    pub respond: Option<RespondSpec>,
+    /// Keeps or drops answered examples.
+    pub validate: Option<ValidateSpec>,
+    /// Fine-tunes.
+    pub train: Option<TrainSpec>,
+    /// Measures on the held-out tasks.
+    pub evaluate: Option<EvaluateSpec>,
+    /// Decides which adapter generates next.
+    pub promote: Option<PromoteSpec>,
+}
+
+/// How candidates are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GenerateSpec {
+    /// Examples that a round wants kept at the end of its last record stage.
+    pub target: u32,
+    /// The prompt template: `list`, the numbered list of Self-Instruct.
+    pub template: String,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Nucleus sampling.
+    pub top_p: f32,
+    /// The k likeliest tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Penalty on tokens the completion holds already.
+    pub presence_penalty: f32,
+    /// The most tokens of one completion.
+    pub max_tokens: u32,
+    /// Human examples in a prompt.
+    pub human_examples: u32,
+    /// Generated examples in a prompt, once there are as many.
+    pub generated_examples: u32,
+    /// The most prompts a round may take to reach its target.
+    pub max_requests: u32,
+    /// Prompts sent to the engine at once.
+    pub batch: u32,
+}
+
+/// How candidates are filtered: in the order of the chain, the first drop decides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FilterSpec {
+    /// The rules.
+    pub chain: Vec<ChainRule>,
+}
+
+/// How examples are validated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValidateSpec {
+    /// The rules.
+    pub chain: Vec<ChainRule>,
+}
+
+/// One link of a chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainRule {
+    /// Drops what equals, after normalisation, something seen before.
+    Exact,
+    /// Drops what is near to something kept before.
+    RougeL {
+        /// Above this ROUGE-L F it is a near-duplicate.
+        threshold: f64,
+    },
+    /// Length and word rules.
+    Rules(RulesSpec),
+    /// A WASM filter.
+    Plugin {
+        /// The installed plugin.
+        name: String,
+        /// Its configuration, a JSON object.
+        config: serde_json::Value,
+        /// What a record gets on which the plugin fails.
+        on_error: OnPluginError,
+    },
+}
+
+/// What a record gets on which a plugin fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPluginError {
+    /// It is dropped with reason `plugin_error`.
+    Drop,
+    /// It goes on, the failure noted.
+    Keep,
+    /// The workflow stops.
+    Stop,
+}
+
+/// Length and word rules; lengths in tokens (a run of alphanumerics, or one CJK character).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RulesSpec {
+    /// The fewest tokens of an English instruction.
+    pub min_tokens_en: u32,
+    /// The most.
+    pub max_tokens_en: u32,
+    /// The fewest tokens of a Chinese instruction.
+    pub min_tokens_zh: u32,
+    /// The most.
+    pub max_tokens_zh: u32,
+    /// Drops an instruction with one of these words, besides the built-in ones for things a text model cannot see or do.
+    pub blocked_words: Vec<String>,
+}
+
+impl Default for RulesSpec {
+    fn default() -> Self {
+        // The reference drops <= 3 and > 150 words; the Chinese limits hold as much text in characters.
+        Self {
+            min_tokens_en: 4,
+            max_tokens_en: 150,
+            min_tokens_zh: 4,
+            max_tokens_zh: 250,
+            blocked_words: Vec::new(),
+        }
+    }
+}
+
+/// How instructions are answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RespondSpec {
+    /// Sampling temperature of inputs.
+    pub input_temperature: f32,
+    /// Sampling temperature of answers.
+    pub temperature: f32,
+    /// Nucleus sampling.
+    pub top_p: f32,
+    /// Penalty on repeated tokens.
+    pub repetition_penalty: f32,
+    /// The most tokens of an input.
+    pub max_input_tokens: u32,
+    /// The most tokens of an answer.
+    pub max_tokens: u32,
+    /// Instructions sent to the engine at once.
+    pub batch: u32,
+}
+
+/// How a round trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// The method, `lora`.
+    pub method: String,
+    /// Its options.
+    #[serde(flatten)]
+    pub options: TrainOptions,
+}
+
+/// How models are measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluateSpec {
+    /// The most tokens of an answer.
+    pub max_tokens: u32,
+    /// Tasks sent to the engine at once.
+    pub batch: u32,
+}
+
+/// When a new adapter becomes the generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromoteSpec {
+    /// The least distinct-2 of the round's kept instructions.
+    pub min_diversity: f64,
+}
+
+/// Where a workflow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkflowState {
+    /// Submitted, not started yet.
+    Pending,
+    /// At work; after a restart it goes on by itself.
+    Running,
+    /// Held by a person until resumed.
+    Paused,
+    /// Ended with every round done.
+    Done,
+    /// Ended by an error; `resume` tries again from the last step.
+    Failed,
+    /// Ended by a person.
+    Cancelled,
+}
+
+impl WorkflowState {
+    /// Tells whether nothing more will happen by itself.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What a workflow was given at submission; it stays on these whatever comes later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The seeds' version.
+    pub seeds: Option<DatasetSummary>,
+    /// The held-out tasks' version.
+    pub held_out: Option<DatasetSummary>,
+    /// The base model.
+    pub model: ModelSummary,
+    /// The plugins named in chains.
+    pub plugins: Vec<PluginSummary>,
+}
+
+/// A workflow and its durable state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowSummary {
+    /// What was submitted.
+    pub spec: WorkflowSpec,
+    /// What it was given.
+    pub pinned: Pinned,
+    /// The digest of the spec, by which the same submission is known.
+    pub spec_digest: Digest,
+    /// Where it stands.
+    pub state: WorkflowState,
+    /// Why, for failed ones and paused ones.
+    pub message: String,
+    /// When it was submitted, in milliseconds since 1970 (UTC).
+    pub created_ms: u64,
+    /// When its state last changed.
+    pub updated_ms: u64,
+}

@@ -1,0 +1,20 @@
+//! The durable loop of Self-Instruct: a workflow's stages as journaled steps, replayed after a restart.
+//!
+//! The loop knows ports only (`autodidact_domain::ports`): no engine, no store, no network, no clock of its own.
+//! Every step is intent, effect, result; a step with a result is never run again, and one without is run again with the
+//! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
+
+mod chain;
+mod error;
+mod journaled;
+mod prompts;
+pub mod report;
+mod run;
+pub mod spec;
+mod stages;
+mod statistics;
+mod supervisor;
+
+pub use error::FlowError;
+pub use spec::Fault;
+pub use supervisor::{SubmitError, Supervisor};

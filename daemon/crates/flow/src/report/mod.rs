@@ -1,0 +1,236 @@
+//! The report: every figure comes from the journal, replayed or fresh.
+
+mod markdown;
+
+use autodidact_domain::event::StageProgress;
+use autodidact_domain::example::join_input;
+use autodidact_domain::journal::StageName;
+use autodidact_domain::report::{
+    BeforeAfter, PluginReport, Report, RoundReport, SampleExample, StageReport,
+};
+use autodidact_domain::{
+    CheckpointId, DatasetSummary, Digest, Example, PortError, RuleRef, WorkflowState,
+};
+
+use crate::error::FlowError;
+use crate::journaled::Run;
+use crate::stages::evaluate::{Evaluation, summarize};
+use crate::stages::promote::Promotion;
+
+pub use markdown::to_markdown;
+
+/// Kept examples that a report shows.
+const SHOWN_EXAMPLES: usize = 5;
+
+/// What a run has given so far.
+#[derive(Default)]
+pub(crate) struct RunOutcome {
+    pub(crate) kept: Vec<Example>,
+    pub(crate) dataset: Option<DatasetSummary>,
+    pub(crate) adapter: Option<CheckpointId>,
+    pub(crate) adapter_digest: Option<Digest>,
+    pub(crate) evaluations: Vec<Evaluation>,
+    pub(crate) rounds: Vec<RoundOutcome>,
+}
+
+/// What a round has given besides its stages' counts.
+pub(crate) struct RoundOutcome {
+    round: u32,
+    pub(crate) human: u64,
+    pub(crate) generated: u64,
+    pub(crate) replayed: u64,
+    pub(crate) losses: Vec<f64>,
+    pub(crate) promotion: Option<Promotion>,
+}
+
+impl RoundOutcome {
+    pub(crate) fn new(round: u32) -> Self {
+        Self {
+            round,
+            human: 0,
+            generated: 0,
+            replayed: 0,
+            losses: Vec::new(),
+            promotion: None,
+        }
+    }
+}
+
+/// Serialises a report in its contract form.
+///
+/// # Errors
+/// [`PortError::Internal`] where a figure is not a number JSON can hold.
+pub fn to_json(report: &Report) -> Result<String, PortError> {
+    serde_json::to_string_pretty(report)
+        .map_err(|error| PortError::Internal(format!("write report: {error}")))
+}
+
+/// Writes the report to the store and as files.
+pub(crate) fn write(
+    run: &Run,
+    outcome: &RunOutcome,
+    held_out: &[Example],
+    done: bool,
+) -> Result<(), FlowError> {
+    let report = build(run, outcome, held_out, done);
+    run.ports.workflows.put_report(&report)?;
+    run.ports
+        .reports
+        .write(&report.workflow, &to_json(&report)?, &to_markdown(&report))?;
+    Ok(())
+}
+
+fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> Report {
+    let spec = run.spec();
+    let totals = &run.totals;
+    let rate = if totals.generation_seconds > 0.0 {
+        totals.tokens as f64 / totals.generation_seconds
+    } else {
+        0.0
+    };
+    Report {
+        workflow: spec.name.clone(),
+        state: if done {
+            WorkflowState::Done
+        } else {
+            WorkflowState::Running
+        },
+        seed: spec.seed,
+        compute: run.ports.engine.compute().to_string(),
+        dataset_digest: outcome.dataset.as_ref().map(|dataset| dataset.digest),
+        adapter_digest: outcome.adapter_digest,
+        adapter: outcome.adapter.clone(),
+        dataset: outcome
+            .dataset
+            .as_ref()
+            .map(|dataset| format!("{}@{}", dataset.name, dataset.version)),
+        seconds: totals.seconds,
+        peak_rss_mb: totals.peak_rss_mb,
+        tokens_per_second: rate,
+        rounds: outcome
+            .rounds
+            .iter()
+            .map(|round| round_report(run, round))
+            .collect(),
+        evaluations: outcome
+            .evaluations
+            .iter()
+            .flat_map(|e| summarize(e, spec.seed))
+            .collect(),
+        examples: sample_examples(&outcome.kept),
+        before_after: before_after(&outcome.evaluations, held_out),
+        plugins: plugin_reports(run),
+    }
+}
+
+fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
+    let stages: Vec<StageReport> = run
+        .totals
+        .stages
+        .iter()
+        .filter(|((of, _), _)| *of == round.round)
+        .map(|(_, stage)| stage.clone())
+        .collect();
+    RoundReport {
+        round: round.round,
+        promoted: round.promotion.as_ref().map(|promotion| promotion.promoted),
+        promotion_reason: round
+            .promotion
+            .as_ref()
+            .map(|promotion| promotion.reason.clone())
+            .unwrap_or_default(),
+        stages,
+        human: round.human,
+        generated: round.generated,
+        replayed: round.replayed,
+        losses: round.losses.clone(),
+    }
+}
+
+/// Picks kept examples evenly over the run.
+fn sample_examples(kept: &[Example]) -> Vec<SampleExample> {
+    let shown = kept.len().min(SHOWN_EXAMPLES);
+    (0..shown)
+        .map(|i| &kept[i * kept.len() / shown])
+        .map(|example| SampleExample {
+            round: example.lineage.round.unwrap_or(0),
+            instruction: example.body.instruction_text().to_string(),
+            input: example.body.input_text().to_string(),
+            output: example.body.output_text().to_string(),
+        })
+        .collect()
+}
+
+/// Shows the held-out task whose loss fell most, answered by the base and by the last round's model.
+fn before_after(evaluations: &[Evaluation], held_out: &[Example]) -> Option<BeforeAfter> {
+    let (base, last) = (
+        evaluations.first()?,
+        evaluations.last().filter(|_| evaluations.len() > 1)?,
+    );
+    let (before, after) = (base.losses(), last.losses());
+    let chosen = (0..before.len().min(after.len()))
+        .filter(|i| base.results[*i].answer != last.results[*i].answer)
+        .max_by(|a, b| (before[*a] - after[*a]).total_cmp(&(before[*b] - after[*b])))?;
+    let task = held_out
+        .iter()
+        .find(|task| task.id == base.results[chosen].id)?;
+    Some(BeforeAfter {
+        prompt: join_input(task.body.instruction_text(), Some(task.body.input_text())),
+        expected: task.body.output_text().to_string(),
+        before: base.results[chosen].answer.clone(),
+        after: last.results[chosen].answer.clone(),
+        model: last.model.clone(),
+    })
+}
+
+fn plugin_reports(run: &Run) -> Vec<PluginReport> {
+    run.workflow
+        .pinned
+        .plugins
+        .iter()
+        .map(|plugin| PluginReport {
+            rule: RuleRef {
+                name: plugin.name.to_string(),
+                version: plugin.version.clone(),
+                digest: Some(plugin.digest),
+            },
+            dropped: run
+                .totals
+                .plugin_drops
+                .get(plugin.name.as_str())
+                .copied()
+                .unwrap_or(0),
+        })
+        .collect()
+}
+
+/// Reads stage figures back off a report, for workflows that ran under an earlier daemon.
+pub(crate) fn stage_figures(report: &Report) -> Vec<StageProgress> {
+    report
+        .rounds
+        .iter()
+        .flat_map(|round| {
+            round
+                .stages
+                .iter()
+                .filter_map(|stage| stage_figure(round.round, stage))
+        })
+        .collect()
+}
+
+fn stage_figure(round: u32, stage: &StageReport) -> Option<StageProgress> {
+    let (name, _) = StageName::ALL
+        .iter()
+        .find(|(_, name)| *name == stage.name)?;
+    Some(StageProgress {
+        round,
+        stage: *name,
+        done: stage.taken,
+        total: stage.taken,
+        kept: stage.kept,
+        dropped: stage.dropped,
+        reasons: stage.reasons.clone(),
+        tokens: 0,
+        finished: true,
+    })
+}

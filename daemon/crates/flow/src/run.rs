@@ -1,0 +1,462 @@
+//! Puts the stages of a workflow in order, round by round.
+
+use autodidact_domain::journal::StageName;
+use autodidact_domain::ports::Ports;
+use autodidact_domain::workflow::GenerateSpec;
+use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef};
+
+use crate::chain::Chain;
+use crate::error::FlowError;
+use crate::journaled::Run;
+use crate::report::{RoundOutcome, RunOutcome};
+use crate::stages::evaluate::{self, Evaluation};
+use crate::stages::generate::{self, Candidate, PromptPool};
+use crate::stages::promote::Promotion;
+use crate::stages::train::{self, Trained};
+use crate::stages::{filter, language_of, promote, respond, validate};
+
+/// Records read from the store at once.
+const PAGE: usize = 1000;
+/// Records of a dataset that go through a chain at once, where nothing is generated.
+const DATASET_WAVE: usize = 64;
+
+/// Runs a workflow to its end, replaying what the journal has.
+pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
+    let human = read_dataset(&run.ports, run.workflow.pinned.seeds.as_ref())?;
+    let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
+    let mut chains = Chains::build(&run, &human)?;
+    let mut outcome = RunOutcome::default();
+    let mut incumbent = evaluate_base(&mut run, &held_out)?;
+    outcome.evaluations.extend(incumbent.clone());
+    for round in 1..=run.spec().rounds {
+        let generator = ModelRef {
+            model: run.spec().model.clone(),
+            adapter: outcome.adapter.clone(),
+        };
+        let kept = make_examples(
+            &mut run,
+            round,
+            &generator,
+            &human,
+            &outcome.kept,
+            &mut chains,
+        )?;
+        outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
+        let mut done = RoundOutcome::new(round);
+        if let Some(trained) =
+            train_round(&mut run, round, &human, &kept, &outcome.kept, &mut done)?
+        {
+            let candidate = ModelRef {
+                model: run.spec().model.clone(),
+                adapter: Some(trained.adapter.clone()),
+            };
+            let evaluation = evaluate_round(&mut run, round, &candidate, &held_out)?;
+            let promotion = decide(
+                &mut run,
+                round,
+                incumbent.as_ref(),
+                evaluation.as_ref(),
+                &trained,
+                &kept,
+            )?;
+            outcome.evaluations.extend(evaluation.clone());
+            if promotion.promoted {
+                outcome.adapter = Some(trained.adapter.clone());
+                outcome.adapter_digest = Some(trained.adapter_digest);
+                incumbent = evaluation.or(incumbent);
+            }
+            done.losses = trained.losses;
+            done.promotion = Some(promotion);
+        }
+        outcome.kept.extend(kept);
+        outcome.rounds.push(done);
+        crate::report::write(&run, &outcome, &held_out, false)?;
+    }
+    crate::report::write(&run, &outcome, &held_out, true)
+}
+
+/// The two chains, which remember over rounds what was kept.
+struct Chains {
+    filter: Option<Chain>,
+    validate: Option<Chain>,
+}
+
+impl Chains {
+    fn build(run: &Run, human: &[Example]) -> Result<Self, FlowError> {
+        let stages = &run.spec().stages;
+        let plugins = &run.workflow.pinned.plugins;
+        let mut filter = stages
+            .filter
+            .as_ref()
+            .map(|s| Chain::for_filter(&s.chain, plugins))
+            .transpose()?;
+        // Where the dataset itself is filtered, its records must not count as their own duplicates.
+        if let (Some(filter), true) = (filter.as_mut(), stages.generate.is_some()) {
+            for example in human {
+                filter.remember(example.id, example.body.instruction_text());
+            }
+        }
+        let validate = stages
+            .validate
+            .as_ref()
+            .map(|s| Chain::for_validate(&s.chain, plugins))
+            .transpose()?;
+        Ok(Self { filter, validate })
+    }
+}
+
+fn read_dataset(
+    ports: &Ports,
+    summary: Option<&DatasetSummary>,
+) -> Result<Vec<Example>, FlowError> {
+    let Some(summary) = summary else {
+        return Ok(Vec::new());
+    };
+    let mut examples = Vec::new();
+    loop {
+        let page =
+            ports
+                .datasets
+                .records(&summary.name, summary.version, examples.len() as u64, PAGE)?;
+        if page.is_empty() {
+            return Ok(examples);
+        }
+        examples.extend(page);
+    }
+}
+
+fn evaluate_base(run: &mut Run, held_out: &[Example]) -> Result<Option<Evaluation>, FlowError> {
+    let base = ModelRef {
+        model: run.spec().model.clone(),
+        adapter: None,
+    };
+    evaluate_round(run, 0, &base, held_out)
+}
+
+fn evaluate_round(
+    run: &mut Run,
+    round: u32,
+    model: &ModelRef,
+    held_out: &[Example],
+) -> Result<Option<Evaluation>, FlowError> {
+    let Some(spec) = run.spec().stages.evaluate.clone() else {
+        return Ok(None);
+    };
+    evaluate::evaluate(run, round, &spec, model, held_out).map(Some)
+}
+
+/// Runs the record stages of a round: generated in waves until the target is kept, or once over the dataset.
+fn make_examples(
+    run: &mut Run,
+    round: u32,
+    generator: &ModelRef,
+    human: &[Example],
+    earlier: &[Example],
+    chains: &mut Chains,
+) -> Result<Vec<Example>, FlowError> {
+    let stages = run.spec().stages.clone();
+    let kept = match &stages.generate {
+        Some(spec) => generate_until_target(run, round, spec, generator, human, earlier, chains)?,
+        None if round == 1
+            && (stages.filter.is_some()
+                || stages.respond.is_some()
+                || stages.validate.is_some()) =>
+        {
+            judge_dataset(run, round, generator, human, chains)?
+        }
+        None => Vec::new(),
+    };
+    for (stage, present) in [
+        (StageName::Generate, stages.generate.is_some()),
+        (StageName::Filter, stages.filter.is_some()),
+        (StageName::Respond, stages.respond.is_some()),
+        (StageName::Validate, stages.validate.is_some()),
+    ] {
+        if present {
+            run.finish_stage(round, stage)?;
+        }
+    }
+    Ok(kept)
+}
+
+fn generate_until_target(
+    run: &mut Run,
+    round: u32,
+    spec: &GenerateSpec,
+    generator: &ModelRef,
+    human: &[Example],
+    earlier: &[Example],
+    chains: &mut Chains,
+) -> Result<Vec<Example>, FlowError> {
+    let mut kept: Vec<Example> = Vec::new();
+    let (mut asked, mut candidates_seen, mut answered) = (0u32, 0u64, 0usize);
+    while (kept.len() as u32) < spec.target && asked < spec.max_requests {
+        let count = spec.batch.min(spec.max_requests - asked);
+        run.progress(
+            round,
+            StageName::Generate,
+            u64::from(asked),
+            expected_requests(spec, asked, kept.len()),
+        );
+        let generated = [earlier, &kept].concat();
+        let pool = PromptPool {
+            human,
+            generated: &generated,
+        };
+        let candidates = generate::wave(run, round, spec, generator, &pool, asked, count)?;
+        asked += count;
+        candidates_seen += candidates.len() as u64;
+        let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
+        let examples = respond_wave(run, round, generator, human, passed, &mut answered)?;
+        kept.extend(validate_wave(
+            run,
+            round,
+            chains,
+            examples,
+            kept.len() as u64,
+            u64::from(spec.target),
+        )?);
+        run.progress(
+            round,
+            StageName::Generate,
+            u64::from(asked),
+            expected_requests(spec, asked, kept.len()),
+        );
+    }
+    if kept.is_empty() {
+        return Err(FlowError::Stopped(empty_round(run, round, asked)));
+    }
+    if (kept.len() as u32) < spec.target {
+        let message = format!(
+            "round {round} kept {} of {} examples within {asked} prompts (generate.max_requests); it goes on with these",
+            kept.len(),
+            spec.target
+        );
+        run.ports.events.publish(
+            Some(&run.spec().name),
+            autodidact_domain::EventBody::Warning { message },
+        )?;
+    }
+    Ok(kept)
+}
+
+/// Extrapolates how many prompts the target will take, from the yield so far.
+fn expected_requests(spec: &GenerateSpec, asked: u32, kept: usize) -> u64 {
+    let target = u64::from(spec.target);
+    let kept = kept as u64;
+    if kept >= target {
+        return u64::from(asked);
+    }
+    let expected = match kept {
+        0 => u64::from(asked + spec.batch),
+        kept => u64::from(asked) * target.div_ceil(kept),
+    };
+    expected.clamp(u64::from(asked), u64::from(spec.max_requests))
+}
+
+/// Says why nothing was kept: the drop mix, and what to relax.
+fn empty_round(run: &Run, round: u32, asked: u32) -> String {
+    let mut text = format!("round {round} kept nothing of {asked} prompts. Dropped:");
+    for ((of, stage), report) in &run.totals.stages {
+        if *of == round && report.dropped > 0 {
+            let reasons: Vec<String> = report
+                .reasons
+                .iter()
+                .map(|(code, count)| format!("{code} {count}"))
+                .collect();
+            text.push_str(&format!(" {}: {};", stage.name(), reasons.join(", ")));
+        }
+    }
+    text.push_str(" relax the rules that dropped most, or raise generate.temperature or generate.max_requests");
+    text
+}
+
+fn filter_wave(
+    run: &mut Run,
+    round: u32,
+    chains: &mut Chains,
+    candidates: Vec<Candidate>,
+    seen: u64,
+) -> Result<Vec<Candidate>, FlowError> {
+    let Some(chain) = chains.filter.as_mut() else {
+        return Ok(candidates);
+    };
+    let passed = filter::wave(run, round, chain, candidates)?;
+    run.progress(round, StageName::Filter, seen, seen);
+    Ok(passed)
+}
+
+fn respond_wave(
+    run: &mut Run,
+    round: u32,
+    generator: &ModelRef,
+    human: &[Example],
+    candidates: Vec<Candidate>,
+    answered: &mut usize,
+) -> Result<Vec<Example>, FlowError> {
+    let Some(spec) = run.spec().stages.respond.clone() else {
+        return Ok(candidates
+            .iter()
+            .map(|candidate| bare_example(round, generator, candidate))
+            .collect());
+    };
+    let examples = respond::wave(run, round, &spec, generator, human, &candidates, *answered)?;
+    *answered += candidates.len();
+    Ok(examples)
+}
+
+/// Makes an unanswered example, for workflows that only generate instructions.
+fn bare_example(round: u32, generator: &ModelRef, candidate: &Candidate) -> Example {
+    respond::to_example(round, generator, candidate, "", "")
+}
+
+fn validate_wave(
+    run: &mut Run,
+    round: u32,
+    chains: &mut Chains,
+    examples: Vec<Example>,
+    kept_before: u64,
+    target: u64,
+) -> Result<Vec<Example>, FlowError> {
+    let Some(chain) = chains.validate.as_mut() else {
+        return Ok(examples);
+    };
+    let kept = validate::wave(run, round, chain, examples)?;
+    run.progress(
+        round,
+        StageName::Validate,
+        kept_before + kept.len() as u64,
+        target,
+    );
+    Ok(kept)
+}
+
+/// Filters, answers and validates the records of the seeds dataset itself.
+fn judge_dataset(
+    run: &mut Run,
+    round: u32,
+    generator: &ModelRef,
+    human: &[Example],
+    chains: &mut Chains,
+) -> Result<Vec<Example>, FlowError> {
+    let default = run.spec().languages[0];
+    let mut kept = Vec::new();
+    let (mut seen, mut answered) = (0u64, 0usize);
+    for wave in human.chunks(DATASET_WAVE) {
+        seen += wave.len() as u64;
+        let passed = filter_records(run, round, chains, wave, seen)?;
+        let (done, open): (Vec<Example>, Vec<Example>) = passed
+            .into_iter()
+            .partition(|example| !example.body.output_text().is_empty());
+        let candidates = open
+            .iter()
+            .map(|example| Candidate {
+                instruction: example.body.instruction_text().to_string(),
+                language: language_of(example, default),
+                seeds: Vec::new(),
+            })
+            .collect();
+        let mut examples = done;
+        if run.spec().stages.respond.is_some() {
+            examples.extend(respond_wave(
+                run,
+                round,
+                generator,
+                human,
+                candidates,
+                &mut answered,
+            )?);
+        } else {
+            examples.extend(open);
+        }
+        let total = human.len() as u64;
+        kept.extend(validate_wave(
+            run,
+            round,
+            chains,
+            examples,
+            kept.len() as u64,
+            total,
+        )?);
+    }
+    Ok(kept)
+}
+
+fn filter_records(
+    run: &mut Run,
+    round: u32,
+    chains: &mut Chains,
+    wave: &[Example],
+    seen: u64,
+) -> Result<Vec<Example>, FlowError> {
+    let Some(chain) = chains.filter.as_mut() else {
+        return Ok(wave.to_vec());
+    };
+    let passed = filter::dataset_wave(run, round, chain, wave)?;
+    run.progress(round, StageName::Filter, seen, seen);
+    Ok(passed)
+}
+
+/// Writes everything kept so far as a dataset version of the workflow's name. Doing it again finds the version there.
+fn write_dataset(
+    run: &Run,
+    round: u32,
+    earlier: &[Example],
+    kept: &[Example],
+) -> Result<Option<DatasetSummary>, FlowError> {
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let spec = run.spec();
+    let name = DatasetName::new(spec.name.as_str())
+        .map_err(|error| FlowError::Stopped(error.to_string()))?;
+    let identity =
+        Digest::of(format!("{}/{}/{round}", spec.name, run.workflow.spec_digest).as_bytes());
+    if let Some(there) = run.ports.datasets.by_source_digest(&name, identity)? {
+        return Ok(Some(there));
+    }
+    let source = format!("workflow {} round {round}", spec.name);
+    Ok(Some(run.ports.datasets.put(
+        &name,
+        &[earlier, kept].concat(),
+        &source,
+        Some(identity),
+    )?))
+}
+
+fn train_round(
+    run: &mut Run,
+    round: u32,
+    human: &[Example],
+    kept: &[Example],
+    earlier: &[Example],
+    done: &mut RoundOutcome,
+) -> Result<Option<Trained>, FlowError> {
+    let Some(spec) = run.spec().stages.train.clone() else {
+        return Ok(None);
+    };
+    let mixed = train::mix(run, round, human, kept, earlier);
+    (done.human, done.generated, done.replayed) = (mixed.human, mixed.generated, mixed.replayed);
+    train::train(run, round, &spec, &mixed).map(Some)
+}
+
+/// Decides on the round's adapter. Without a promote stage every adapter is taken.
+fn decide(
+    run: &mut Run,
+    round: u32,
+    incumbent: Option<&Evaluation>,
+    candidate: Option<&Evaluation>,
+    trained: &Trained,
+    kept: &[Example],
+) -> Result<Promotion, FlowError> {
+    let spec = run.spec().stages.promote.clone();
+    match (spec, incumbent, candidate) {
+        (Some(spec), Some(incumbent), Some(candidate)) => {
+            promote::promote(run, round, &spec, incumbent, candidate, trained, kept)
+        }
+        _ => Ok(Promotion {
+            promoted: true,
+            reason: "taken: the workflow has no promote stage".to_string(),
+        }),
+    }
+}

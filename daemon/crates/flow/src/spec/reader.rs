@@ -1,0 +1,372 @@
+//! Reads fields off a YAML tree and collects every fault on the way, with its line.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use saphyr::{MarkedYaml, Scalar, YamlData};
+
+use super::fault::{Fault, nearest_name};
+
+/// The faults found so far, shared by all readers of one file.
+#[derive(Default)]
+pub(super) struct Faults(RefCell<Vec<Fault>>);
+
+impl Faults {
+    pub(super) fn push(&self, fault: Fault) {
+        self.0.borrow_mut().push(fault);
+    }
+
+    pub(super) fn into_sorted(self) -> Vec<Fault> {
+        let mut faults = self.0.into_inner();
+        faults.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
+        faults
+    }
+}
+
+/// A node with its place in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    yaml: &'a MarkedYaml<'a>,
+    faults: &'a Faults,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(yaml: &'a MarkedYaml<'a>, faults: &'a Faults) -> Self {
+        Self { yaml, faults }
+    }
+
+    fn line(&self) -> u32 {
+        u32::try_from(self.yaml.span.start.line()).unwrap_or(0)
+    }
+
+    pub(super) fn fault(
+        &self,
+        path: &str,
+        message: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        self.faults.push(Fault {
+            line: self.line(),
+            path: path.to_string(),
+            message: message.into(),
+            expected: expected.into(),
+            found: self.describe(),
+            nearest: None,
+        });
+    }
+
+    pub(super) fn fault_name(&self, path: &str, what: &str, name: &str, known: &[&str]) {
+        self.faults.push(Fault {
+            line: self.line(),
+            path: path.to_string(),
+            message: format!("unknown {what}"),
+            expected: format!("one of {}", known.join(", ")),
+            found: format!("{name:?}"),
+            nearest: nearest_name(name, known.iter().copied()),
+        });
+    }
+
+    fn describe(&self) -> String {
+        let cut = |text: &str| text.chars().take(60).collect::<String>();
+        match &self.yaml.data {
+            YamlData::Value(Scalar::Null) => "nothing".to_string(),
+            YamlData::Value(Scalar::Boolean(b)) => format!("{b}"),
+            YamlData::Value(Scalar::Integer(i)) => format!("{i}"),
+            YamlData::Value(Scalar::FloatingPoint(x)) => format!("{x}"),
+            YamlData::Value(Scalar::String(s)) => format!("{:?}", cut(s)),
+            YamlData::Sequence(items) => format!("a list of {}", items.len()),
+            YamlData::Mapping(_) => "a mapping".to_string(),
+            _ => "something that is not plain YAML".to_string(),
+        }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.yaml.data, YamlData::Value(Scalar::Null))
+    }
+
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        match &self.yaml.data {
+            YamlData::Value(Scalar::String(s)) => Some(s.to_string()),
+            _ => {
+                self.fault(path, "wrong type", "text");
+                None
+            }
+        }
+    }
+
+    pub(super) fn items(&self, path: &str) -> Vec<Node<'a>> {
+        match &self.yaml.data {
+            YamlData::Sequence(items) => items
+                .iter()
+                .map(|yaml| Node::new(yaml, self.faults))
+                .collect(),
+            _ => {
+                self.fault(path, "wrong type", "a list");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Reads the node as a mapping with text keys; a fault and an empty mapping where it is none.
+    pub(super) fn mapping(&self, path: &str) -> Fields<'a> {
+        let mut entries = Vec::new();
+        match &self.yaml.data {
+            YamlData::Mapping(mapping) => {
+                for (key, value) in mapping {
+                    let key = Node::new(key, self.faults);
+                    if let Some(name) = key.text(path) {
+                        entries.push(Entry {
+                            name,
+                            key,
+                            value: Node::new(value, self.faults),
+                            taken: false,
+                        });
+                    }
+                }
+            }
+            YamlData::Value(Scalar::Null) => {}
+            _ => self.fault(path, "wrong type", "a mapping"),
+        }
+        Fields {
+            at: *self,
+            path: path.to_string(),
+            entries,
+            known: Vec::new(),
+        }
+    }
+
+    /// Reads a chain's link: a bare word, or a mapping of one word to its options.
+    pub(super) fn link(&self, path: &str) -> Option<(String, Option<Node<'a>>)> {
+        match &self.yaml.data {
+            YamlData::Value(Scalar::String(word)) => Some((word.to_string(), None)),
+            YamlData::Mapping(mapping) if mapping.len() == 1 => {
+                let (key, value) = mapping.iter().next()?;
+                let word = Node::new(key, self.faults).text(path)?;
+                let value = Node::new(value, self.faults);
+                Some((word, (!value.is_null()).then_some(value)))
+            }
+            _ => {
+                self.fault(
+                    path,
+                    "wrong type",
+                    "a rule's name, or one name with its options",
+                );
+                None
+            }
+        }
+    }
+
+    /// Turns the node into JSON, for plugin configurations.
+    pub(super) fn json(&self, path: &str) -> serde_json::Value {
+        use serde_json::Value;
+        match &self.yaml.data {
+            YamlData::Value(Scalar::Null) => Value::Null,
+            YamlData::Value(Scalar::Boolean(b)) => Value::Bool(*b),
+            YamlData::Value(Scalar::Integer(i)) => Value::from(*i),
+            YamlData::Value(Scalar::FloatingPoint(x)) => Value::from(x.into_inner()),
+            YamlData::Value(Scalar::String(s)) => Value::from(s.as_ref()),
+            YamlData::Sequence(_) => Value::Array(
+                self.items(path)
+                    .iter()
+                    .map(|item| item.json(path))
+                    .collect(),
+            ),
+            YamlData::Mapping(_) => {
+                let fields = self.mapping(path);
+                Value::Object(
+                    fields
+                        .entries
+                        .iter()
+                        .map(|e| (e.name.clone(), e.value.json(path)))
+                        .collect(),
+                )
+            }
+            _ => {
+                self.fault(path, "wrong type", "plain YAML");
+                Value::Null
+            }
+        }
+    }
+}
+
+struct Entry<'a> {
+    name: String,
+    key: Node<'a>,
+    value: Node<'a>,
+    taken: bool,
+}
+
+/// The fields of a mapping. Every field asked for becomes a known name; [`Fields::finish`] reports the rest.
+pub(super) struct Fields<'a> {
+    at: Node<'a>,
+    path: String,
+    entries: Vec<Entry<'a>>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn path(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    /// Takes a field's node, where it stands there and is not null.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.take_with_null(name).filter(|node| !node.is_null())
+    }
+
+    /// Takes a field's node, where it stands there; `evaluate:` with nothing after it stands there.
+    pub(super) fn take_with_null(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.known.push(name);
+        let entry = self.entries.iter_mut().find(|e| e.name == name)?;
+        entry.taken = true;
+        Some(entry.value)
+    }
+
+    pub(super) fn require(&mut self, name: &'static str, expected: &str) -> Option<Node<'a>> {
+        let node = self.take(name);
+        if node.is_none() {
+            self.at.faults.push(Fault {
+                line: self.at.line(),
+                path: self.path(name),
+                message: "missing".to_string(),
+                expected: expected.to_string(),
+                found: "nothing".to_string(),
+                nearest: None,
+            });
+        }
+        node
+    }
+
+    /// Reads a name type such as `DatasetName`.
+    pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(
+        &mut self,
+        name: &'static str,
+    ) -> Option<T> {
+        let path = self.path(name);
+        let node = self.take(name)?;
+        parse_node(node, &path)
+    }
+
+    /// Reads one of a few words.
+    pub(super) fn choice(&mut self, name: &'static str, known: &[&str], default: &str) -> String {
+        let path = self.path(name);
+        let Some(node) = self.take(name) else {
+            return default.to_string();
+        };
+        match node.text(&path) {
+            Some(text) if known.contains(&text.as_str()) => text,
+            Some(text) => {
+                node.fault_name(&path, "value", &text, known);
+                default.to_string()
+            }
+            None => default.to_string(),
+        }
+    }
+
+    pub(super) fn integer(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
+        let path = self.path(name);
+        let Some(node) = self.take(name) else {
+            return default;
+        };
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        match &node.yaml.data {
+            YamlData::Value(Scalar::Integer(i)) => match u64::try_from(*i) {
+                Ok(i) if range.contains(&i) => return i,
+                _ => node.fault(&path, "out of range", expected),
+            },
+            _ => node.fault(&path, "wrong type", expected),
+        }
+        default
+    }
+
+    pub(super) fn small(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> u32 {
+        let value = self.integer(
+            name,
+            u64::from(*range.start())..=u64::from(*range.end()),
+            u64::from(default),
+        );
+        u32::try_from(value).expect("the range ends in u32")
+    }
+
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> f64 {
+        let path = self.path(name);
+        let Some(node) = self.take(name) else {
+            return default;
+        };
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        let value = match &node.yaml.data {
+            YamlData::Value(Scalar::Integer(i)) => *i as f64,
+            YamlData::Value(Scalar::FloatingPoint(x)) => x.into_inner(),
+            // YAML 1.2 reads `2e-4` as text; people mean the number.
+            YamlData::Value(Scalar::String(s)) if s.parse::<f64>().is_ok_and(f64::is_finite) => {
+                s.parse().expect("checked in the guard")
+            }
+            _ => {
+                node.fault(&path, "wrong type", expected);
+                return default;
+            }
+        };
+        if range.contains(&value) {
+            return value;
+        }
+        node.fault(&path, "out of range", expected);
+        default
+    }
+
+    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        let path = self.path(name);
+        let node = self.take(name)?;
+        Some(
+            node.items(&path)
+                .iter()
+                .enumerate()
+                .filter_map(|(i, n)| n.text(&format!("{path}[{i}]")))
+                .collect(),
+        )
+    }
+
+    /// Reports every field that nobody asked for, with the nearest known name.
+    pub(super) fn finish(self) {
+        for entry in self.entries.iter().filter(|e| !e.taken) {
+            let path = self.path(&entry.name);
+            entry
+                .key
+                .fault_name(&path, "field", &entry.name, &self.known);
+        }
+    }
+}
+
+pub(super) fn parse_node<T: std::str::FromStr<Err: Display>>(
+    node: Node<'_>,
+    path: &str,
+) -> Option<T> {
+    let text = node.text(path)?;
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let message: &dyn Display = &error;
+            node.fault(path, message.to_string(), "");
+            None
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Reads the `stages` part: one function a stage, each with its defaults.
+
+use autodidact_domain::training::TrainOptions;
+use autodidact_domain::workflow::{
+    ChainRule, EvaluateSpec, FilterSpec, GenerateSpec, OnPluginError, PromoteSpec, RespondSpec,
+    RulesSpec, Stages, TrainSpec, ValidateSpec,
+};
+
+use super::reader::{Fields, Node};
+
+/// The linear layers of a decoder block that an adapter may target; PEFT's names.
+const LINEAR_MODULES: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+pub(super) fn read_stages(node: Node<'_>) -> Stages {
+    let mut fields = node.mapping("stages");
+    let stages = Stages {
+        generate: fields.take_with_null("generate").map(read_generate),
+        filter: fields.take_with_null("filter").map(|node| FilterSpec {
+            chain: read_chain(node, "stages.filter", Place::Filter),
+        }),
+        respond: fields.take_with_null("respond").map(read_respond),
+        validate: fields.take_with_null("validate").map(|node| ValidateSpec {
+            chain: read_chain(node, "stages.validate", Place::Validate),
+        }),
+        train: fields.take_with_null("train").map(read_train),
+        evaluate: fields.take_with_null("evaluate").map(read_evaluate),
+        promote: fields.take_with_null("promote").map(read_promote),
+    };
+    fields.finish();
+    if stages == Stages::default() {
+        node.fault(
+            "stages",
+            "no stage",
+            "at least one stage, such as generate or train",
+        );
+    }
+    stages
+}
+
+fn read_generate(node: Node<'_>) -> GenerateSpec {
+    let mut fields = node.mapping("stages.generate");
+    let target = fields.small("target", 1..=1_000_000, 100);
+    let spec = GenerateSpec {
+        target,
+        template: fields.choice("template", &["list"], "list"),
+        temperature: fields.number("temperature", 0.0..=5.0, 0.7) as f32,
+        top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
+        top_k: fields.small("top_k", 0..=100_000, 0),
+        presence_penalty: fields.number("presence_penalty", -2.0..=2.0, 0.0) as f32,
+        max_tokens: fields.small("max_tokens", 1..=8192, 256),
+        human_examples: fields.small("human_examples", 1..=32, 6),
+        generated_examples: fields.small("generated_examples", 0..=32, 2),
+        max_requests: fields.small(
+            "max_requests",
+            1..=1_000_000,
+            target.saturating_mul(4).clamp(16, 1_000_000),
+        ),
+        batch: fields.small("batch", 1..=512, 16),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_respond(node: Node<'_>) -> RespondSpec {
+    let mut fields = node.mapping("stages.respond");
+    let spec = RespondSpec {
+        input_temperature: fields.number("input_temperature", 0.0..=5.0, 0.7) as f32,
+        temperature: fields.number("temperature", 0.0..=5.0, 0.0) as f32,
+        top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
+        repetition_penalty: fields.number("repetition_penalty", 1.0..=2.0, 1.1) as f32,
+        max_input_tokens: fields.small("max_input_tokens", 1..=8192, 64),
+        max_tokens: fields.small("max_tokens", 1..=8192, 256),
+        batch: fields.small("batch", 1..=512, 32),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_train(node: Node<'_>) -> TrainSpec {
+    let mut fields = node.mapping("stages.train");
+    let default = TrainOptions::default();
+    let method = fields.choice("method", &["lora"], "lora");
+    let options = TrainOptions {
+        r: fields.small("r", 1..=1024, default.r),
+        lora_alpha: fields.number("lora_alpha", 0.001..=65536.0, f64::from(default.lora_alpha))
+            as f32,
+        lora_dropout: fields.number("lora_dropout", 0.0..=0.99, f64::from(default.lora_dropout))
+            as f32,
+        target_modules: read_target_modules(&mut fields).unwrap_or(default.target_modules),
+        learning_rate: fields.number("learning_rate", 1e-9..=10.0, default.learning_rate),
+        weight_decay: fields.number("weight_decay", 0.0..=10.0, default.weight_decay),
+        warmup_ratio: fields.number("warmup_ratio", 0.0..=1.0, default.warmup_ratio),
+        max_grad_norm: fields.number("max_grad_norm", 0.0..=1e6, default.max_grad_norm),
+        epochs: fields.small("epochs", 1..=1000, default.epochs),
+        batch_size: fields.small("batch_size", 1..=4096, default.batch_size),
+        max_length: fields.small("max_length", 8..=131_072, default.max_length),
+        checkpoint_steps: fields.small("checkpoint_steps", 1..=100_000, default.checkpoint_steps),
+    };
+    fields.finish();
+    TrainSpec { method, options }
+}
+
+fn read_target_modules(fields: &mut Fields<'_>) -> Option<Vec<String>> {
+    let node = fields.take("target_modules")?;
+    let mut modules = Vec::new();
+    let items = node.items("stages.train.target_modules");
+    for (i, item) in items.iter().enumerate() {
+        let path = format!("stages.train.target_modules[{i}]");
+        let Some(name) = item.text(&path) else {
+            continue;
+        };
+        if !LINEAR_MODULES.contains(&name.as_str()) {
+            item.fault_name(&path, "linear layer", &name, &LINEAR_MODULES);
+        } else if modules.contains(&name) {
+            item.fault(&path, "named twice", "each layer once");
+        } else {
+            modules.push(name);
+        }
+    }
+    if items.is_empty() {
+        node.fault(
+            "stages.train.target_modules",
+            "no layer",
+            "at least one linear layer",
+        );
+    }
+    Some(modules)
+}
+
+fn read_evaluate(node: Node<'_>) -> EvaluateSpec {
+    let mut fields = node.mapping("stages.evaluate");
+    let spec = EvaluateSpec {
+        max_tokens: fields.small("max_tokens", 1..=8192, 128),
+        batch: fields.small("batch", 1..=512, 32),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_promote(node: Node<'_>) -> PromoteSpec {
+    let mut fields = node.mapping("stages.promote");
+    let spec = PromoteSpec {
+        min_diversity: fields.number("min_diversity", 0.0..=1.0, 0.0),
+    };
+    fields.finish();
+    spec
+}
+
+/// Which stage a chain stands in; duplicates are a matter of instructions alone.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Filter,
+    Validate,
+}
+
+fn read_chain(node: Node<'_>, path: &str, place: Place) -> Vec<ChainRule> {
+    let mut fields = node.mapping(path);
+    let chain_path = fields.path("chain");
+    let items = fields
+        .take("chain")
+        .map(|chain| chain.items(&chain_path))
+        .unwrap_or_default();
+    fields.finish();
+    items
+        .iter()
+        .enumerate()
+        .filter_map(|(i, item)| read_link(*item, &format!("{chain_path}[{i}]"), place))
+        .collect()
+}
+
+/// Reads a link: a bare word (`exact`) or a mapping of one word to its options (`rouge_l: {threshold: 0.7}`).
+fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
+    let known: &[&str] = match place {
+        Place::Filter => &["exact", "rouge_l", "rules", "plugin"],
+        Place::Validate => &["rules", "plugin"],
+    };
+    let (word, options) = node.link(path)?;
+    if !known.contains(&word.as_str()) {
+        node.fault_name(path, "rule", &word, known);
+        return None;
+    }
+    let path = format!("{path}.{word}");
+    let rule = match word.as_str() {
+        "exact" => {
+            if let Some(options) = options {
+                options.mapping(&path).finish();
+            }
+            ChainRule::Exact
+        }
+        "rouge_l" => {
+            let Some(node) = options else {
+                return Some(ChainRule::RougeL { threshold: 0.7 });
+            };
+            let mut fields = node.mapping(&path);
+            let threshold = fields.number("threshold", 0.0..=1.0, 0.7);
+            fields.finish();
+            ChainRule::RougeL { threshold }
+        }
+        "rules" => ChainRule::Rules(
+            options
+                .map(|node| read_rules(node, &path))
+                .unwrap_or_default(),
+        ),
+        _ => return read_plugin(node, options, &path),
+    };
+    Some(rule)
+}
+
+fn read_rules(node: Node<'_>, path: &str) -> RulesSpec {
+    let mut fields = node.mapping(path);
+    let default = RulesSpec::default();
+    let spec = RulesSpec {
+        min_tokens_en: fields.small("min_tokens_en", 0..=10_000, default.min_tokens_en),
+        max_tokens_en: fields.small("max_tokens_en", 1..=10_000, default.max_tokens_en),
+        min_tokens_zh: fields.small("min_tokens_zh", 0..=10_000, default.min_tokens_zh),
+        max_tokens_zh: fields.small("max_tokens_zh", 1..=10_000, default.max_tokens_zh),
+        blocked_words: fields.texts("blocked_words").unwrap_or_default(),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_plugin(node: Node<'_>, options: Option<Node<'_>>, path: &str) -> Option<ChainRule> {
+    let Some(options) = options else {
+        node.fault(
+            path,
+            "missing options",
+            "a mapping with the plugin's name, such as plugin: {name: form}",
+        );
+        return None;
+    };
+    let mut fields = options.mapping(path);
+    let name = fields
+        .require("name", "the name of an installed plugin")
+        .and_then(|n| n.text(&format!("{path}.name")));
+    let config_path = fields.path("config");
+    let config = match fields.take("config") {
+        Some(node) => {
+            let json = node.json(&config_path);
+            if !json.is_object() {
+                node.fault(&config_path, "wrong type", "a mapping");
+            }
+            json
+        }
+        None => serde_json::json!({}),
+    };
+    let on_error = match fields
+        .choice("on_error", &["drop", "keep", "stop"], "drop")
+        .as_str()
+    {
+        "keep" => OnPluginError::Keep,
+        "stop" => OnPluginError::Stop,
+        _ => OnPluginError::Drop,
+    };
+    fields.finish();
+    Some(ChainRule::Plugin {
+        name: name?,
+        config,
+        on_error,
+    })
+}

@@ -1,0 +1,107 @@
+use super::*;
+
+fn faults(yaml: &str) -> Vec<Fault> {
+    parse_workflow(yaml).expect_err("the workflow is wrong")
+}
+
+#[test]
+fn a_small_workflow_gets_every_default() {
+    let spec = parse_workflow(
+        "name: a\nmodel: m\nseeds: s\nstages:\n  train: {r: 4, learning_rate: 2e-4}\n",
+    )
+    .expect("right");
+    let train = spec.stages.train.expect("there");
+    assert_eq!(
+        (
+            train.options.r,
+            train.options.learning_rate,
+            spec.rounds,
+            spec.seed
+        ),
+        (4, 2e-4, 1, 42)
+    );
+    assert!(spec.stages.generate.is_none());
+}
+
+#[test]
+fn every_fault_is_found_at_once_with_its_line() {
+    let yaml = "\
+name: a
+model: m
+seeds: s
+rounds: -1
+held_outt: h
+stages:
+  generate: {target: many}
+  filter:
+    chain:
+      - rouge_k: {threshold: 0.7}
+      - rouge_l: {threshold: 7}
+  respond:
+  train: {target_modules: [q_prj], lora_alhpa: 3}
+";
+    let found: Vec<(u32, String, Option<String>)> = faults(yaml)
+        .into_iter()
+        .map(|f| (f.line, f.path, f.nearest))
+        .collect();
+    let expect = |line, path: &str, nearest: Option<&str>| {
+        (line, path.to_string(), nearest.map(str::to_string))
+    };
+    assert_eq!(
+        found,
+        [
+            expect(4, "rounds", None),
+            expect(5, "held_outt", Some("held_out")),
+            expect(7, "stages.generate.target", None),
+            expect(10, "stages.filter.chain[0]", Some("rouge_l")),
+            expect(11, "stages.filter.chain[1].rouge_l.threshold", None),
+            expect(13, "stages.train.lora_alhpa", Some("lora_alpha")),
+            expect(13, "stages.train.target_modules[0]", Some("q_proj")),
+        ]
+    );
+}
+
+#[test]
+fn what_stages_need_is_checked() {
+    let paths = |yaml: &str| faults(yaml).into_iter().map(|f| f.path).collect::<Vec<_>>();
+    assert_eq!(paths("name: a\nmodel: m\nstages:\n  train:\n"), ["seeds"]);
+    assert_eq!(
+        paths("name: a\nmodel: m\nstages:\n  evaluate:\n"),
+        ["held_out"]
+    );
+    assert_eq!(
+        paths("name: a\nmodel: m\nheld_out: h\nstages:\n  evaluate:\n  promote:\n"),
+        ["stages"]
+    );
+    assert_eq!(paths("name: a\nmodel: m\nstages:\n"), ["stages"]);
+}
+
+#[test]
+fn hostile_files_are_refused_in_time() {
+    let bomb = "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n";
+    assert!(faults(bomb)[0].message.contains("aliases"));
+    let deep = format!("a: {}1{}", "[".repeat(40), "]".repeat(40));
+    assert!(
+        faults(&deep)[0].message.contains("deep"),
+        "{:?}",
+        faults(&deep)
+    );
+    assert!(!faults(&"[".repeat(5000)).is_empty());
+    assert!(
+        faults(&" ".repeat(MAX_FILE_BYTES + 1))[0]
+            .message
+            .contains("bytes")
+    );
+    assert!(!faults("name: [unclosed").is_empty());
+    assert!(!faults("").is_empty());
+    assert!(!faults("a: 1\n---\nb: 2\n").is_empty());
+    assert!(!faults("- 1\n- 2\n").is_empty());
+}
+
+#[test]
+fn json_is_yaml_too() {
+    let spec = parse_workflow(
+        r#"{"name": "a", "model": "m", "seeds": "s", "stages": {"filter": {"chain": ["exact"]}}}"#,
+    );
+    assert!(spec.is_ok(), "{spec:?}");
+}

@@ -1,0 +1,239 @@
+//! evaluate: every held-out task answered and scored, for the base and for each round's adapter.
+
+use std::collections::BTreeMap;
+
+use autodidact_domain::journal::StageName;
+use autodidact_domain::random::derive_seed;
+use autodidact_domain::report::{EvaluationReport, TaskTypeRate};
+use autodidact_domain::workflow::EvaluateSpec;
+use autodidact_domain::{
+    EventBody, Example, ExampleId, GenerateRequest, Language, ModelRef, Sampling, TaskType, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::FlowError;
+use crate::journaled::{Judged, Outcome, Run};
+use crate::prompts;
+use crate::stages::language_of;
+use crate::statistics::{mean, mean_interval, ratio_interval, wilson_interval};
+
+/// One held-out task, answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskResult {
+    pub(crate) id: ExampleId,
+    pub(crate) language: Language,
+    pub(crate) task_type: Option<TaskType>,
+    pub(crate) answer: String,
+    pub(crate) negative_log_likelihood: f64,
+    pub(crate) tokens: u32,
+    pub(crate) rouge_l: f64,
+    pub(crate) success: bool,
+}
+
+/// A model on all held-out tasks.
+#[derive(Clone, Debug)]
+pub(crate) struct Evaluation {
+    /// `base` or `round-N`.
+    pub(crate) model: String,
+    pub(crate) results: Vec<TaskResult>,
+}
+
+impl Evaluation {
+    /// The loss of each task, in nats a response token.
+    pub(crate) fn losses(&self) -> Vec<f64> {
+        self.results
+            .iter()
+            .map(|r| r.negative_log_likelihood / f64::from(r.tokens.max(1)))
+            .collect()
+    }
+}
+
+/// Evaluates a model; `round` 0 is the base before the first round.
+pub(crate) fn evaluate(
+    run: &mut Run,
+    round: u32,
+    spec: &EvaluateSpec,
+    model: &ModelRef,
+    tasks: &[Example],
+) -> Result<Evaluation, FlowError> {
+    let mut results = Vec::with_capacity(tasks.len());
+    for batch in tasks.chunks(spec.batch as usize) {
+        run.progress(
+            round,
+            StageName::Evaluate,
+            results.len() as u64,
+            tasks.len() as u64,
+        );
+        results.extend(run.step(round, StageName::Evaluate, |run, _| {
+            evaluate_batch(run, round, spec, model, batch)
+        })?);
+    }
+    run.progress(
+        round,
+        StageName::Evaluate,
+        tasks.len() as u64,
+        tasks.len() as u64,
+    );
+    run.finish_stage(round, StageName::Evaluate)?;
+    let name = if round == 0 {
+        "base".to_string()
+    } else {
+        format!("round-{round}")
+    };
+    let evaluation = Evaluation {
+        model: name,
+        results,
+    };
+    let (loss, rate) = headline(&evaluation.results);
+    run.ports.events.publish(
+        Some(&run.spec().name),
+        EventBody::Evaluated {
+            model: evaluation.model.clone(),
+            heldout_loss: loss,
+            success_rate: rate,
+        },
+    )?;
+    Ok(evaluation)
+}
+
+fn evaluate_batch(
+    run: &Run,
+    round: u32,
+    spec: &EvaluateSpec,
+    model: &ModelRef,
+    batch: &[Example],
+) -> Result<Outcome<Vec<TaskResult>>, FlowError> {
+    let requests = batch
+        .iter()
+        .map(|task| GenerateRequest {
+            prompt: prompts::answer_request(task.body.instruction_text(), task.body.input_text()),
+            sampling: Sampling {
+                max_tokens: spec.max_tokens,
+                ..Sampling::default()
+            },
+        })
+        .collect();
+    let mut progress = run.token_progress(round, StageName::Evaluate);
+    let started = run.ports.clock.now_ms();
+    let completions = run
+        .ports
+        .engine
+        .generate(model, requests, &run.interrupt, &mut progress)?;
+    let generation_seconds = run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
+    let conversations = batch.iter().map(|task| task.body.to_messages()).collect();
+    let losses = run
+        .ports
+        .engine
+        .response_loss(model, conversations, &run.interrupt)?;
+    let default = run.spec().languages[0];
+    let mut outcome = Outcome::new(Vec::with_capacity(batch.len()));
+    outcome.generation_seconds = generation_seconds;
+    for ((task, completion), loss) in batch.iter().zip(completions).zip(losses) {
+        let (answer, reference) = (completion.text.trim(), task.body.output_text());
+        outcome.tokens += u64::from(completion.completion_tokens);
+        outcome.verdicts.push(Judged {
+            record: task.id,
+            text: task.body.instruction_text().to_string(),
+            verdict: Verdict::keep("evaluate"),
+        });
+        outcome.value.push(TaskResult {
+            id: task.id,
+            language: language_of(task, default),
+            task_type: task.task_type,
+            negative_log_likelihood: loss.negative_log_likelihood,
+            tokens: loss.tokens,
+            rouge_l: autodidact_text::rouge_l(
+                &autodidact_text::tokenize(answer),
+                &autodidact_text::tokenize(reference),
+            ),
+            success: autodidact_text::succeeds(task.task_type, &task.labels, answer, reference),
+            answer: answer.to_string(),
+        });
+    }
+    outcome.out = outcome.value.len() as u64;
+    Ok(outcome)
+}
+
+fn headline(results: &[TaskResult]) -> (f64, f64) {
+    let tokens: f64 = results.iter().map(|r| f64::from(r.tokens)).sum();
+    let loss = results
+        .iter()
+        .map(|r| r.negative_log_likelihood)
+        .sum::<f64>()
+        / tokens.max(1.0);
+    let rate = results.iter().filter(|r| r.success).count() as f64 / results.len().max(1) as f64;
+    (loss, rate)
+}
+
+/// Sums an evaluation up, one report a language.
+pub(crate) fn summarize(evaluation: &Evaluation, seed: u64) -> Vec<EvaluationReport> {
+    let mut by_language: BTreeMap<Language, Vec<TaskResult>> = BTreeMap::new();
+    for result in &evaluation.results {
+        by_language
+            .entry(result.language)
+            .or_default()
+            .push(result.clone());
+    }
+    by_language
+        .into_iter()
+        .map(|(language, results)| summarize_language(evaluation, language, &results, seed))
+        .collect()
+}
+
+fn summarize_language(
+    evaluation: &Evaluation,
+    language: Language,
+    results: &[TaskResult],
+    seed: u64,
+) -> EvaluationReport {
+    let (heldout_loss, success_rate) = headline(results);
+    let rouge: Vec<f64> = results.iter().map(|r| r.rouge_l).collect();
+    let pairs: Vec<(f64, f64)> = results
+        .iter()
+        .map(|r| (r.negative_log_likelihood, f64::from(r.tokens)))
+        .collect();
+    let succeeded = results.iter().filter(|r| r.success).count() as u64;
+    let seed = derive_seed(seed, &["interval", language.code()]);
+    let mut task_types: BTreeMap<String, TaskTypeRate> = BTreeMap::new();
+    for result in results {
+        let name = result
+            .task_type
+            .map_or("unknown", TaskType::name)
+            .to_string();
+        let rate = task_types.entry(name).or_default();
+        rate.n += 1;
+        rate.succeeded += u64::from(result.success);
+    }
+    let answers: Vec<&str> = results.iter().map(|r| r.answer.as_str()).collect();
+    EvaluationReport {
+        model: evaluation.model.clone(),
+        language: language.code().to_string(),
+        n: results.len() as u64,
+        heldout_loss,
+        rouge_l: mean(&rouge),
+        success_rate,
+        intervals: BTreeMap::from([
+            ("heldout_loss".to_string(), ratio_interval(&pairs, seed)),
+            ("rouge_l".to_string(), mean_interval(&rouge, seed)),
+            (
+                "success_rate".to_string(),
+                wilson_interval(succeeded, results.len() as u64),
+            ),
+        ]),
+        task_types,
+        diversity: BTreeMap::from([
+            (
+                "distinct_1".to_string(),
+                autodidact_text::distinct_n(&answers, 1),
+            ),
+            (
+                "distinct_2".to_string(),
+                autodidact_text::distinct_n(&answers, 2),
+            ),
+            (
+                "token_entropy".to_string(),
+                autodidact_text::token_entropy(&answers),
+            ),
+        ]),
+    }
+}

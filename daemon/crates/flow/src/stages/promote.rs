@@ -1,0 +1,99 @@
+//! promote: the round's adapter becomes the generator when it is better on the held-out tasks, or is rolled back.
+
+use autodidact_domain::journal::StageName;
+use autodidact_domain::random::derive_seed;
+use autodidact_domain::verdict::Evidence;
+use autodidact_domain::workflow::PromoteSpec;
+use autodidact_domain::{EventBody, Example, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::error::FlowError;
+use crate::journaled::{Judged, Outcome, Run};
+use crate::stages::evaluate::Evaluation;
+use crate::stages::train::Trained;
+use crate::statistics::paired_difference;
+
+/// The decision on a round's adapter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Promotion {
+    pub(crate) promoted: bool,
+    pub(crate) reason: String,
+}
+
+/// Compares the round's evaluation with that of the model in force.
+///
+/// The adapter is promoted when the 95% interval of the paired loss difference lies below 0 and the round's kept
+/// instructions are diverse enough (distinct-2 at least `min_diversity`).
+pub(crate) fn promote(
+    run: &mut Run,
+    round: u32,
+    spec: &PromoteSpec,
+    incumbent: &Evaluation,
+    candidate: &Evaluation,
+    trained: &Trained,
+    kept: &[Example],
+) -> Result<Promotion, FlowError> {
+    let promotion: Promotion = run.step(round, StageName::Promote, |run, _| {
+        let seed = derive_seed(run.spec().seed, &["promote", &round.to_string()]);
+        let (difference, interval) =
+            paired_difference(&incumbent.losses(), &candidate.losses(), seed);
+        let texts: Vec<&str> = kept
+            .iter()
+            .map(|example| example.body.instruction_text())
+            .collect();
+        let diversity = if kept.is_empty() {
+            None
+        } else {
+            Some(autodidact_text::distinct_n(&texts, 2))
+        };
+        let better = interval.high < 0.0;
+        let diverse = diversity.is_none_or(|diversity| diversity >= spec.min_diversity);
+        let loss = format!(
+            "held-out loss a task against {}: {difference:+.4} [{:+.4}, {:+.4}]",
+            incumbent.model, interval.low, interval.high
+        );
+        let spread = diversity
+            .map(|d| format!("; distinct-2 of kept instructions {d:.3}"))
+            .unwrap_or_default();
+        let reason = match (better, diverse) {
+            (true, true) => format!("promoted: {loss}{spread}"),
+            (false, _) => format!("rolled back, not surely better: {loss}{spread}"),
+            (true, false) => format!(
+                "rolled back, too uniform (below {}): {loss}{spread}",
+                spec.min_diversity
+            ),
+        };
+        let promoted = better && diverse;
+        let verdict = if promoted {
+            Verdict::keep("promote")
+        } else {
+            Verdict::drop(
+                "promote",
+                "rolled_back",
+                Evidence {
+                    note: Some(reason.clone()),
+                    ..Evidence::default()
+                },
+            )
+        };
+        let mut outcome = Outcome::new(Promotion { promoted, reason });
+        outcome.out = u64::from(promoted);
+        outcome.verdicts.push(Judged {
+            record: trained.adapter_digest,
+            text: trained.adapter.to_string(),
+            verdict,
+        });
+        Ok(outcome)
+    })?;
+    run.progress(round, StageName::Promote, 1, 1);
+    run.finish_stage(round, StageName::Promote)?;
+    run.ports.events.publish(
+        Some(&run.spec().name),
+        EventBody::Promotion {
+            round,
+            promoted: promotion.promoted,
+            message: promotion.reason.clone(),
+        },
+    )?;
+    Ok(promotion)
+}

@@ -1,0 +1,117 @@
+//! Intervals and comparisons of means.
+
+use autodidact_domain::random::Random;
+use autodidact_domain::report::Interval;
+
+/// Resamples of a bootstrap; the 2.5% ends then rest on 50 resamples each.
+const RESAMPLES: usize = 2000;
+
+/// The mean, 0 of nothing.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() {
+        0.0
+    } else {
+        values.iter().sum::<f64>() / values.len() as f64
+    }
+}
+
+/// The 95% percentile bootstrap interval of a ratio of sums (Efron 1979), resampling pairs of (part, whole).
+pub(crate) fn ratio_interval(pairs: &[(f64, f64)], seed: u64) -> Interval {
+    let ratio = |indices: &mut dyn Iterator<Item = usize>| {
+        let (part, whole) = indices.fold((0.0, 0.0), |(p, w), i| (p + pairs[i].0, w + pairs[i].1));
+        if whole == 0.0 { 0.0 } else { part / whole }
+    };
+    percentile_interval(pairs.len(), seed, ratio)
+}
+
+/// The 95% percentile bootstrap interval of a mean.
+pub(crate) fn mean_interval(values: &[f64], seed: u64) -> Interval {
+    let pairs: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
+    ratio_interval(&pairs, seed)
+}
+
+/// The 95% Wilson score interval of a share (Wilson 1927).
+pub(crate) fn wilson_interval(successes: u64, n: u64) -> Interval {
+    if n == 0 {
+        return Interval {
+            low: 0.0,
+            high: 1.0,
+        };
+    }
+    const Z: f64 = 1.959_963_984_540_054; // the 97.5% point of the normal distribution
+    let (n, p) = (n as f64, successes as f64 / n as f64);
+    let center = p + Z * Z / (2.0 * n);
+    let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    Interval {
+        low: ((center - spread) / scale).max(0.0),
+        high: ((center + spread) / scale).min(1.0),
+    }
+}
+
+/// The 95% interval of the mean of paired differences `after - before` (paired bootstrap, Koehn 2004).
+pub(crate) fn paired_difference(before: &[f64], after: &[f64], seed: u64) -> (f64, Interval) {
+    let differences: Vec<f64> = before.iter().zip(after).map(|(b, a)| a - b).collect();
+    (mean(&differences), mean_interval(&differences, seed))
+}
+
+fn percentile_interval(
+    n: usize,
+    seed: u64,
+    statistic: impl Fn(&mut dyn Iterator<Item = usize>) -> f64,
+) -> Interval {
+    if n == 0 {
+        return Interval {
+            low: 0.0,
+            high: 0.0,
+        };
+    }
+    let mut random = Random::from_seed(seed);
+    let mut values: Vec<f64> = (0..RESAMPLES)
+        .map(|_| statistic(&mut (0..n).map(|_| random.below(n))))
+        .collect();
+    values.sort_by(f64::total_cmp);
+    Interval {
+        low: values[RESAMPLES * 25 / 1000],
+        high: values[RESAMPLES * 975 / 1000 - 1],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_matches_published_values() {
+        // Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611.
+        let interval = wilson_interval(81, 263);
+        assert!(
+            (interval.low - 0.2553).abs() < 1e-4 && (interval.high - 0.3662).abs() < 1e-4,
+            "{interval:?}"
+        );
+        let interval = wilson_interval(0, 20);
+        assert!(
+            interval.low == 0.0 && (interval.high - 0.1611).abs() < 1e-4,
+            "{interval:?}"
+        );
+    }
+
+    #[test]
+    fn a_bootstrap_interval_is_near_the_normal_one() {
+        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 20)).collect();
+        let interval = mean_interval(&values, 1);
+        let half = 1.96 * (399.0f64 / 12.0).sqrt() / 20.0;
+        assert!(
+            (interval.low - (9.5 - half)).abs() < 0.1 && (interval.high - (9.5 + half)).abs() < 0.1,
+            "{interval:?}"
+        );
+    }
+
+    #[test]
+    fn a_paired_difference_sees_what_separate_intervals_hide() {
+        let before: Vec<f64> = (0..50).map(f64::from).collect();
+        let after: Vec<f64> = before.iter().map(|x| x - 0.5).collect();
+        let (mean, interval) = paired_difference(&before, &after, 3);
+        assert!((mean + 0.5).abs() < 1e-9 && interval.high < 0.0);
+    }
+}

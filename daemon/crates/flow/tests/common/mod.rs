@@ -1,0 +1,710 @@
+//! Ports in memory, for the loop's own tests: a counting engine, a journal that can be cut anywhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use autodidact_domain::checkpoint::CheckpointMeta;
+use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::journal::{RecordedVerdict, StageName};
+use autodidact_domain::plugin::FilterDecision;
+use autodidact_domain::ports::*;
+use autodidact_domain::training::TrainProgress;
+use autodidact_domain::*;
+
+/// Everything in memory behind one lock; `steps_left` cuts the run off like a kill would, between two writes.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) state: Mutex<State>,
+    pub(crate) steps_left: AtomicU64,
+    pub(crate) cut: AtomicBool,
+    pub(crate) clock_ms: AtomicU64,
+    pub(crate) effects: AtomicU64,
+}
+
+#[derive(Default, Clone)]
+pub(crate) struct State {
+    pub(crate) steps: BTreeMap<(u32, StageName, u32), Option<serde_json::Value>>,
+    pub(crate) verdicts: Vec<(StepKey, RecordedVerdict)>,
+    pub(crate) workflows: BTreeMap<WorkflowName, WorkflowSummary>,
+    pub(crate) reports: BTreeMap<WorkflowName, Report>,
+    pub(crate) datasets: BTreeMap<DatasetName, Vec<(DatasetSummary, Vec<Example>)>>,
+    pub(crate) checkpoints: BTreeMap<CheckpointId, Checkpoint>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl World {
+    fn write(&self) -> PortResult<std::sync::MutexGuard<'_, State>> {
+        if self.steps_left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.cut.store(true, Ordering::SeqCst);
+        }
+        if self.cut.load(Ordering::SeqCst) {
+            self.steps_left.store(0, Ordering::SeqCst);
+            return Err(PortError::Interrupted);
+        }
+        Ok(self
+            .state
+            .lock()
+            .expect("no test panics while it holds the lock"))
+    }
+
+    fn read(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no test panics while it holds the lock")
+    }
+
+    pub(crate) fn revive(&self, steps: u64) {
+        self.steps_left.store(steps, Ordering::SeqCst);
+        self.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+pub(crate) struct Fake(pub(crate) Arc<World>);
+
+pub(crate) fn ports(world: &Arc<World>) -> Ports {
+    let fake = || Arc::new(Fake(Arc::clone(world)));
+    Ports {
+        engine: fake(),
+        journal: fake(),
+        workflows: fake(),
+        datasets: fake(),
+        checkpoints: fake(),
+        events: fake(),
+        models: fake(),
+        model_source: fake(),
+        plugins: fake(),
+        reader: fake(),
+        requests: fake(),
+        clock: fake(),
+        reports: fake(),
+    }
+}
+
+fn missing(what: &'static str, name: impl ToString) -> PortError {
+    PortError::NotFound {
+        what,
+        name: name.to_string(),
+        nearest: None,
+    }
+}
+
+/// Words for made-up tasks; two draws of five seldom agree.
+const WORDS: [&str; 24] = [
+    "river", "copper", "violin", "harvest", "orbit", "lantern", "pepper", "glacier", "window",
+    "falcon", "garden", "market", "engine", "cotton", "island", "mirror", "needle", "palace",
+    "quarry", "ribbon", "saddle", "temple", "valley", "walnut",
+];
+
+fn sentence(random: &mut random::Random, words: usize) -> String {
+    let picked: Vec<&str> = (0..words)
+        .map(|_| WORDS[random.below(WORDS.len())])
+        .collect();
+    format!("Describe {} please.", picked.join(" "))
+}
+
+impl Engine for Fake {
+    fn generate(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        if interrupt.is_raised() {
+            return Err(PortError::Interrupted);
+        }
+        self.0.effects.fetch_add(1, Ordering::SeqCst);
+        self.0.clock_ms.fetch_add(1000, Ordering::SeqCst);
+        Ok(requests
+            .iter()
+            .map(|request| {
+                progress(3);
+                let prompt = format!("{:?}{model:?}", request.prompt);
+                let mut random = random::Random::at(request.sampling.seed, &[&prompt]);
+                let text = match &request.prompt {
+                    Prompt::Text(text) if text.starts_with("Come up") => match random.below(5) {
+                        0 => String::new(),
+                        _ => format!(
+                            " {}\n10. {}",
+                            sentence(&mut random, 5),
+                            sentence(&mut random, 2)
+                        ),
+                    },
+                    Prompt::Text(_) => " <noinput>".to_string(),
+                    Prompt::Chat(_) if random.below(6) == 0 => "Here it is:".to_string(),
+                    Prompt::Chat(_) => sentence(&mut random, 6),
+                };
+                Completion {
+                    text,
+                    finish: FinishReason::Eos,
+                    prompt_tokens: 9,
+                    completion_tokens: 3,
+                }
+            })
+            .collect())
+    }
+
+    fn response_loss(
+        &self,
+        model: &ModelRef,
+        conversations: Vec<Vec<Message>>,
+        _: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        let better = if model.adapter.is_some() { 0.5 } else { 0.0 };
+        Ok(conversations
+            .iter()
+            .enumerate()
+            .map(|(i, _)| ResponseLoss {
+                negative_log_likelihood: 8.0 - better + i as f64 % 3.0,
+                tokens: 4,
+            })
+            .collect())
+    }
+
+    fn train(
+        &self,
+        request: TrainRequest,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(TrainProgress),
+    ) -> PortResult<TrainSegment> {
+        let total_steps = request
+            .examples
+            .len()
+            .div_ceil(request.options.batch_size as usize) as u32;
+        let start = request
+            .resume
+            .as_ref()
+            .map_or(0, |checkpoint| checkpoint.meta.step);
+        let step = (start + request.steps).min(total_steps);
+        let mut value = request
+            .resume
+            .as_ref()
+            .map_or(0.0, |checkpoint| checkpoint.adapter[0].data[0]);
+        for i in start..step {
+            if interrupt.is_raised() {
+                return Err(PortError::Interrupted);
+            }
+            value += random::Random::at(
+                request.seed,
+                &[&i.to_string(), &format!("{:?}", request.examples)],
+            )
+            .next_f64() as f32;
+            let figures = TrainProgress {
+                step: i + 1,
+                total_steps,
+                loss: 1.0,
+                learning_rate: 0.1,
+                grad_norm: 1.0,
+                tokens_per_second: 1.0,
+            };
+            progress(figures);
+        }
+        let tensor = NamedTensor {
+            name: "a".into(),
+            shape: vec![1],
+            data: vec![value],
+        };
+        Ok(TrainSegment {
+            checkpoint: Checkpoint {
+                meta: CheckpointMeta {
+                    method: "lora".into(),
+                    model: request.model.model,
+                    base_digest: Digest::of(b"base"),
+                    adapter_config: serde_json::json!({}),
+                    step,
+                    total_steps,
+                    trainer_state: serde_json::json!({}),
+                },
+                adapter: vec![tensor.clone()],
+                optimizer: vec![tensor],
+            },
+            step,
+            total_steps,
+            losses: vec![1.0; (step - start) as usize],
+            tokens: 10,
+            truncated: 0,
+            refused: Vec::new(),
+        })
+    }
+
+    fn generate_stream(
+        &self,
+        model: &ModelRef,
+        request: GenerateRequest,
+        interrupt: &Interrupt,
+        _: &mut dyn FnMut(&str),
+    ) -> PortResult<Completion> {
+        Ok(self
+            .generate(model, vec![request], interrupt, &mut |_| {})?
+            .remove(0))
+    }
+
+    fn compute(&self) -> &'static str {
+        "exact"
+    }
+}
+
+impl Journal for Fake {
+    fn steps(&self, workflow: &WorkflowName) -> PortResult<Vec<StepRecord>> {
+        let state = self.0.read();
+        Ok(state
+            .steps
+            .iter()
+            .map(|((round, stage, index), result)| StepRecord {
+                key: StepKey {
+                    workflow: workflow.clone(),
+                    round: *round,
+                    stage: *stage,
+                    index: *index,
+                },
+                result: result.clone(),
+            })
+            .collect())
+    }
+
+    fn begin(&self, key: &StepKey) -> PortResult<()> {
+        self.0
+            .write()?
+            .steps
+            .entry((key.round, key.stage, key.index))
+            .or_insert(None);
+        Ok(())
+    }
+
+    fn commit(
+        &self,
+        key: &StepKey,
+        result: serde_json::Value,
+        verdicts: &[RecordedVerdict],
+    ) -> PortResult<()> {
+        let mut state = self.0.write()?;
+        state
+            .steps
+            .insert((key.round, key.stage, key.index), Some(result));
+        state.verdicts.retain(|(of, _)| of != key);
+        state.verdicts.extend(
+            verdicts
+                .iter()
+                .map(|verdict| (key.clone(), verdict.clone())),
+        );
+        Ok(())
+    }
+
+    fn verdicts(
+        &self,
+        _: &WorkflowName,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<RecordedVerdict>> {
+        Ok(self
+            .0
+            .read()
+            .verdicts
+            .iter()
+            .skip(from as usize)
+            .take(limit)
+            .map(|(_, v)| v.clone())
+            .collect())
+    }
+
+    fn verdict_counts(
+        &self,
+        _: &WorkflowName,
+        round: u32,
+        stage: StageName,
+    ) -> PortResult<(u64, u64)> {
+        let state = self.0.read();
+        let count = |decision| {
+            let mine = |v: &&(StepKey, RecordedVerdict)| v.1.round == round && v.1.stage == stage;
+            state
+                .verdicts
+                .iter()
+                .filter(mine)
+                .filter(|(_, v)| v.verdict.decision == decision)
+                .count() as u64
+        };
+        Ok((count(Decision::Keep), count(Decision::Drop)))
+    }
+}
+
+impl Workflows for Fake {
+    fn create(&self, summary: WorkflowSummary) -> PortResult<WorkflowSummary> {
+        Ok(self
+            .0
+            .read()
+            .workflows
+            .entry(summary.spec.name.clone())
+            .or_insert(summary)
+            .clone())
+    }
+
+    fn get(&self, name: &WorkflowName) -> PortResult<WorkflowSummary> {
+        self.0
+            .read()
+            .workflows
+            .get(name)
+            .cloned()
+            .ok_or_else(|| missing("workflow", name))
+    }
+
+    fn list(&self) -> PortResult<Vec<WorkflowSummary>> {
+        Ok(self.0.read().workflows.values().cloned().collect())
+    }
+
+    fn set_state(
+        &self,
+        name: &WorkflowName,
+        state: WorkflowState,
+        message: &str,
+    ) -> PortResult<WorkflowSummary> {
+        let mut world = self.0.read();
+        let workflow = world
+            .workflows
+            .get_mut(name)
+            .ok_or_else(|| missing("workflow", name))?;
+        workflow.state = state;
+        workflow.message = message.to_string();
+        Ok(workflow.clone())
+    }
+
+    fn put_report(&self, report: &Report) -> PortResult<()> {
+        self.0
+            .write()?
+            .reports
+            .insert(report.workflow.clone(), report.clone());
+        Ok(())
+    }
+
+    fn report(&self, name: &WorkflowName) -> PortResult<Report> {
+        self.0
+            .read()
+            .reports
+            .get(name)
+            .cloned()
+            .ok_or_else(|| missing("report", name))
+    }
+}
+
+impl Datasets for Fake {
+    fn put(
+        &self,
+        name: &DatasetName,
+        examples: &[Example],
+        source: &str,
+        source_digest: Option<Digest>,
+    ) -> PortResult<DatasetSummary> {
+        let mut state = self.0.write()?;
+        let versions = state.datasets.entry(name.clone()).or_default();
+        let summary = DatasetSummary {
+            name: name.clone(),
+            version: versions.len() as u32 + 1,
+            digest: Digest::of(
+                serde_json::to_string(examples)
+                    .expect("plain data")
+                    .as_bytes(),
+            ),
+            records: examples.len() as u64,
+            created_ms: 0,
+            source: source.to_string(),
+            source_digest,
+        };
+        versions.push((summary.clone(), examples.to_vec()));
+        Ok(summary)
+    }
+
+    fn get(&self, name: &DatasetName, version: Option<u32>) -> PortResult<DatasetSummary> {
+        let state = self.0.read();
+        let versions = state
+            .datasets
+            .get(name)
+            .ok_or_else(|| missing("dataset", name))?;
+        let at = version.map_or(versions.len() - 1, |version| version as usize - 1);
+        versions
+            .get(at)
+            .map(|(summary, _)| summary.clone())
+            .ok_or_else(|| missing("dataset", name))
+    }
+
+    fn list(&self) -> PortResult<Vec<DatasetSummary>> {
+        Ok(self
+            .0
+            .read()
+            .datasets
+            .values()
+            .filter_map(|v| v.last())
+            .map(|(s, _)| s.clone())
+            .collect())
+    }
+
+    fn records(
+        &self,
+        name: &DatasetName,
+        version: u32,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<Example>> {
+        let state = self.0.read();
+        let versions = state
+            .datasets
+            .get(name)
+            .ok_or_else(|| missing("dataset", name))?;
+        Ok(versions[version as usize - 1]
+            .1
+            .iter()
+            .skip(from as usize)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    fn by_source_digest(
+        &self,
+        name: &DatasetName,
+        source_digest: Digest,
+    ) -> PortResult<Option<DatasetSummary>> {
+        let state = self.0.read();
+        let found = state.datasets.get(name).and_then(|v| {
+            v.iter()
+                .find(|(s, _)| s.source_digest == Some(source_digest))
+        });
+        Ok(found.map(|(summary, _)| summary.clone()))
+    }
+
+    fn delete(&self, name: &DatasetName) -> PortResult<()> {
+        self.0.write()?.datasets.remove(name);
+        Ok(())
+    }
+}
+
+impl Checkpoints for Fake {
+    fn save(&self, id: &CheckpointId, checkpoint: &Checkpoint) -> PortResult<CheckpointSummary> {
+        self.0
+            .write()?
+            .checkpoints
+            .insert(id.clone(), checkpoint.clone());
+        Checkpoints::get(self, id)
+    }
+
+    fn load(&self, id: &CheckpointId) -> PortResult<Checkpoint> {
+        self.0
+            .read()
+            .checkpoints
+            .get(id)
+            .cloned()
+            .ok_or_else(|| missing("checkpoint", id))
+    }
+
+    fn get(&self, id: &CheckpointId) -> PortResult<CheckpointSummary> {
+        let checkpoint = self.load(id)?;
+        let adapter_digest = checkpoint.adapter_digest();
+        Ok(CheckpointSummary {
+            id: id.clone(),
+            meta: checkpoint.meta,
+            adapter_digest,
+            size: 4,
+            created_ms: 0,
+        })
+    }
+
+    fn list(&self) -> PortResult<Vec<CheckpointSummary>> {
+        let ids: Vec<CheckpointId> = self.0.read().checkpoints.keys().cloned().collect();
+        ids.iter().map(|id| Checkpoints::get(self, id)).collect()
+    }
+
+    fn delete(&self, id: &CheckpointId) -> PortResult<()> {
+        self.0.write()?.checkpoints.remove(id);
+        Ok(())
+    }
+}
+
+impl Events for Fake {
+    fn publish(&self, workflow: Option<&WorkflowName>, body: EventBody) -> PortResult<Event> {
+        let mut state = self.0.read();
+        let event = Event {
+            sequence: state.events.len() as u64 + 1,
+            time_ms: 0,
+            workflow: workflow.cloned(),
+            body,
+        };
+        state.events.push(event.clone());
+        Ok(event)
+    }
+
+    fn tell(&self, _: Option<&WorkflowName>, _: EventBody) {}
+
+    fn after(
+        &self,
+        sequence: u64,
+        _: Option<&WorkflowName>,
+        limit: usize,
+    ) -> PortResult<Vec<Event>> {
+        Ok(self
+            .0
+            .read()
+            .events
+            .iter()
+            .filter(|e| e.sequence > sequence)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.0.read().events.len() as u64
+    }
+
+    fn listen(&self, _: Box<dyn FnMut(&Event) -> bool + Send>) {}
+}
+
+impl Models for Fake {
+    fn put(&self, _: &ModelSummary) -> PortResult<()> {
+        Ok(())
+    }
+
+    fn get(&self, name: &ModelName) -> PortResult<ModelSummary> {
+        if name.as_str() != "tiny" {
+            return Err(missing("model", name));
+        }
+        Ok(ModelSummary {
+            name: name.clone(),
+            source: "memory".into(),
+            path: String::new(),
+            sha256: String::new(),
+            architecture: "llama".into(),
+            parameters: 1,
+            quantization: "F32".into(),
+            context_length: 1024,
+            digest: Digest::of(b"base"),
+        })
+    }
+
+    fn list(&self) -> PortResult<Vec<ModelSummary>> {
+        Ok(vec![Models::get(
+            self,
+            &ModelName::new("tiny").expect("a plain name"),
+        )?])
+    }
+
+    fn delete(&self, _: &ModelName) -> PortResult<()> {
+        Ok(())
+    }
+}
+
+impl ModelSource for Fake {
+    fn fetch(
+        &self,
+        name: &ModelName,
+        _: &str,
+        _: Option<&str>,
+        _: &Interrupt,
+        _: &mut dyn FnMut(&str),
+    ) -> PortResult<ModelSummary> {
+        Models::get(self, name)
+    }
+}
+
+impl Plugins for Fake {
+    fn install(&self, _: &[u8], _: bool) -> PortResult<PluginSummary> {
+        Plugins::get(self, "form")
+    }
+
+    fn list(&self) -> PortResult<Vec<PluginSummary>> {
+        Ok(vec![Plugins::get(self, "form")?])
+    }
+
+    fn get(&self, name: &str) -> PortResult<PluginSummary> {
+        if name != "form" {
+            return Err(missing("plugin", name));
+        }
+        Ok(PluginSummary {
+            name: PluginName::new(name).expect("a plain name"),
+            version: "0.1.0".into(),
+            kinds: vec!["filter".into()],
+            digest: Digest::of(b"form"),
+            config_schema: String::new(),
+            size: 1,
+            builtin: true,
+            enabled: true,
+        })
+    }
+
+    fn set_enabled(&self, name: &str, _: bool) -> PortResult<PluginSummary> {
+        Plugins::get(self, name)
+    }
+
+    fn remove(&self, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+
+    fn check_config(&self, _: Digest, _: &serde_json::Value) -> PortResult<()> {
+        Ok(())
+    }
+
+    /// Drops what mentions a violin, and fails on what mentions a quarry.
+    fn filter(
+        &self,
+        _: Digest,
+        _: &serde_json::Value,
+        records: &[FilterRecord],
+    ) -> PortResult<Vec<Result<FilterDecision, String>>> {
+        Ok(records
+            .iter()
+            .map(|record| {
+                if record.instruction.contains("quarry") {
+                    return Err("trapped".to_string());
+                }
+                let drop_reason = record
+                    .instruction
+                    .contains("violin")
+                    .then(|| "violin".to_string());
+                Ok(FilterDecision {
+                    drop_reason,
+                    note: None,
+                    score: None,
+                })
+            })
+            .collect())
+    }
+}
+
+impl DatasetReader for Fake {
+    fn read(&self, _: &str, _: &[u8]) -> ParsedFile {
+        ParsedFile::default()
+    }
+
+    fn write(&self, _: &str, _: &[Example]) -> PortResult<Vec<u8>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Requests for Fake {
+    fn recall(&self, _: &str, _: &str, _: Digest) -> PortResult<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn remember(&self, _: &str, _: &str, _: Digest, _: &[u8]) -> PortResult<()> {
+        Ok(())
+    }
+}
+
+impl Clock for Fake {
+    fn now_ms(&self) -> u64 {
+        self.0.clock_ms.load(Ordering::SeqCst)
+    }
+
+    fn peak_rss_mb(&self) -> u64 {
+        1
+    }
+}
+
+impl ReportFiles for Fake {
+    fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+
+    fn folder(&self, _: &WorkflowName) -> PathBuf {
+        PathBuf::new()
+    }
+}

@@ -1,0 +1,294 @@
+//! The loop is cut off after every possible write and must end as an undisturbed run does.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use autodidact_domain::journal::StageName;
+use autodidact_domain::ports::{Datasets, Journal};
+use autodidact_domain::{
+    Body, DatasetName, Example, Language, Report, WorkflowName, WorkflowState,
+};
+use autodidact_flow::Supervisor;
+use common::{Fake, World, ports};
+
+const WORKFLOW: &str = "
+name: loop
+model: tiny
+seeds: seeds
+held_out: held
+rounds: 2
+stages:
+  generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2}
+  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}]}
+  respond: {batch: 3}
+  validate: {chain: [rules]}
+  train: {batch_size: 4, checkpoint_steps: 2}
+  evaluate: {batch: 4}
+  promote: {min_diversity: 0.1}
+";
+
+fn world() -> Arc<World> {
+    let world = Arc::new(World::default());
+    world.revive(u64::MAX);
+    let fake = Fake(Arc::clone(&world));
+    for (name, count) in [("seeds", 12), ("held", 6)] {
+        let examples: Vec<Example> = (0..count)
+            .map(|i| {
+                let instruction =
+                    format!("Tell the {name} number {i} of all the things that are known.");
+                let mut example =
+                    Example::human(Body::instruction(&instruction, "", &format!("Answer {i}.")));
+                example.language = Some(Language::En);
+                example
+            })
+            .collect();
+        fake.put(
+            &DatasetName::new(name).expect("a plain name"),
+            &examples,
+            "test",
+            None,
+        )
+        .expect("in memory");
+    }
+    world
+}
+
+fn name() -> WorkflowName {
+    WorkflowName::new("loop").expect("a plain name")
+}
+
+/// Waits until the workflow's thread has ended, well or cut off.
+fn settle(supervisor: &Supervisor, world: &World) -> WorkflowState {
+    let started = Instant::now();
+    loop {
+        let state = world.state.lock().expect("no panic").workflows[&name()].state;
+        let cut = world.cut.load(std::sync::atomic::Ordering::SeqCst);
+        if state.is_final() || cut {
+            supervisor.shutdown();
+            return world.state.lock().expect("no panic").workflows[&name()].state;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "the run hangs");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The report without what depends on the number of restarts.
+fn figures(world: &World) -> Report {
+    world.state.lock().expect("no panic").reports[&name()].clone()
+}
+
+fn straight_run() -> (Arc<World>, Report) {
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor.submit(WORKFLOW).expect("a right workflow");
+    assert_eq!(settle(&supervisor, &world), WorkflowState::Done);
+    let report = figures(&world);
+    (world, report)
+}
+
+#[test]
+fn a_straight_run_adds_up() {
+    let (world, report) = straight_run();
+    assert_eq!(report.rounds.len(), 2);
+    assert_eq!(report.evaluations.len(), 3);
+    assert!(report.adapter_digest.is_some() && report.dataset_digest.is_some());
+    let fake = Fake(Arc::clone(&world));
+    for round in &report.rounds {
+        let by_name = |name: &str| {
+            round
+                .stages
+                .iter()
+                .find(|s| s.name == name)
+                .expect("every stage ran")
+        };
+        for (stage, stage_name) in StageName::ALL {
+            let counted = by_name(stage_name);
+            assert_eq!(
+                counted.taken,
+                counted.kept + counted.dropped,
+                "{stage_name}"
+            );
+            assert_eq!(
+                counted.dropped,
+                counted.reasons.values().sum::<u64>(),
+                "{stage_name}"
+            );
+            let stored = fake
+                .verdict_counts(&name(), round.round, stage)
+                .expect("in memory");
+            assert_eq!(stored, (counted.kept, counted.dropped), "{stage_name}");
+        }
+        assert_eq!(by_name("generate").out, by_name("filter").taken);
+        assert_eq!(by_name("filter").kept, by_name("respond").taken);
+        assert_eq!(by_name("respond").out, by_name("validate").taken);
+        assert!(by_name("validate").kept >= 9);
+        assert_eq!(
+            by_name("train").taken,
+            round.human + round.generated + round.replayed
+        );
+    }
+    let reasons: Vec<&String> = report
+        .rounds
+        .iter()
+        .flat_map(|r| r.stages.iter().flat_map(|s| s.reasons.keys()))
+        .collect();
+    for reason in ["unparsable", "violin", "plugin_error", "ends_with_colon"] {
+        assert!(
+            reasons.iter().any(|r| *r == reason),
+            "{reason} is missing of {reasons:?}"
+        );
+    }
+}
+
+#[test]
+fn a_run_cut_off_after_any_write_ends_as_a_straight_one() {
+    let (straight_world, straight) = straight_run();
+    let writes = u64::MAX
+        - straight_world
+            .steps_left
+            .load(std::sync::atomic::Ordering::SeqCst);
+    assert!(writes > 60, "too short to prove anything: {writes} writes");
+    let straight_state = straight_world.state.lock().expect("no panic").clone();
+    for cut_at in 0..writes {
+        let world = world();
+        // The datasets are there before; the cut counts the run's own writes.
+        world.revive(cut_at);
+        let supervisor = Supervisor::new(ports(&world));
+        supervisor.submit(WORKFLOW).expect("a right workflow");
+        let state = settle(&supervisor, &world);
+        if state != WorkflowState::Done {
+            world.revive(u64::MAX);
+            let supervisor = Supervisor::new(ports(&world));
+            assert_eq!(
+                supervisor.resume_all().expect("in memory"),
+                1,
+                "cut at {cut_at}, state {state:?}"
+            );
+            assert_eq!(
+                settle(&supervisor, &world),
+                WorkflowState::Done,
+                "cut at {cut_at}"
+            );
+        }
+        let report = figures(&world);
+        assert_eq!(
+            report.dataset_digest, straight.dataset_digest,
+            "cut at {cut_at}"
+        );
+        assert_eq!(
+            report.adapter_digest, straight.adapter_digest,
+            "cut at {cut_at}"
+        );
+        assert_eq!(report.rounds, straight.rounds, "cut at {cut_at}");
+        assert_eq!(report.evaluations, straight.evaluations, "cut at {cut_at}");
+        let state = world.state.lock().expect("no panic");
+        assert_eq!(
+            state.verdicts.len(),
+            straight_state.verdicts.len(),
+            "cut at {cut_at}"
+        );
+        assert_eq!(
+            state.checkpoints.len(),
+            straight_state.checkpoints.len(),
+            "cut at {cut_at}"
+        );
+        assert_eq!(
+            state.datasets.len(),
+            straight_state.datasets.len(),
+            "cut at {cut_at}"
+        );
+    }
+}
+
+#[test]
+fn a_finished_run_replays_without_any_effect() {
+    let (world, report) = straight_run();
+    let effects = world.effects.load(std::sync::atomic::Ordering::SeqCst);
+    world
+        .state
+        .lock()
+        .expect("no panic")
+        .workflows
+        .get_mut(&name())
+        .expect("there")
+        .state = WorkflowState::Running;
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor.resume_all().expect("in memory");
+    assert_eq!(settle(&supervisor, &world), WorkflowState::Done);
+    assert_eq!(
+        world.effects.load(std::sync::atomic::Ordering::SeqCst),
+        effects
+    );
+    assert_eq!(figures(&world), report);
+}
+
+#[test]
+fn a_paused_run_goes_on_when_resumed_and_a_cancelled_one_does_not() {
+    let (_, straight) = straight_run();
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor.submit(WORKFLOW).expect("a right workflow");
+    // Whether the pause comes in time or not, resuming ends the run the same.
+    let paused = supervisor.pause(&name());
+    let resumed = supervisor.resume(&name());
+    assert!(paused.is_err() || resumed.is_ok());
+    settle(&supervisor, &world);
+    assert_eq!(figures(&world).adapter_digest, straight.adapter_digest);
+
+    let world = self::world();
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor.submit(WORKFLOW).expect("a right workflow");
+    if supervisor.cancel(&name()).is_ok() {
+        supervisor.shutdown();
+        assert!(supervisor.resume(&name()).is_err());
+        assert_eq!(
+            world.state.lock().expect("no panic").workflows[&name()].state,
+            WorkflowState::Cancelled
+        );
+    }
+}
+
+#[test]
+fn missing_things_are_all_named_before_anything_starts() {
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    let yaml = "name: a\nmodel: tinny\nseeds: sedes\nheld_out: held\nstages:\n  filter: {chain: [{plugin: {name: from}}]}\n  evaluate:\n";
+    let faults = supervisor
+        .check(yaml)
+        .expect_err("three things are missing");
+    let found: Vec<_> = faults
+        .iter()
+        .map(|f| (f.line, f.path.as_str(), f.nearest.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (2, "model", Some("tiny")),
+            (3, "seeds", Some("seeds")),
+            (6, "stages.filter.chain[0].plugin.name", Some("form")),
+        ]
+    );
+    assert!(world.state.lock().expect("no panic").workflows.is_empty());
+}
+
+#[test]
+fn a_bound_workflow_runs_on_every_new_version() {
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    let yaml = format!("{WORKFLOW}on_drop: seeds\n").replace("name: loop", "name: bound");
+    let bound = supervisor.submit(&yaml).expect("a right workflow");
+    assert_eq!(bound.state, WorkflowState::Pending);
+    let fake = Fake(Arc::clone(&world));
+    let seeds = Datasets::get(
+        &fake,
+        &DatasetName::new("seeds").expect("a plain name"),
+        None,
+    )
+    .expect("there");
+    let started = supervisor.dataset_changed(&seeds).expect("in memory");
+    assert_eq!(started.len(), 1);
+    assert_eq!(started[0].spec.name.as_str(), "bound-v1");
+    supervisor.shutdown();
+}

@@ -1,0 +1,378 @@
+//! Good and bad files of every format and layout.
+
+use autodidact_domain::ports::DatasetReader;
+use autodidact_domain::{Body, Language, Message, ParsedFile, Role, TaskType};
+use autodidact_formats::{MAX_DEPTH, MAX_FAULTS, MAX_RECORD_BYTES, Reader};
+
+fn read(text: impl AsRef<[u8]>) -> ParsedFile {
+    Reader.read("data.json", text.as_ref())
+}
+
+/// Shows the lines and reasons of the faults.
+fn faults(file: &ParsedFile) -> Vec<(u64, &str)> {
+    assert_eq!(file.refused, file.faults.len() as u64);
+    file.faults
+        .iter()
+        .map(|fault| (fault.line, fault.reason.as_str()))
+        .collect()
+}
+
+fn bodies(file: &ParsedFile) -> Vec<Body> {
+    file.examples
+        .iter()
+        .map(|example| example.body.clone())
+        .collect()
+}
+
+const ALPACA: &str = r#"{"instruction": "Add the numbers.", "input": "1 and 2", "output": "3"}"#;
+const ALPACA_ZH: &str = r#"{"instruction": "写一句诗。", "input": null, "output": "春眠不觉晓。"}"#;
+
+#[test]
+fn alpaca_in_every_layout() {
+    let expect = [
+        Body::instruction("Add the numbers.", "1 and 2", "3"),
+        Body::instruction("写一句诗。", "", "春眠不觉晓。"),
+    ];
+    let pretty = |record: &str| {
+        record
+            .replace("{", "{\n  ")
+            .replace(", \"", ",\n  \"")
+            .replace('}', "\n}")
+    };
+    let layouts = [
+        format!("{ALPACA}\n{ALPACA_ZH}\n"),
+        format!("\u{FEFF}{ALPACA}\r\n\r\n  {ALPACA_ZH}\r\n"),
+        format!("[{ALPACA},{ALPACA_ZH}]"),
+        format!("\n[\n  {ALPACA},\n  {ALPACA_ZH}\n]\n"),
+        format!("[\r\n{},\r\n{}\r\n]", pretty(ALPACA), pretty(ALPACA_ZH)),
+        format!("{}\n{}", pretty(ALPACA), pretty(ALPACA_ZH)),
+    ];
+    for text in layouts {
+        let file = read(&text);
+        assert_eq!(faults(&file), [], "{text}");
+        assert_eq!(file.format, "alpaca");
+        assert_eq!(bodies(&file), expect, "{text}");
+        assert_eq!(file.examples[0].language, Some(Language::En));
+        assert_eq!(file.examples[1].language, Some(Language::Zh));
+    }
+    assert_eq!(bodies(&read(ALPACA)), expect[..1]);
+    assert_eq!(bodies(&read(pretty(ALPACA))), expect[..1]);
+}
+
+#[test]
+fn alpaca_with_history_is_a_conversation() {
+    let file = read(
+        r#"{"instruction": "And then?", "input": "x", "output": "c", "system": "Be brief.", "history": [["q", "a"]],
+            "task_type": "a word of their own", "topic": "tales", "labels": 3}"#,
+    );
+    let expect = vec![
+        Message {
+            role: Role::System,
+            content: "Be brief.".into(),
+        },
+        Message::user("q"),
+        Message::assistant("a"),
+        Message::user("And then?\n\nx"),
+        Message::assistant("c"),
+    ];
+    assert_eq!(bodies(&file), [Body::Chat { messages: expect }]);
+    assert_eq!(file.examples[0].task_type, None);
+    assert_eq!(file.examples[0].topic.as_deref(), Some("tales"));
+}
+
+#[test]
+fn bad_alpaca_records_cost_only_themselves() {
+    let file = read(
+        "{\"instruction\": \"a\", \"output\": \"1\"}\n\
+         {\"instruction\": \"b\", \"response\": \"2\"}\n\
+         {\"instruction\": \"c\", \"output\": 3}\n\
+         {\"instruction\": \" \", \"output\": \"4\"}\n\
+         {\"instruction\": \"e\", \"output\": \"\"}\n\
+         {\"instruction\": \"f\", \"output\": \"6\"\n\
+         [1]\n\
+         \n\
+         {\"input\": \"h\", \"output\": \"8\"}\n\
+         {\"instruction\": \"i\", \"output\": \"9\", \"history\": [[\"q\"]]}\n\
+         {\"output\": \"1\", \"instruction\": \"a\", \"input\": \"\"}\n\
+         {\"instruction\": \"l\", \"output\": \"\\ud800\"}\n\
+         {\"instruction\": \"m\", \"output\": \"13\"}",
+    );
+    assert_eq!(file.format, "alpaca");
+    assert_eq!(
+        bodies(&file),
+        [
+            Body::instruction("a", "", "1"),
+            Body::instruction("m", "", "13")
+        ]
+    );
+    assert_eq!(
+        faults(&file),
+        [
+            (2, "missing_field"),
+            (3, "wrong_type"),
+            (4, "empty_field"),
+            (5, "empty_field"),
+            (6, "bad_json"),
+            (7, "wrong_type"),
+            (9, "missing_field"),
+            (10, "wrong_type"),
+            (11, "duplicate"),
+            (12, "bad_json"),
+        ]
+    );
+    assert_eq!(file.faults[0].expected, "a string `output`");
+    assert_eq!(
+        file.faults[0].found,
+        "an object with the fields instruction, response"
+    );
+    assert_eq!(file.faults[1].found, "the number 3");
+    assert_eq!(
+        file.faults[8].found,
+        "the same content as the record on line 1"
+    );
+}
+
+#[test]
+fn faults_in_a_list_name_the_line_their_record_starts_on() {
+    let file = read(
+        "[\n  {\n    \"instruction\": \"a\",\n    \"output\": \"1\"\n  },\n  {\n    \"instruction\": \"b\"\n  },\n  \
+         {\"instruction\": \"c, \"output\": \"3\"},\n  {\"instruction\": \"d\", \"output\": \"4\"} \
+         {\"instruction\": \"e\", \"output\": \"5\"},\n  7,\n  {\"instruction\": \"f\", \"output\": \"6\"},\n  \
+         {\"instruction\": \"g\"\n",
+    );
+    assert_eq!(bodies(&file).len(), 3);
+    let expect = [
+        (6, "missing_field"),
+        (9, "bad_json"),
+        (10, "bad_json"),
+        (11, "wrong_type"),
+        (13, "bad_json"),
+    ];
+    assert_eq!(faults(&file), expect);
+    assert_eq!(faults(&read(format!("[{ALPACA},"))), [(1, "bad_json")]);
+    assert_eq!(faults(&read(format!("[{ALPACA}]\n]"))), [(2, "bad_json")]);
+    assert_eq!(read(format!("[{ALPACA},")).examples.len(), 1);
+}
+
+#[test]
+fn seeds_take_the_first_instance() {
+    let file = read(
+        r#"{"id": "seed_task_0", "name": "one", "instruction": "Is it spam?", "instances": [{"input": "Win!", "output": "yes"}, {"input": "Hi", "output": "no"}], "is_classification": true}
+{"id": "s2", "task_type": "extraction", "topic": "travel", "labels": ["x", "y"], "instruction": "找出城市。", "instances": [{"input": "", "output": "成都"}], "is_classification": true}
+{"instruction": "Say anything.", "instances": []}"#,
+    );
+    assert_eq!(faults(&file), []);
+    assert_eq!(file.format, "seeds");
+    let expect = [
+        Body::instruction("Is it spam?", "Win!", "yes"),
+        Body::instruction("找出城市。", "", "成都"),
+        Body::instruction("Say anything.", "", ""),
+    ];
+    assert_eq!(bodies(&file), expect);
+    let types: Vec<_> = file
+        .examples
+        .iter()
+        .map(|example| example.task_type)
+        .collect();
+    assert_eq!(
+        types,
+        [
+            Some(TaskType::Classification),
+            Some(TaskType::Extraction),
+            None
+        ]
+    );
+    assert_eq!(file.examples[1].topic.as_deref(), Some("travel"));
+    assert_eq!(file.examples[1].labels, ["x", "y"]);
+    assert_eq!(file.examples[1].language, Some(Language::Zh));
+}
+
+#[test]
+fn bad_seeds() {
+    let file = read(
+        r#"{"instances": [{"output": "x"}]}
+{"instruction": "a", "instances": {"output": "x"}}
+{"instruction": "a", "instances": ["x"]}
+{"instruction": "a", "instances": [{"input": "x"}]}
+{"instruction": "a", "instances": [{"output": " "}]}
+{"instruction": "a", "instances": [{"output": "x"}], "is_classification": "no"}
+{"instruction": "a", "instances": [{"output": "x"}], "task_type": "clasification"}
+{"instruction": "a", "instances": [{"output": "x"}], "labels": ["x", 1]}"#,
+    );
+    assert_eq!(file.format, "seeds");
+    assert_eq!(file.examples, []);
+    let reasons: Vec<_> = faults(&file)
+        .into_iter()
+        .map(|(_, reason)| reason)
+        .collect();
+    let (missing, wrong, empty) = ("missing_field", "wrong_type", "empty_field");
+    assert_eq!(
+        reasons,
+        [missing, wrong, wrong, missing, empty, wrong, wrong, wrong]
+    );
+    assert!(
+        file.faults[6].expected.contains("classification"),
+        "{}",
+        file.faults[6].expected
+    );
+}
+
+#[test]
+fn chat_messages() {
+    let file = read(
+        r#"[{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "你好"}, {"role": "assistant", "content": "您好"}]}]"#,
+    );
+    assert_eq!(faults(&file), []);
+    assert_eq!(file.format, "chat");
+    let system = Message {
+        role: Role::System,
+        content: "s".into(),
+    };
+    assert_eq!(
+        bodies(&file),
+        [Body::Chat {
+            messages: vec![system, Message::user("你好"), Message::assistant("您好")]
+        }]
+    );
+    assert_eq!(file.examples[0].language, Some(Language::Zh));
+}
+
+#[test]
+fn bad_chat_messages() {
+    let file = read(
+        r#"{"messages": []}
+{"messages": "hi"}
+{"messages": [{"role": "assistant", "content": "x"}]}
+{"messages": [{"role": "tool", "content": "x"}]}
+{"messages": [{"role": "user"}]}
+{"messages": [{"role": "user", "content": ""}]}
+{"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}"#,
+    );
+    assert_eq!(file.format, "chat");
+    let reasons: Vec<_> = faults(&file)
+        .into_iter()
+        .map(|(_, reason)| reason)
+        .collect();
+    let (missing, wrong, empty) = ("missing_field", "wrong_type", "empty_field");
+    assert_eq!(reasons, [empty, wrong, empty, wrong, missing, empty, wrong]);
+}
+
+#[test]
+fn files_of_no_known_kind() {
+    let check = |bytes: &[u8], expect: &[(u64, &str)]| {
+        let file = read(bytes);
+        assert_eq!(
+            faults(&file),
+            expect,
+            "{:?}",
+            String::from_utf8_lossy(bytes)
+        );
+        assert_eq!(file.format, "unknown");
+        assert_eq!(file.examples, []);
+    };
+    check(b"", &[(1, "unknown_format")]);
+    check(b" \r\n", &[(1, "unknown_format")]);
+    check(b"[]", &[(1, "unknown_format")]);
+    check(b"instruction,output\na,b\n", &[(1, "unknown_format")]);
+    check(
+        b"{\"text\": \"a\"}\n{\"text\": \"b\"}",
+        &[(1, "unknown_format"), (2, "unknown_format")],
+    );
+    check(b"\xFF\xFE{\0", &[(1, "bad_encoding")]);
+    check(b"{\0\"\0", &[(1, "bad_encoding")]);
+    check(b"\x1F\x8B\x08", &[(1, "bad_encoding")]);
+    check(b"{\"a\": 1}\n{\"a\": \"\xD6\xD0\"}", &[(2, "bad_encoding")]);
+    check(b"{\n\"instruction\": \"a\",", &[(1, "bad_json")]);
+}
+
+#[test]
+fn a_broken_first_line_does_not_hide_the_others() {
+    let file = read(format!("{{\"instruction\": \"x\nnot json\n{ALPACA}\n"));
+    assert_eq!(faults(&file), [(1, "bad_json"), (2, "bad_json")]);
+    assert_eq!(file.examples.len(), 1);
+    let file = read(format!("# a comment\n{ALPACA}\n"));
+    assert_eq!(faults(&file), [(1, "bad_json")]);
+    assert_eq!(file.examples.len(), 1);
+}
+
+#[test]
+fn bounds() {
+    let deep = |levels: usize| {
+        let extra = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        format!(r#"{{"instruction": "a", "output": "b", "extra": {extra}}}"#)
+    };
+    assert_eq!(faults(&read(deep(MAX_DEPTH - 1))), []);
+    assert_eq!(faults(&read(deep(MAX_DEPTH))), [(1, "too_large")]);
+    assert_eq!(faults(&read(deep(1_000_000))), [(1, "too_large")]);
+    assert_eq!(faults(&read("[".repeat(1_000_000))), [(1, "bad_json")]);
+
+    let long = |bytes: usize| {
+        format!(
+            "{ALPACA}\n{{\"instruction\": \"a\", \"output\": \"{}\"}}",
+            "b".repeat(bytes)
+        )
+    };
+    assert_eq!(read(long(MAX_RECORD_BYTES / 2)).examples.len(), 2);
+    assert_eq!(faults(&read(long(MAX_RECORD_BYTES))), [(2, "too_large")]);
+
+    let many = read("{}\n".repeat(MAX_FAULTS + 5));
+    assert_eq!(many.faults.len(), MAX_FAULTS);
+    assert_eq!(many.refused, MAX_FAULTS as u64 + 5);
+}
+
+#[test]
+fn a_long_list_of_broken_records_takes_linear_time() {
+    let broken = r#"{"instruction": "a, "output": "b"},"#;
+    let text = format!("[\n{}{ALPACA}\n]", format!("{broken}\n").repeat(200_000));
+    let file = read(text);
+    assert_eq!(file.refused, 200_000);
+    assert_eq!(file.examples.len(), 1);
+    let one_line = format!("[\n{broken}\n{}]", format!("{ALPACA},").repeat(100_000));
+    assert_eq!(read(one_line).refused, 100_000);
+}
+
+#[test]
+fn the_example_files_are_whole() {
+    for (name, language) in [("en", Language::En), ("zh", Language::Zh)] {
+        for (part, least) in [("seeds", 100), ("heldout", 100)] {
+            let path = format!(
+                "{}/../../../examples/data/{part}-{name}.jsonl",
+                env!("CARGO_MANIFEST_DIR")
+            );
+            let bytes = std::fs::read(&path).expect("read examples");
+            let file = Reader.read(&path, &bytes);
+            assert_eq!(faults(&file), [], "{path}");
+            assert_eq!(file.format, "seeds");
+            assert!(
+                file.examples.len() >= least,
+                "{path}: {}",
+                file.examples.len()
+            );
+            assert!(
+                file.examples
+                    .iter()
+                    .all(|example| example.language == Some(language))
+            );
+            assert!(
+                file.examples
+                    .iter()
+                    .all(|example| example.task_type.is_some())
+            );
+        }
+    }
+}
+
+/// The seed tasks of the Self-Instruct paper, where a file of them is named (see the test runner's notes on opt-in tests).
+#[test]
+fn the_paper_s_seed_tasks_are_175() {
+    let Some(path) = std::env::var_os("AUTODIDACT_TEST_SEEDS") else {
+        return;
+    };
+    let file = read(std::fs::read(path).expect("read the seed tasks"));
+    assert_eq!(faults(&file), []);
+    assert_eq!(file.format, "seeds");
+    assert_eq!(file.examples.len(), 175);
+    let classification =
+        |example: &&autodidact_domain::Example| example.task_type == Some(TaskType::Classification);
+    assert_eq!(file.examples.iter().filter(classification).count(), 26);
+}

@@ -1,0 +1,26 @@
+//! What can be said of text without a model: tokens, overlap, near duplicates, script, diversity and success.
+//!
+//! Every function is pure and gives the same bits on every run. The rules hold for Chinese and English alike; on ASCII text
+//! tokens and ROUGE-L equal those of Google's `rouge_score` package exactly.
+
+mod chrf;
+mod diversity;
+mod near_duplicate;
+mod normalize;
+mod repetition;
+mod rouge;
+mod script;
+mod spans;
+mod success;
+mod tokens;
+
+pub use chrf::chrf;
+pub use diversity::{distinct_n, token_entropy};
+pub use near_duplicate::{Match, NearDuplicateIndex};
+pub use normalize::normalize;
+pub use repetition::{has_repetition, repetition};
+pub use rouge::{lcs_length, rouge_l};
+pub use script::{detect_language, is_cjk};
+pub use spans::{parse_spans, span_f1};
+pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds};
+pub use tokens::{count_tokens, tokenize};

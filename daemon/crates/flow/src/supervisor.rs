@@ -8,7 +8,7 @@ use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{ChainRule, Pinned};
 use autodidact_domain::{
-    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, PortError, PortResult,
+    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, PortError, PortResult, StepKey,
     WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
 };
 
@@ -290,6 +290,17 @@ impl Supervisor {
         set_state(&self.ports, name, state, message)
     }
 
+    /// Finds the step that a run before this one was in.
+    fn position(&self, name: &WorkflowName) -> PortResult<Option<StepKey>> {
+        let steps = self.ports.journal.steps(name)?;
+        let open = steps
+            .iter()
+            .rev()
+            .find(|step| step.result.is_none())
+            .or(steps.last());
+        Ok(open.map(|step| step.key.clone()))
+    }
+
     fn start(self: &Arc<Self>, name: &WorkflowName) -> PortResult<WorkflowSummary> {
         let mut running = self.running();
         running.retain(|_, run| !run.thread.is_finished());
@@ -301,7 +312,11 @@ impl Supervisor {
                 "{MAX_RUNNING} workflows run already; wait for one to end, or pause one"
             )));
         }
-        let summary = self.set_state(name, WorkflowState::Running, "")?;
+        let message = self
+            .position(name)?
+            .map(|key| format!("resumes at {key}"))
+            .unwrap_or_default();
+        let summary = self.set_state(name, WorkflowState::Running, &message)?;
         let interrupt = Interrupt::new();
         let figures = Figures::default();
         self.figures

@@ -1,0 +1,23 @@
+//! Domain types as wire types and back: one file for each kind of thing.
+
+mod checkpoint;
+mod dataset;
+mod event;
+mod generation;
+mod model;
+mod plugin;
+mod spec;
+mod spec_text;
+mod verdict;
+mod workflow;
+
+pub(crate) use checkpoint::checkpoint;
+pub(crate) use dataset::{dataset, example, file_report};
+pub(crate) use event::{event, stage, stage_progress};
+pub(crate) use generation::{completion, generate_request};
+pub(crate) use model::model;
+pub(crate) use plugin::plugin;
+pub(crate) use spec::workflow_spec;
+pub(crate) use spec_text::spec_text;
+pub(crate) use verdict::{decision, recorded_verdict};
+pub(crate) use workflow::{fault, workflow};

@@ -1,0 +1,34 @@
+//! The services: one file each.
+
+mod checkpoint;
+mod dataset;
+mod event;
+mod model;
+mod plugin;
+mod system;
+mod workflow;
+
+pub(crate) use checkpoint::CheckpointApi;
+pub(crate) use dataset::DatasetApi;
+pub(crate) use event::EventApi;
+pub(crate) use model::ModelApi;
+pub(crate) use plugin::PluginApi;
+pub(crate) use system::SystemApi;
+pub(crate) use workflow::WorkflowApi;
+
+/// Defines the type that answers a service's calls.
+macro_rules! api {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub(crate) struct $name {
+            context: std::sync::Arc<crate::context::Context>,
+        }
+
+        impl $name {
+            pub(crate) fn new(context: &std::sync::Arc<crate::context::Context>) -> Self {
+                Self { context: std::sync::Arc::clone(context) }
+            }
+        }
+    };
+}
+use api;

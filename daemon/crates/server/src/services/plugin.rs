@@ -1,0 +1,176 @@
+//! `PluginService`: keeps the WASM components that workflows name in their chains.
+
+use autodidact_domain::{EventBody, PluginName};
+use autodidact_proto::v1;
+use autodidact_proto::v1::plugin_service_server::PluginService;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::api;
+use crate::blocking::{blocking, mutate, read};
+use crate::context::Context;
+use crate::convert;
+use crate::in_use::refuse_if_used;
+use crate::pages::page_by_name;
+use crate::requests::{Mutation, once};
+use crate::status::{OrStatus, bad_name};
+use crate::transfer::{self, Part};
+
+api!(
+    /// Answers the calls of `PluginService`.
+    PluginApi
+);
+
+#[tonic::async_trait]
+impl PluginService for PluginApi {
+    async fn install(
+        &self,
+        request: Request<Streaming<v1::InstallPluginRequest>>,
+    ) -> Result<Response<v1::InstallPluginResponse>, Status> {
+        use v1::install_plugin_request::Message;
+        let _permit = self.context.transfer_permit().await?;
+        let limit = self.context.limits.plugin_bytes;
+        let take_apart = |message: v1::InstallPluginRequest| match message.message {
+            Some(Message::Header(header)) => Part::Header(header),
+            Some(Message::Chunk(chunk)) => Part::Chunk(chunk),
+            None => Part::Empty,
+        };
+        let upload =
+            transfer::receive(&self.context, &mut request.into_inner(), limit, take_apart).await?;
+        let (header, bytes) = (upload.header, upload.bytes);
+        let response = blocking(&self.context, move |context| {
+            let digest = transfer::check(&bytes, header.size, header.digest.as_ref())?;
+            let mutation =
+                Mutation::of_upload("PluginService/Install", &header.request_id, &header, digest);
+            once(context, &mutation, || {
+                let summary = context.ports.plugins.install(&bytes, false).or_status()?;
+                tell(context, &summary.name, "installed")?;
+                Ok(v1::InstallPluginResponse {
+                    plugin: Some(convert::plugin(&summary)),
+                })
+            })
+        });
+        response.await.map(Response::new)
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetPluginRequest>,
+    ) -> Result<Response<v1::GetPluginResponse>, Status> {
+        let name = plugin_name(&request.into_inner().name)?;
+        read(&self.context, move |context| {
+            let summary = context.ports.plugins.get(name.as_str()).or_status()?;
+            Ok(v1::GetPluginResponse {
+                plugin: Some(convert::plugin(&summary)),
+            })
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListPluginsRequest>,
+    ) -> Result<Response<v1::ListPluginsResponse>, Status> {
+        let v1::ListPluginsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        read(&self.context, move |context| {
+            let all = context.ports.plugins.list().or_status()?;
+            let (plugins, next_page_token) = page_by_name(
+                all,
+                |summary| summary.name.as_str(),
+                convert::plugin,
+                page_size,
+                &page_token,
+            )?;
+            Ok(v1::ListPluginsResponse {
+                plugins,
+                next_page_token,
+            })
+        })
+        .await
+    }
+
+    async fn enable(
+        &self,
+        request: Request<v1::EnablePluginRequest>,
+    ) -> Result<Response<v1::EnablePluginResponse>, Status> {
+        let request = request.into_inner();
+        let mutation = Mutation::of("PluginService/Enable", &request.request_id, &request);
+        let name = plugin_name(&request.name)?;
+        mutate(&self.context, mutation, move |context| {
+            let summary = context
+                .ports
+                .plugins
+                .set_enabled(name.as_str(), true)
+                .or_status()?;
+            tell(context, &name, "enabled")?;
+            Ok(v1::EnablePluginResponse {
+                plugin: Some(convert::plugin(&summary)),
+            })
+        })
+        .await
+    }
+
+    async fn disable(
+        &self,
+        request: Request<v1::DisablePluginRequest>,
+    ) -> Result<Response<v1::DisablePluginResponse>, Status> {
+        let request = request.into_inner();
+        let mutation = Mutation::of("PluginService/Disable", &request.request_id, &request);
+        let name = plugin_name(&request.name)?;
+        mutate(&self.context, mutation, move |context| {
+            refuse_if_needed(context, &name)?;
+            let summary = context
+                .ports
+                .plugins
+                .set_enabled(name.as_str(), false)
+                .or_status()?;
+            tell(context, &name, "disabled")?;
+            Ok(v1::DisablePluginResponse {
+                plugin: Some(convert::plugin(&summary)),
+            })
+        })
+        .await
+    }
+
+    async fn remove(
+        &self,
+        request: Request<v1::RemovePluginRequest>,
+    ) -> Result<Response<v1::RemovePluginResponse>, Status> {
+        let request = request.into_inner();
+        let mutation = Mutation::of("PluginService/Remove", &request.request_id, &request);
+        let name = plugin_name(&request.name)?;
+        mutate(&self.context, mutation, move |context| {
+            refuse_if_needed(context, &name)?;
+            context.ports.plugins.remove(name.as_str()).or_status()?;
+            tell(context, &name, "removed")?;
+            Ok(v1::RemovePluginResponse {})
+        })
+        .await
+    }
+}
+
+fn plugin_name(name: &str) -> Result<PluginName, Status> {
+    PluginName::new(name).map_err(bad_name("name"))
+}
+
+fn refuse_if_needed(context: &Context, name: &PluginName) -> Result<(), Status> {
+    refuse_if_used(context, "plugin", |workflow| {
+        workflow
+            .pinned
+            .plugins
+            .iter()
+            .any(|plugin| plugin.name == *name)
+    })
+}
+
+/// Tells the watchers what was done to a plugin.
+fn tell(context: &Context, name: &PluginName, change: &str) -> Result<(), Status> {
+    let body = EventBody::PluginChanged {
+        plugin: name.to_string(),
+        change: change.to_string(),
+    };
+    context.ports.events.publish(None, body).or_status()?;
+    Ok(())
+}

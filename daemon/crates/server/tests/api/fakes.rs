@@ -1,0 +1,631 @@
+//! Every port in memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use autodidact_domain::checkpoint::CheckpointMeta;
+use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::journal::{RecordedVerdict, StageName};
+use autodidact_domain::plugin::FilterDecision;
+use autodidact_domain::ports::*;
+use autodidact_domain::training::TrainProgress;
+use autodidact_domain::*;
+
+/// A dataset version with its records.
+type Version = (DatasetSummary, Vec<Example>);
+/// The request's digest and the answer's bytes.
+type Answer = (Digest, Vec<u8>);
+type Listener = Box<dyn FnMut(&Event) -> bool + Send>;
+
+/// All stores of a daemon that keeps nothing.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) workflows: Mutex<BTreeMap<WorkflowName, WorkflowSummary>>,
+    pub(crate) verdicts: Mutex<Vec<RecordedVerdict>>,
+    datasets: Mutex<BTreeMap<DatasetName, Vec<Version>>>,
+    checkpoints: Mutex<BTreeMap<CheckpointId, Checkpoint>>,
+    events: Mutex<EventLog>,
+    models: Mutex<BTreeMap<ModelName, ModelSummary>>,
+    plugins: Mutex<BTreeMap<String, PluginSummary>>,
+    requests: Mutex<BTreeMap<(String, String), Answer>>,
+    /// Counts what mutations really did.
+    pub(crate) imports: AtomicU32,
+    /// Generations that were cut off by their caller.
+    pub(crate) interrupted: AtomicU32,
+}
+
+#[derive(Default)]
+struct EventLog {
+    durable: Vec<Event>,
+    listeners: Vec<Listener>,
+}
+
+impl EventLog {
+    fn tell(&mut self, event: &Event) {
+        self.listeners.retain_mut(|listener| listener(event));
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Arc<Self> {
+        let world = Self::default();
+        let tiny = world.model("tiny");
+        world.models.lock().unwrap().insert(tiny.name.clone(), tiny);
+        Arc::new(world)
+    }
+
+    pub(crate) fn ports(self: &Arc<Self>) -> Ports {
+        Ports {
+            engine: self.clone(),
+            journal: self.clone(),
+            workflows: self.clone(),
+            datasets: self.clone(),
+            checkpoints: self.clone(),
+            events: self.clone(),
+            models: self.clone(),
+            model_source: self.clone(),
+            plugins: self.clone(),
+            reader: self.clone(),
+            requests: self.clone(),
+            clock: self.clone(),
+            reports: self.clone(),
+        }
+    }
+
+    pub(crate) fn listeners(&self) -> usize {
+        self.events.lock().unwrap().listeners.len()
+    }
+
+    pub(crate) fn checkpoint(&self, id: &str, elements: usize) -> Checkpoint {
+        let meta = CheckpointMeta {
+            method: "lora".into(),
+            model: ModelName::new("tiny").unwrap(),
+            base_digest: Digest::of(b"tiny"),
+            adapter_config: serde_json::json!({ "r": 8 }),
+            step: 3,
+            total_steps: 9,
+            trainer_state: serde_json::Value::Null,
+        };
+        let tensor = NamedTensor {
+            name: "a".into(),
+            shape: vec![elements],
+            data: vec![0.5; elements],
+        };
+        let checkpoint = Checkpoint {
+            meta,
+            adapter: vec![tensor],
+            optimizer: Vec::new(),
+        };
+        self.checkpoints
+            .lock()
+            .unwrap()
+            .insert(CheckpointId::new(id).unwrap(), checkpoint.clone());
+        checkpoint
+    }
+
+    fn model(&self, name: &str) -> ModelSummary {
+        ModelSummary {
+            name: ModelName::new(name).unwrap(),
+            source: format!("/models/{name}.gguf"),
+            path: format!("/models/{name}.gguf"),
+            sha256: "0".repeat(64),
+            architecture: "llama".into(),
+            parameters: 1,
+            quantization: "F32".into(),
+            context_length: 64,
+            digest: Digest::of(name.as_bytes()),
+        }
+    }
+}
+
+fn missing<T>(what: &'static str, name: &str) -> PortResult<T> {
+    Err(PortError::NotFound {
+        what,
+        name: name.into(),
+        nearest: Some("nearest-name".into()),
+    })
+}
+
+impl Engine for World {
+    /// Works until it is interrupted.
+    fn generate(
+        &self,
+        _: &ModelRef,
+        _: Vec<GenerateRequest>,
+        interrupt: &Interrupt,
+        _: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        while !interrupt.is_raised() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(PortError::Interrupted)
+    }
+
+    fn response_loss(
+        &self,
+        _: &ModelRef,
+        _: Vec<Vec<Message>>,
+        _: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        Err(PortError::Unavailable("no losses here".into()))
+    }
+
+    fn train(
+        &self,
+        _: TrainRequest,
+        _: &Interrupt,
+        _: &mut dyn FnMut(TrainProgress),
+    ) -> PortResult<TrainSegment> {
+        Err(PortError::Unavailable("no training here".into()))
+    }
+
+    /// Repeats the prompt, word by word; the prompt `forever` until it is interrupted.
+    fn generate_stream(
+        &self,
+        _: &ModelRef,
+        request: GenerateRequest,
+        interrupt: &Interrupt,
+        piece: &mut dyn FnMut(&str),
+    ) -> PortResult<Completion> {
+        let Prompt::Text(text) = request.prompt else {
+            return Err(PortError::Invalid("text alone".into()));
+        };
+        if text == "forever" {
+            while !interrupt.is_raised() {
+                piece("again ");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.interrupted.fetch_add(1, Ordering::SeqCst);
+            return Err(PortError::Interrupted);
+        }
+        text.split_inclusive(' ').for_each(piece);
+        Ok(Completion {
+            text,
+            finish: FinishReason::Eos,
+            prompt_tokens: 1,
+            completion_tokens: 2,
+        })
+    }
+
+    fn compute(&self) -> &'static str {
+        "exact"
+    }
+}
+
+impl Journal for World {
+    fn steps(&self, _: &WorkflowName) -> PortResult<Vec<StepRecord>> {
+        Ok(Vec::new())
+    }
+    fn begin(&self, _: &StepKey) -> PortResult<()> {
+        Ok(())
+    }
+    fn commit(
+        &self,
+        _: &StepKey,
+        _: serde_json::Value,
+        verdicts: &[RecordedVerdict],
+    ) -> PortResult<()> {
+        self.verdicts.lock().unwrap().extend_from_slice(verdicts);
+        Ok(())
+    }
+    fn verdicts(
+        &self,
+        _: &WorkflowName,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<RecordedVerdict>> {
+        Ok(self
+            .verdicts
+            .lock()
+            .unwrap()
+            .iter()
+            .skip(from as usize)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+    fn verdict_counts(&self, _: &WorkflowName, _: u32, _: StageName) -> PortResult<(u64, u64)> {
+        Ok((0, 0))
+    }
+}
+
+impl Workflows for World {
+    fn create(&self, summary: WorkflowSummary) -> PortResult<WorkflowSummary> {
+        let mut workflows = self.workflows.lock().unwrap();
+        let name = summary.spec.name.clone();
+        match workflows.get(&name) {
+            Some(found) if found.spec_digest == summary.spec_digest => Ok(found.clone()),
+            Some(_) => Err(PortError::Exists {
+                what: "workflow",
+                name: name.to_string(),
+                detail: "with another spec; choose another name".into(),
+            }),
+            None => {
+                workflows.insert(name, summary.clone());
+                Ok(summary)
+            }
+        }
+    }
+    fn get(&self, name: &WorkflowName) -> PortResult<WorkflowSummary> {
+        self.workflows
+            .lock()
+            .unwrap()
+            .get(name)
+            .cloned()
+            .map_or_else(|| missing("workflow", name.as_str()), Ok)
+    }
+    fn list(&self) -> PortResult<Vec<WorkflowSummary>> {
+        Ok(self.workflows.lock().unwrap().values().cloned().collect())
+    }
+    fn set_state(
+        &self,
+        name: &WorkflowName,
+        state: WorkflowState,
+        message: &str,
+    ) -> PortResult<WorkflowSummary> {
+        let mut workflows = self.workflows.lock().unwrap();
+        let Some(summary) = workflows.get_mut(name) else {
+            return missing("workflow", name.as_str());
+        };
+        summary.state = state;
+        summary.message = message.to_string();
+        Ok(summary.clone())
+    }
+    fn put_report(&self, _: &Report) -> PortResult<()> {
+        Ok(())
+    }
+    fn report(&self, name: &WorkflowName) -> PortResult<Report> {
+        missing("report", name.as_str())
+    }
+}
+
+impl Datasets for World {
+    fn put(
+        &self,
+        name: &DatasetName,
+        examples: &[Example],
+        source: &str,
+        source_digest: Option<Digest>,
+    ) -> PortResult<DatasetSummary> {
+        self.imports.fetch_add(1, Ordering::SeqCst);
+        let mut datasets = self.datasets.lock().unwrap();
+        let versions = datasets.entry(name.clone()).or_default();
+        let summary = DatasetSummary {
+            name: name.clone(),
+            version: versions.len() as u32 + 1,
+            digest: Digest::of(serde_json::to_string(examples).unwrap().as_bytes()),
+            records: examples.len() as u64,
+            created_ms: 1,
+            source: source.into(),
+            source_digest,
+        };
+        versions.push((summary.clone(), examples.to_vec()));
+        Ok(summary)
+    }
+    fn get(&self, name: &DatasetName, version: Option<u32>) -> PortResult<DatasetSummary> {
+        let datasets = self.datasets.lock().unwrap();
+        let versions = datasets.get(name).map(Vec::as_slice).unwrap_or_default();
+        let found = match version {
+            Some(version) => versions.get(version as usize - 1),
+            None => versions.last(),
+        };
+        found.map_or_else(
+            || missing("dataset", name.as_str()),
+            |(summary, _)| Ok(summary.clone()),
+        )
+    }
+    fn list(&self) -> PortResult<Vec<DatasetSummary>> {
+        Ok(self
+            .datasets
+            .lock()
+            .unwrap()
+            .values()
+            .map(|versions| versions.last().unwrap().0.clone())
+            .collect())
+    }
+    fn records(
+        &self,
+        name: &DatasetName,
+        version: u32,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<Example>> {
+        let datasets = self.datasets.lock().unwrap();
+        let (_, examples) = &datasets[name][version as usize - 1];
+        Ok(examples
+            .iter()
+            .skip(from as usize)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+    fn by_source_digest(
+        &self,
+        name: &DatasetName,
+        source_digest: Digest,
+    ) -> PortResult<Option<DatasetSummary>> {
+        let datasets = self.datasets.lock().unwrap();
+        let versions = datasets.get(name).map(Vec::as_slice).unwrap_or_default();
+        Ok(versions
+            .iter()
+            .map(|(s, _)| s)
+            .find(|s| s.source_digest == Some(source_digest))
+            .cloned())
+    }
+    fn delete(&self, name: &DatasetName) -> PortResult<()> {
+        self.datasets
+            .lock()
+            .unwrap()
+            .remove(name)
+            .map_or_else(|| missing("dataset", name.as_str()), |_| Ok(()))
+    }
+}
+
+impl Checkpoints for World {
+    fn save(&self, _: &CheckpointId, _: &Checkpoint) -> PortResult<CheckpointSummary> {
+        Err(PortError::Unavailable("nothing is saved here".into()))
+    }
+    fn load(&self, id: &CheckpointId) -> PortResult<Checkpoint> {
+        self.checkpoints
+            .lock()
+            .unwrap()
+            .get(id)
+            .cloned()
+            .map_or_else(|| missing("checkpoint", id.as_str()), Ok)
+    }
+    fn get(&self, id: &CheckpointId) -> PortResult<CheckpointSummary> {
+        let checkpoint = self.load(id)?;
+        let adapter_digest = checkpoint.adapter_digest();
+        Ok(CheckpointSummary {
+            id: id.clone(),
+            meta: checkpoint.meta,
+            adapter_digest,
+            size: 1,
+            created_ms: 1,
+        })
+    }
+    fn list(&self) -> PortResult<Vec<CheckpointSummary>> {
+        let ids: Vec<CheckpointId> = self.checkpoints.lock().unwrap().keys().cloned().collect();
+        ids.iter().map(|id| Checkpoints::get(self, id)).collect()
+    }
+    fn delete(&self, _: &CheckpointId) -> PortResult<()> {
+        Ok(())
+    }
+}
+
+impl Events for World {
+    fn publish(&self, workflow: Option<&WorkflowName>, body: EventBody) -> PortResult<Event> {
+        let mut log = self.events.lock().unwrap();
+        let event = Event {
+            sequence: log.durable.len() as u64 + 1,
+            time_ms: 1,
+            workflow: workflow.cloned(),
+            body,
+        };
+        log.durable.push(event.clone());
+        log.tell(&event);
+        Ok(event)
+    }
+    fn tell(&self, workflow: Option<&WorkflowName>, body: EventBody) {
+        let event = Event {
+            sequence: 0,
+            time_ms: 1,
+            workflow: workflow.cloned(),
+            body,
+        };
+        self.events.lock().unwrap().tell(&event);
+    }
+    fn after(
+        &self,
+        sequence: u64,
+        workflow: Option<&WorkflowName>,
+        limit: usize,
+    ) -> PortResult<Vec<Event>> {
+        let log = self.events.lock().unwrap();
+        let events = log.durable.iter().skip(sequence as usize);
+        Ok(events
+            .filter(|e| workflow.is_none() || e.workflow.as_ref() == workflow)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+    fn last_sequence(&self) -> u64 {
+        self.events.lock().unwrap().durable.len() as u64
+    }
+    fn listen(&self, listener: Box<dyn FnMut(&Event) -> bool + Send>) {
+        self.events.lock().unwrap().listeners.push(listener);
+    }
+}
+
+impl Models for World {
+    fn put(&self, summary: &ModelSummary) -> PortResult<()> {
+        self.models
+            .lock()
+            .unwrap()
+            .insert(summary.name.clone(), summary.clone());
+        Ok(())
+    }
+    fn get(&self, name: &ModelName) -> PortResult<ModelSummary> {
+        self.models
+            .lock()
+            .unwrap()
+            .get(name)
+            .cloned()
+            .map_or_else(|| missing("model", name.as_str()), Ok)
+    }
+    fn list(&self) -> PortResult<Vec<ModelSummary>> {
+        Ok(self.models.lock().unwrap().values().cloned().collect())
+    }
+    fn delete(&self, name: &ModelName) -> PortResult<()> {
+        self.models
+            .lock()
+            .unwrap()
+            .remove(name)
+            .map_or_else(|| missing("model", name.as_str()), |_| Ok(()))
+    }
+}
+
+impl ModelSource for World {
+    fn fetch(
+        &self,
+        name: &ModelName,
+        source: &str,
+        _: Option<&str>,
+        _: &Interrupt,
+        progress: &mut dyn FnMut(&str),
+    ) -> PortResult<ModelSummary> {
+        progress("reading");
+        if source == "missing" {
+            return Err(PortError::Unavailable("no such file".into()));
+        }
+        Ok(self.model(name.as_str()))
+    }
+}
+
+impl Plugins for World {
+    fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary> {
+        let summary = PluginSummary {
+            name: PluginName::new("form").unwrap(),
+            version: "1.0.0".into(),
+            kinds: vec!["filter".into()],
+            digest: Digest::of(component),
+            config_schema: String::new(),
+            size: component.len() as u64,
+            builtin,
+            enabled: true,
+        };
+        self.plugins
+            .lock()
+            .unwrap()
+            .insert("form".into(), summary.clone());
+        Ok(summary)
+    }
+    fn list(&self) -> PortResult<Vec<PluginSummary>> {
+        Ok(self.plugins.lock().unwrap().values().cloned().collect())
+    }
+    fn get(&self, name: &str) -> PortResult<PluginSummary> {
+        self.plugins
+            .lock()
+            .unwrap()
+            .get(name)
+            .cloned()
+            .map_or_else(|| missing("plugin", name), Ok)
+    }
+    fn set_enabled(&self, name: &str, enabled: bool) -> PortResult<PluginSummary> {
+        let mut plugins = self.plugins.lock().unwrap();
+        let Some(plugin) = plugins.get_mut(name) else {
+            return missing("plugin", name);
+        };
+        plugin.enabled = enabled;
+        Ok(plugin.clone())
+    }
+    fn remove(&self, name: &str) -> PortResult<()> {
+        self.plugins
+            .lock()
+            .unwrap()
+            .remove(name)
+            .map_or_else(|| missing("plugin", name), |_| Ok(()))
+    }
+    fn check_config(&self, _: Digest, _: &serde_json::Value) -> PortResult<()> {
+        Ok(())
+    }
+    fn filter(
+        &self,
+        _: Digest,
+        _: &serde_json::Value,
+        _: &[FilterRecord],
+    ) -> PortResult<Vec<Result<FilterDecision, String>>> {
+        Err(PortError::Unavailable("nothing is filtered here".into()))
+    }
+}
+
+impl DatasetReader for World {
+    /// Reads an instruction a line; a line `bad` is a fault.
+    fn read(&self, _: &str, bytes: &[u8]) -> ParsedFile {
+        let text = String::from_utf8_lossy(bytes);
+        let mut parsed = ParsedFile {
+            format: "lines",
+            ..ParsedFile::default()
+        };
+        for (index, line) in text.lines().enumerate() {
+            if line == "bad" {
+                parsed.faults.push(LineFault {
+                    line: index as u64 + 1,
+                    reason: "bad_line".into(),
+                    expected: "a good line".into(),
+                    found: line.into(),
+                });
+            } else {
+                parsed
+                    .examples
+                    .push(Example::human(Body::instruction(line, "", "")));
+            }
+        }
+        parsed
+    }
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>> {
+        if format != "lines" {
+            return Err(PortError::Invalid(format!(
+                "unknown format {format:?}; expected lines"
+            )));
+        }
+        Ok(examples
+            .iter()
+            .flat_map(|e| format!("{}\n", e.body.instruction_text()).into_bytes())
+            .collect())
+    }
+}
+
+impl Requests for World {
+    fn recall(&self, method: &str, request_id: &str, body: Digest) -> PortResult<Option<Vec<u8>>> {
+        match self
+            .requests
+            .lock()
+            .unwrap()
+            .get(&(method.to_string(), request_id.to_string()))
+        {
+            Some((found, answer)) if *found == body => Ok(Some(answer.clone())),
+            Some(_) => Err(PortError::Exists {
+                what: "request",
+                name: request_id.into(),
+                detail: "with another body".into(),
+            }),
+            None => Ok(None),
+        }
+    }
+    fn remember(
+        &self,
+        method: &str,
+        request_id: &str,
+        body: Digest,
+        answer: &[u8],
+    ) -> PortResult<()> {
+        let key = (method.to_string(), request_id.to_string());
+        self.requests
+            .lock()
+            .unwrap()
+            .insert(key, (body, answer.to_vec()));
+        Ok(())
+    }
+}
+
+impl Clock for World {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000
+    }
+    fn peak_rss_mb(&self) -> u64 {
+        42
+    }
+}
+
+impl ReportFiles for World {
+    fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+    fn folder(&self, workflow: &WorkflowName) -> PathBuf {
+        PathBuf::from("/reports").join(workflow.as_str())
+    }
+}

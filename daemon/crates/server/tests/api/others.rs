@@ -1,0 +1,249 @@
+//! Models, checkpoints, plugins, and what the daemon tells of itself.
+
+use std::sync::atomic::Ordering;
+
+use autodidact_client::{ClientError, v1};
+use autodidact_domain::ports::Events;
+
+use crate::harness::{Daemon, eventually};
+
+fn generate(text: &str) -> v1::GenerateRequest {
+    v1::GenerateRequest {
+        model: "tiny".into(),
+        prompt: Some(v1::generate_request::Prompt::Text(text.into())),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_completion_streams_and_ends_whole() {
+    use v1::generate_response::Message;
+    let daemon = Daemon::start().await;
+    // Far more pieces than the stream has room for, so that some are joined.
+    let text = "word ".repeat(5000);
+    let mut stream = daemon
+        .client
+        .models()
+        .generate(generate(&text))
+        .await
+        .unwrap()
+        .into_inner();
+    let (mut pieces, mut whole) = (String::new(), None);
+    while let Some(message) = stream.message().await.unwrap() {
+        match message.message.unwrap() {
+            Message::Piece(piece) => pieces.push_str(&piece),
+            Message::Completion(completion) => whole = Some(completion),
+        }
+    }
+    assert_eq!(pieces, text);
+    let whole = whole.unwrap();
+    assert_eq!(
+        (whole.text.as_str(), whole.finish()),
+        (text.as_str(), v1::FinishReason::Eos)
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_stops_the_work() {
+    let daemon = Daemon::start().await;
+    let mut stream = daemon
+        .client
+        .models()
+        .generate(generate("forever"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    assert_eq!(daemon.world.interrupted.load(Ordering::SeqCst), 0);
+    drop(stream);
+    let world = daemon.world.clone();
+    eventually("the work has stopped", || {
+        world.interrupted.load(Ordering::SeqCst) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn models_are_added_listed_and_removed() {
+    use v1::add_model_response::Message;
+    let daemon = Daemon::start().await;
+    let add = async |name: &str, source: &str| {
+        let request = v1::AddModelRequest {
+            request_id: "same-id".into(),
+            name: name.into(),
+            source: source.into(),
+            sha256: None,
+        };
+        let mut stream = daemon.client.models().add(request).await?.into_inner();
+        let mut told = Vec::new();
+        while let Some(message) = stream.message().await? {
+            told.push(match message.message.unwrap() {
+                Message::Progress(line) => line,
+                Message::Model(model) => model.name,
+            });
+        }
+        Ok::<_, tonic::Status>(told)
+    };
+    assert_eq!(
+        add("small", "/small.gguf").await.unwrap(),
+        ["reading", "small"]
+    );
+    assert_eq!(
+        add("small", "/small.gguf").await.unwrap(),
+        ["small"],
+        "the repeated request is answered at once"
+    );
+    let reused = ClientError::from(add("large", "/large.gguf").await.unwrap_err());
+    assert_eq!(reused.reason(), "REQUEST_ID_REUSED");
+    let list = daemon
+        .client
+        .models()
+        .list(v1::ListModelsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        list.models
+            .iter()
+            .map(|model| model.name.as_str())
+            .collect::<Vec<_>>(),
+        ["small", "tiny"]
+    );
+    let request = v1::AddModelRequest {
+        name: "gone".into(),
+        source: "missing".into(),
+        ..Default::default()
+    };
+    let mut stream = daemon
+        .client
+        .models()
+        .add(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    let refused = ClientError::from(stream.message().await.unwrap_err());
+    assert_eq!(refused.reason(), "UNAVAILABLE");
+    let remove = v1::RemoveModelRequest {
+        request_id: String::new(),
+        name: "small".into(),
+    };
+    daemon.client.models().remove(remove.clone()).await.unwrap();
+    let gone = ClientError::from(daemon.client.models().remove(remove).await.unwrap_err());
+    assert_eq!(gone.reason(), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn an_adapter_downloads_in_chunks() {
+    let daemon = Daemon::start().await;
+    let elements = (5 << 20) / 4;
+    let saved = daemon.world.checkpoint("run.1.8", elements);
+    let download = daemon.client.download_checkpoint("run.1.8").await.unwrap();
+    let checkpoint = download.header.checkpoint.unwrap();
+    assert_eq!(
+        checkpoint.adapter_digest,
+        saved.adapter_digest().to_string()
+    );
+    assert_eq!(checkpoint.adapter_config_json, r#"{"r":8}"#);
+    assert_eq!(download.header.size, download.bytes.len() as u64);
+    assert!(download.bytes.ends_with(&0.5f32.to_le_bytes()));
+    assert!(download.bytes.len() > elements * 4);
+    let missing = daemon
+        .client
+        .download_checkpoint("run.1.9")
+        .await
+        .unwrap_err();
+    assert_eq!(missing.reason(), "NOT_FOUND");
+    let list = daemon
+        .client
+        .checkpoints()
+        .list(v1::ListCheckpointsRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(list.into_inner().checkpoints, [checkpoint]);
+}
+
+#[tokio::test]
+async fn plugins_are_installed_switched_and_told_of() {
+    let daemon = Daemon::start().await;
+    let component = vec![7u8; 3 << 20];
+    let installed = daemon
+        .client
+        .install_plugin(component.clone(), "i")
+        .await
+        .unwrap();
+    assert_eq!(installed.size, component.len() as u64);
+    assert_eq!(
+        daemon.client.install_plugin(component, "i").await.unwrap(),
+        installed
+    );
+    let name = || "form".to_string();
+    let mut plugins = daemon.client.plugins();
+    let disable = v1::DisablePluginRequest {
+        request_id: String::new(),
+        name: name(),
+    };
+    assert!(
+        !plugins
+            .disable(disable)
+            .await
+            .unwrap()
+            .into_inner()
+            .plugin
+            .unwrap()
+            .enabled
+    );
+    let enable = v1::EnablePluginRequest {
+        request_id: String::new(),
+        name: name(),
+    };
+    assert!(
+        plugins
+            .enable(enable)
+            .await
+            .unwrap()
+            .into_inner()
+            .plugin
+            .unwrap()
+            .enabled
+    );
+    let remove = v1::RemovePluginRequest {
+        request_id: String::new(),
+        name: name(),
+    };
+    plugins.remove(remove).await.unwrap();
+    let told: Vec<String> = daemon
+        .world
+        .after(0, None, 99)
+        .unwrap()
+        .iter()
+        .map(|event| match &event.body {
+            autodidact_domain::EventBody::PluginChanged { change, .. } => change.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["installed", "disabled", "enabled", "removed"]);
+}
+
+#[tokio::test]
+async fn the_daemon_describes_itself() {
+    let daemon = Daemon::start().await;
+    let info = daemon
+        .client
+        .system()
+        .get_info(v1::GetInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (info.version.as_str(), info.threads, info.peak_rss_mb),
+        ("1.2.3", 2, 42)
+    );
+    assert_eq!(
+        info.listening,
+        [
+            format!("unix:{}", daemon.socket.display()),
+            format!("http://{}", daemon.address)
+        ]
+    );
+}

@@ -1,0 +1,206 @@
+//! Files in and out, in chunks, with digests checked at both ends.
+
+use autodidact_proto::{CHUNK_BYTES, v1};
+use tonic::{Code, Streaming};
+
+use crate::connection::Client;
+use crate::error::ClientError;
+
+/// A downloaded content, complete and of the right digest.
+#[derive(Clone, Debug)]
+pub struct Content<H> {
+    /// What the daemon told of it.
+    pub header: H,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// An exported dataset version.
+pub type Exported = Content<v1::ExportHeader>;
+/// A downloaded adapter: PEFT's `adapter_model.safetensors`, with its configuration in the header.
+pub type Download = Content<v1::DownloadHeader>;
+
+impl Client {
+    /// Reads a file's bytes into a new version of a dataset.
+    ///
+    /// # Errors
+    /// When the daemon refuses it. Records that cannot be read are no error: the report names them.
+    pub async fn import_dataset(
+        &self,
+        dataset: &str,
+        file_name: &str,
+        bytes: Vec<u8>,
+        request_id: &str,
+    ) -> Result<v1::ImportDatasetResponse, ClientError> {
+        use v1::import_dataset_request::Message;
+        let header = Message::Header(v1::ImportHeader {
+            request_id: request_id.to_string(),
+            dataset: dataset.to_string(),
+            file_name: file_name.to_string(),
+            size: Some(bytes.len() as u64),
+            digest: Some(digest(&bytes)),
+        });
+        let messages = std::iter::once(header).chain(chunks(bytes).map(Message::Chunk));
+        let messages = messages.map(|message| v1::ImportDatasetRequest {
+            message: Some(message),
+        });
+        Ok(self
+            .datasets()
+            .import(tokio_stream::iter(messages))
+            .await?
+            .into_inner())
+    }
+
+    /// Installs a plugin's component.
+    ///
+    /// # Errors
+    /// When the daemon refuses it.
+    pub async fn install_plugin(
+        &self,
+        component: Vec<u8>,
+        request_id: &str,
+    ) -> Result<v1::Plugin, ClientError> {
+        use v1::install_plugin_request::Message;
+        let header = Message::Header(v1::InstallHeader {
+            request_id: request_id.to_string(),
+            size: Some(component.len() as u64),
+            digest: Some(digest(&component)),
+        });
+        let messages = std::iter::once(header).chain(chunks(component).map(Message::Chunk));
+        let messages = messages.map(|message| v1::InstallPluginRequest {
+            message: Some(message),
+        });
+        let response = self
+            .plugins()
+            .install(tokio_stream::iter(messages))
+            .await?
+            .into_inner();
+        response.plugin.ok_or_else(|| {
+            ClientError::local(Code::Internal, "the daemon answered without a plugin")
+        })
+    }
+
+    /// Writes a dataset version in a format.
+    ///
+    /// # Errors
+    /// When the daemon refuses it, or the content arrives damaged.
+    pub async fn export_dataset(
+        &self,
+        dataset: &str,
+        version: Option<u32>,
+        format: &str,
+    ) -> Result<Exported, ClientError> {
+        use v1::export_dataset_response::Message;
+        let request = v1::ExportDatasetRequest {
+            dataset: dataset.to_string(),
+            version,
+            format: format.to_string(),
+        };
+        let stream = self.datasets().export(request).await?.into_inner();
+        collect(stream, |message| match message.message {
+            Some(Message::Header(header)) => Part::Header(header),
+            Some(Message::Chunk(chunk)) => Part::Chunk(chunk),
+            Some(Message::End(end)) => Part::End(end),
+            None => Part::Unknown,
+        })
+        .await
+    }
+
+    /// Downloads an adapter.
+    ///
+    /// # Errors
+    /// When the daemon refuses it, or the content arrives damaged.
+    pub async fn download_checkpoint(&self, id: &str) -> Result<Download, ClientError> {
+        use v1::download_checkpoint_response::Message;
+        let request = v1::DownloadCheckpointRequest { id: id.to_string() };
+        let stream = self.checkpoints().download(request).await?.into_inner();
+        collect(stream, |message| match message.message {
+            Some(Message::Header(header)) => Part::Header(header),
+            Some(Message::Chunk(chunk)) => Part::Chunk(chunk),
+            Some(Message::End(end)) => Part::End(end),
+            None => Part::Unknown,
+        })
+        .await
+    }
+}
+
+fn digest(bytes: &[u8]) -> v1::ContentDigest {
+    v1::ContentDigest {
+        blake3: Some(blake3::hash(bytes).to_hex().to_string()),
+        sha256: None,
+    }
+}
+
+fn chunks(bytes: Vec<u8>) -> impl Iterator<Item = v1::Chunk> + Send {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let data = bytes
+            .get(offset..bytes.len().min(offset + CHUNK_BYTES))
+            .filter(|data| !data.is_empty())?;
+        let chunk = v1::Chunk {
+            offset: offset as u64,
+            data: data.to_vec(),
+        };
+        offset += data.len();
+        Some(chunk)
+    })
+}
+
+enum Part<H> {
+    Header(H),
+    Chunk(v1::Chunk),
+    End(v1::TransferEnd),
+    Unknown,
+}
+
+async fn collect<M, H>(
+    mut stream: Streaming<M>,
+    take_apart: impl Fn(M) -> Part<H>,
+) -> Result<Content<H>, ClientError> {
+    let damaged = |what: &str| {
+        ClientError::local(
+            Code::DataLoss,
+            format!("the content arrived damaged: {what}"),
+        )
+    };
+    let (mut header, mut bytes, mut end) = (None, Vec::new(), None);
+    while let Some(message) = stream.message().await? {
+        match take_apart(message) {
+            Part::Header(found) => header = Some(found),
+            Part::End(found) => end = Some(found),
+            Part::Unknown => {}
+            Part::Chunk(chunk) if chunk.offset == bytes.len() as u64 => {
+                bytes.extend_from_slice(&chunk.data)
+            }
+            Part::Chunk(_) => return Err(damaged("a chunk is missing")),
+        }
+    }
+    let header = header.ok_or_else(|| damaged("it has no header"))?;
+    let end = end.ok_or_else(|| damaged("it has no end"))?;
+    let announced = end
+        .digest
+        .and_then(|digest| digest.blake3)
+        .unwrap_or_default();
+    if end.size != bytes.len() as u64 || announced != blake3::hash(&bytes).to_hex().as_str() {
+        return Err(damaged("its digest differs"));
+    }
+    Ok(Content { header, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_a_content_once() {
+        for length in [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1] {
+            let bytes: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            let mut joined = Vec::new();
+            for chunk in chunks(bytes.clone()) {
+                assert_eq!(chunk.offset, joined.len() as u64);
+                joined.extend(chunk.data);
+            }
+            assert_eq!(joined, bytes);
+        }
+    }
+}

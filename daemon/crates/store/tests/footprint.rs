@@ -1,0 +1,138 @@
+//! What the store takes on disk. A test program of its own: other work in the same process would blur the figures.
+
+#[path = "store/make.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the other test program, which uses all of it"
+)]
+mod make;
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use autodidact_domain::random::Random;
+use autodidact_domain::{Body, CheckpointId, DatasetName, Example};
+
+fn files(path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).expect("list") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path.display().to_string())
+        }
+    }
+    found
+}
+
+#[test]
+fn a_dataset_and_an_adapter_leave_no_file_but_the_databases_own() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let mut random = Random::from_seed(1);
+    let name = DatasetName::new("d").expect("a name");
+    let examples: Vec<Example> = (0..10_000)
+        .map(|i| {
+            Example::human(Body::instruction(
+                &format!("Task {i}"),
+                "",
+                &make::text(&mut random, 600),
+            ))
+        })
+        .collect();
+    for _ in 0..2 {
+        let store = make::open(directory.path());
+        let start = Instant::now();
+        store
+            .datasets()
+            .put(&name, &examples, "test", None)
+            .expect("put");
+        let wrote = start.elapsed();
+        store
+            .checkpoints()
+            .save(
+                &CheckpointId::new("c").expect("a name"),
+                &make::checkpoint(&mut random, 1_000_000),
+            )
+            .expect("save");
+        let start = Instant::now();
+        assert_eq!(
+            store.datasets().records(&name, 1, 0, usize::MAX).as_ref(),
+            Ok(&examples)
+        );
+        println!(
+            "10,000 records: written in {wrote:?}, read in {:?}",
+            start.elapsed()
+        );
+    }
+    let own = |file: &&String| {
+        let inside = file
+            .strip_prefix(&directory.path().display().to_string())
+            .expect("inside");
+        let mut parts = inside.trim_start_matches('/').split('/');
+        let (database, file) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let of_sled = matches!(file, "db" | "conf") || file.starts_with("snap.");
+        matches!(database, "journal" | "content") && of_sled && parts.next().is_none()
+    };
+    let others: Vec<_> = files(directory.path())
+        .into_iter()
+        .filter(|file| !own(&file))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert!(files(directory.path()).len() >= 4);
+}
+
+#[test]
+fn checkpoints_written_and_deleted_leave_the_store_bounded() {
+    const CYCLES: usize = 50;
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let mut random = Random::from_seed(2);
+    let store = make::open(directory.path());
+    let id = CheckpointId::new("c").expect("a name");
+    let (mut live, mut sizes) = (0, Vec::new());
+    let start = Instant::now();
+    for cycle in 0..CYCLES {
+        let checkpoint = make::checkpoint(&mut random, 30_000_000 / 4);
+        live = store
+            .checkpoints()
+            .save(&id, &checkpoint)
+            .expect("save")
+            .size
+            .max(live);
+        let full = store.size_on_disk().expect("measure");
+        store.checkpoints().delete(&id).expect("delete");
+        let empty = store.size_on_disk().expect("measure");
+        sizes.push(full.max(empty));
+        println!(
+            "cycle {cycle}: {} MB written, {} MB deleted",
+            full / 1_000_000,
+            empty / 1_000_000
+        );
+    }
+    let last = &sizes[CYCLES - 20..];
+    let (least, most) = (
+        last.iter().min().expect("20"),
+        last.iter().max().expect("20"),
+    );
+    let all = sizes.iter().max().expect("50");
+    println!(
+        "{:?}; live {live}; last 20: {least} to {most}; most ever {all} ({:.2} x live)",
+        start.elapsed(),
+        *all as f64 / live as f64
+    );
+    assert!(
+        *all < 4 * live,
+        "the store took {all} bytes for {live} of live data"
+    );
+    // Flat: the second half of the last 20 needs no more than the first, but for the segments of one checkpoint.
+    let (early, late) = last.split_at(10);
+    let (early, late) = (
+        early.iter().max().expect("10"),
+        late.iter().max().expect("10"),
+    );
+    assert!(
+        *late <= early + live / 2,
+        "it still grows: {early}, then {late}"
+    );
+}

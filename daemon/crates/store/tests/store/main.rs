@@ -1,0 +1,7 @@
+//! Tests of the store through its ports alone.
+
+mod damage;
+mod full;
+mod kill;
+mod make;
+mod model;

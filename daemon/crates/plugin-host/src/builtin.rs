@@ -1,0 +1,14 @@
+//! The plugins that come with the daemon.
+
+/// Shows the built-in components as (name, bytes), for [`install`](autodidact_domain::ports::Plugins::install) at start.
+///
+/// They are made from `plugins/` by `plugins/build.sh`; a test holds them to their sources' digests.
+pub fn builtin_components() -> &'static [(&'static str, &'static [u8])] {
+    &[
+        ("form", include_bytes!("../../../../plugins/form/form.wasm")),
+        (
+            "repetition",
+            include_bytes!("../../../../plugins/repetition/repetition.wasm"),
+        ),
+    ]
+}

@@ -1,0 +1,29 @@
+//! Runs plugins: WebAssembly components that keep or drop records, each call inside limits.
+//!
+//! [`PluginHost`] is the whole of it. A plugin has no files, clocks, sockets or random numbers: nothing is linked, and
+//! a component that imports something is refused when it is installed. What it can do is use time, memory and stack,
+//! and give back too much; [`Limits`] bounds all of these per call. A call that fails loses its instance, and its batch
+//! is asked again in halves until the record at fault is alone.
+//!
+//! On disk, below the folder given to [`PluginHost::open`]: `registry.json`, one `<digest>.wasm` a component, and
+//! `cache/` with compiled code, which may be deleted at any time.
+
+mod bindings;
+mod builtin;
+mod cache;
+mod component;
+mod error;
+mod files;
+mod filter;
+mod host;
+mod limits;
+mod pool;
+mod registry;
+mod runtime;
+mod sandbox;
+mod ticker;
+
+pub use builtin::builtin_components;
+pub use error::PluginError;
+pub use host::PluginHost;
+pub use limits::Limits;

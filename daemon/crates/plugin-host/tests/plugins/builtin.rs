@@ -1,0 +1,283 @@
+//! The built-in plugins: they match their sources, and judge English and Chinese records.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use autodidact_domain::Digest;
+use autodidact_domain::ports::Plugins;
+use autodidact_plugin_host::builtin_components;
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+use super::{open_host, record, show};
+
+/// Keep in step with `plugins/build.sh`.
+const MAX_BUILTIN_BYTES: usize = 200_000;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../..")
+        .canonicalize()
+        .unwrap()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn files_below(path: &Path, files: &mut Vec<PathBuf>) {
+    if path.is_file() {
+        files.push(path.to_path_buf());
+        return;
+    }
+    for entry in fs::read_dir(path).unwrap() {
+        files_below(&entry.unwrap().path(), files);
+    }
+}
+
+/// Digests what a component is made of, the way `plugins/build.sh` does it.
+fn source_digest(name: &str) -> String {
+    let root = repository();
+    let mut files = Vec::new();
+    for part in ["sdk/wit/0.1.0-draft", "sdk/rust/Cargo.toml", "sdk/rust/src"] {
+        files_below(&root.join(part), &mut files);
+    }
+    for part in ["Cargo.toml", "Cargo.lock", "config.schema.json", "src"] {
+        files_below(&root.join("plugins").join(name).join(part), &mut files);
+    }
+    let relative = |file: &PathBuf| {
+        file.strip_prefix(&root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_string()
+    };
+    let mut names: Vec<String> = files.iter().map(relative).collect();
+    names.sort();
+    let line = |name: &String| format!("{}  {name}\n", sha256(&fs::read(root.join(name)).unwrap()));
+    sha256(names.iter().map(line).collect::<String>().as_bytes())
+}
+
+#[test]
+fn the_components_match_their_sources() {
+    let digests = fs::read(repository().join("plugins/digests.json")).unwrap();
+    let digests: Value = serde_json::from_slice(&digests).unwrap();
+    assert_eq!(
+        digests.as_object().unwrap().len(),
+        builtin_components().len()
+    );
+    for (name, component) in builtin_components() {
+        let expected = &digests[*name];
+        assert_eq!(
+            expected["source_sha256"],
+            source_digest(name),
+            "{name}: run plugins/build.sh"
+        );
+        assert_eq!(
+            expected["component_sha256"],
+            sha256(component),
+            "{name}: run plugins/build.sh"
+        );
+        assert!(
+            component.len() <= MAX_BUILTIN_BYTES,
+            "{name}: {} bytes",
+            component.len()
+        );
+    }
+}
+
+#[test]
+fn the_components_hold_no_path_of_the_machine_they_were_made_on() {
+    for (name, component) in builtin_components() {
+        let text = String::from_utf8_lossy(component);
+        for trace in ["/root/", "/home/", "/Users/", "/tmp/", "index."] {
+            let found = text.match_indices(trace).next();
+            assert_eq!(found, None, "{name} holds {trace}");
+        }
+    }
+}
+
+#[test]
+fn they_describe_themselves() {
+    let (_folder, host) = open_host();
+    for (name, component) in builtin_components() {
+        let summary = host.install(component, true).unwrap();
+        assert_eq!(summary.name.as_str(), *name);
+        assert_eq!(
+            (summary.version.as_str(), summary.kinds.as_slice()),
+            ("0.1.0", &["filter".to_string()][..])
+        );
+        assert_eq!(
+            (summary.digest, summary.size),
+            (Digest::of(component), component.len() as u64)
+        );
+        assert!(summary.builtin && summary.enabled);
+        let schema: Value = serde_json::from_str(&summary.config_schema).unwrap();
+        assert_eq!(schema["type"], "object");
+    }
+    let names: Vec<_> = host
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|plugin| plugin.name.to_string())
+        .collect();
+    assert_eq!(names, ["form", "repetition"]);
+}
+
+#[test]
+fn form_judges_english_and_chinese() {
+    let (_folder, host) = open_host();
+    let digest = host
+        .install(builtin_components()[0].1, true)
+        .unwrap()
+        .digest;
+    let cases = [
+        ("Write a haiku about the first snow of winter.", "keep"),
+        ("and explain why it is so.", "starts_lower_case"),
+        ("Add the numbers. Input: 3, 4", "template_marker"),
+        ("3. Name a river.", "list_number"),
+        ("Compare the sea and the", "cut_sentence"),
+        ("为一家社区面包店想一句广告语。", "keep"),
+        ("翻译成英文。输入：你好", "template_marker"),
+        ("解释“画蛇添足的意思。", "unbalanced_quotes"),
+        ("把下面的句子翻译成英文：", "ends_with_colon"),
+        ("", "empty_instruction"),
+    ];
+    let records: Vec<_> = cases
+        .iter()
+        .map(|(instruction, _)| record(instruction, ""))
+        .collect();
+    let outcomes = host.filter(digest, &Value::Null, &records).unwrap();
+    for ((instruction, expected), outcome) in cases.iter().zip(&outcomes) {
+        assert_eq!(show(outcome), *expected, "{instruction:?}");
+    }
+    let note = outcomes[1].as_ref().unwrap().note.as_deref();
+    assert_eq!(note, Some("starts with \"and\""));
+}
+
+#[test]
+fn repetition_judges_english_and_chinese() {
+    let (_folder, host) = open_host();
+    let digest = host
+        .install(builtin_components()[1].1, true)
+        .unwrap()
+        .digest;
+    let cases = [
+        (
+            "Name three rivers.",
+            "The Nile, the Amazon and the Rhine.",
+            "keep",
+        ),
+        (
+            "Is it good?",
+            "It is very very very very very good.",
+            "repeated_run",
+        ),
+        (
+            "Name a river.",
+            "Name a river.",
+            "output_copies_instruction",
+        ),
+        (
+            "介绍一下自己。",
+            "我是一名老师。我是一名老师！我是一名老师",
+            "repeated_sentence",
+        ),
+        ("写一首诗。", "写一首诗", "output_copies_instruction"),
+        ("写一句祝福。", "愿你岁岁平安，事事顺心。", "keep"),
+    ];
+    let records: Vec<_> = cases
+        .iter()
+        .map(|(instruction, output, _)| record(instruction, output))
+        .collect();
+    let outcomes = host.filter(digest, &json!({}), &records).unwrap();
+    for ((instruction, _, expected), outcome) in cases.iter().zip(&outcomes) {
+        assert_eq!(show(outcome), *expected, "{instruction:?}");
+    }
+    assert_eq!(outcomes[1].as_ref().unwrap().score, Some(5.0));
+}
+
+#[test]
+fn configurations_are_checked_and_obeyed() {
+    let (_folder, host) = open_host();
+    let digest = host
+        .install(builtin_components()[0].1, true)
+        .unwrap()
+        .digest;
+    let check = |config: Value| {
+        host.check_config(digest, &config)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(check(Value::Null), Ok(()));
+    assert_eq!(
+        check(json!({"disabled": ["ends_with_colon"], "max_lines": 3})),
+        Ok(())
+    );
+    let unknown_field = check(json!({"max_line": 3})).unwrap_err();
+    assert!(
+        unknown_field.contains("plugin \"form\"")
+            && unknown_field.contains("unknown field `max_line`")
+    );
+    assert!(
+        check(json!({"disabled": ["colon"]}))
+            .unwrap_err()
+            .contains("no check \"colon\"")
+    );
+    assert!(
+        check(json!([1]))
+            .unwrap_err()
+            .contains("expected an object")
+    );
+    assert!(
+        check(json!({"disabled": ["x".repeat(70_000)]}))
+            .unwrap_err()
+            .contains("bytes")
+    );
+
+    let records = [record("Translate this sentence:", "")];
+    let reasons = |config: Value| show(&host.filter(digest, &config, &records).unwrap()[0]);
+    assert_eq!(reasons(json!({})), "ends_with_colon");
+    assert_eq!(reasons(json!({"disabled": ["ends_with_colon"]})), "keep");
+    assert!(reasons(json!({"max_line": 3})).contains("unknown field"));
+}
+
+#[test]
+fn a_decision_does_not_depend_on_batches_or_threads() {
+    let (_folder, host) = open_host();
+    let host = Arc::new(host);
+    let digest = host
+        .install(builtin_components()[0].1, true)
+        .unwrap()
+        .digest;
+    let texts = [
+        "Name a river.",
+        "3. Name a river.",
+        "写一首诗。",
+        "写一首诗，",
+        "and so on",
+        "Tell a joke!",
+    ];
+    let records: Vec<_> = (0..300)
+        .map(|i| record(texts[i % texts.len()], ""))
+        .collect();
+    let expected: Vec<_> = records
+        .iter()
+        .flat_map(|record| {
+            host.filter(digest, &Value::Null, std::slice::from_ref(record))
+                .unwrap()
+        })
+        .collect();
+    let run = |_| {
+        let (host, records) = (host.clone(), records.clone());
+        thread::spawn(move || host.filter(digest, &Value::Null, &records).unwrap())
+    };
+    for outcomes in (0..4).map(run).collect::<Vec<_>>() {
+        assert_eq!(outcomes.join().unwrap(), expected);
+    }
+    assert_eq!(host.filter(digest, &Value::Null, &[]).unwrap(), []);
+}

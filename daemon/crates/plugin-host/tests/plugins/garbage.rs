@@ -1,0 +1,69 @@
+//! Bytes that are no component, or were one once, are refused and never panic.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use autodidact_domain::PortError;
+use autodidact_domain::ports::Plugins;
+use autodidact_plugin_host::builtin_components;
+
+use super::open_host;
+use super::wat_components::Plugin;
+
+const SECONDS: Duration = Duration::from_secs(3);
+
+#[test]
+fn garbage_is_refused() {
+    let (_folder, host) = open_host();
+    // A panic fails the test, and nothing looks at the host after that.
+    let host = AssertUnwindSafe(host);
+    bolero::check!()
+        .with_test_time(SECONDS)
+        .with_type::<Vec<u8>>()
+        .for_each(|bytes| {
+            for header in [&b""[..], b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"] {
+                let result = host.install(&[header, bytes].concat(), false);
+                assert!(matches!(result, Err(PortError::Invalid(_))), "{result:?}");
+            }
+        });
+}
+
+#[test]
+fn a_component_with_a_changed_byte_never_panics() {
+    let (_folder, host) = open_host();
+    let host = AssertUnwindSafe(host);
+    let good = Plugin::default().component();
+    bolero::check!()
+        .with_test_time(SECONDS)
+        .with_type::<(usize, u8)>()
+        .for_each(|(at, byte)| {
+            let mut changed = good.clone();
+            let at = at % changed.len();
+            changed[at] = *byte;
+            // A changed letter in a text or a changed constant is still a component; what it does stays in the limits.
+            if let Ok(installed) = host.install(&changed, false) {
+                host.remove(installed.name.as_str()).unwrap();
+            }
+        });
+}
+
+#[test]
+fn a_cut_component_is_refused() {
+    let (_folder, host) = open_host();
+    let small = Plugin::default().component();
+    // Custom sections at the end may be cut off whole; the tests' component has one, with names.
+    let cuts = (0..small.len())
+        .step_by(17)
+        .filter(|length| host.install(&small[..*length], false).is_ok());
+    assert!(cuts.count() <= 1);
+    for (name, component) in builtin_components() {
+        for part in 1..10 {
+            let cut = &component[..component.len() * part / 10];
+            assert!(
+                host.install(cut, false).is_err(),
+                "{name}, {} bytes",
+                cut.len()
+            );
+        }
+    }
+}

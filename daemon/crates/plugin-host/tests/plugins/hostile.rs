@@ -1,0 +1,365 @@
+//! Components that loop, grab, trap, lie, and ask for what they may not have.
+
+use std::time::{Duration, Instant};
+
+use autodidact_domain::ports::Plugins;
+use autodidact_domain::{Digest, FilterRecord, PortError};
+use autodidact_plugin_host::{Limits, PluginHost};
+use serde_json::{Value, json};
+
+use super::wat_components::Plugin;
+use super::{open_host, record, show, tight_limits};
+
+fn install(host: &PluginHost) -> Digest {
+    host.install(&Plugin::default().component(), false)
+        .unwrap()
+        .digest
+}
+
+fn records(letters: &str) -> Vec<FilterRecord> {
+    letters
+        .chars()
+        .map(|letter| record(&letter.to_string(), ""))
+        .collect()
+}
+
+fn run(host: &PluginHost, digest: Digest, letters: &str) -> Vec<String> {
+    host.filter(digest, &Value::Null, &records(letters))
+        .unwrap()
+        .iter()
+        .map(show)
+        .collect()
+}
+
+/// The record with the letter fails with this text, and its neighbours are judged all the same.
+fn check_lonely_failure(letter: char, text: &str) {
+    let (_folder, host) = open_host();
+    let digest = install(&host);
+    let outcomes = run(&host, digest, &format!("kDk{letter}DkkDk"));
+    let expected = [
+        "keep", "bad", "keep", "", "bad", "keep", "keep", "bad", "keep",
+    ];
+    for (at, outcome) in outcomes.iter().enumerate() {
+        if at == 3 {
+            assert!(
+                outcome.starts_with("error: ") && outcome.contains(text),
+                "{letter}: {outcome}"
+            );
+        } else {
+            assert_eq!(outcome, expected[at], "{letter}, record {at}");
+        }
+    }
+    // The host goes on as if nothing had been.
+    assert_eq!(run(&host, digest, "Dk"), ["bad", "keep"]);
+}
+
+#[test]
+fn an_endless_loop_is_stopped() {
+    check_lonely_failure('L', "took longer than 201 ms");
+}
+
+#[test]
+fn a_memory_grab_is_stopped() {
+    check_lonely_failure('M', "wanted more than 8 MiB of memory");
+}
+
+#[test]
+fn an_endless_recursion_is_stopped() {
+    check_lonely_failure('S', "call stack exhausted");
+}
+
+#[test]
+fn a_trap_loses_its_record_alone() {
+    check_lonely_failure('T', "unreachable");
+}
+
+#[test]
+fn an_error_loses_its_record_alone() {
+    check_lonely_failure('E', "it is an error");
+}
+
+#[test]
+fn a_wrong_count_loses_its_record_alone() {
+    check_lonely_failure('W', "gave 0 decisions for 1 records");
+}
+
+#[test]
+fn a_bad_reason_loses_its_record_alone() {
+    check_lonely_failure('R', "\"Bad Reason\"");
+}
+
+#[test]
+fn several_failures_in_several_batches_are_found() {
+    let (_folder, host) = open_host();
+    let digest = install(&host);
+    let letters: String = (0..200)
+        .map(|at| if at % 61 == 7 { 'T' } else { 'D' })
+        .collect();
+    for (at, outcome) in run(&host, digest, &letters).iter().enumerate() {
+        assert_eq!(
+            outcome.starts_with("error: "),
+            at % 61 == 7,
+            "record {at}: {outcome}"
+        );
+        assert!(outcome == "bad" || outcome.starts_with("error: "));
+    }
+}
+
+#[test]
+fn long_notes_are_cut_and_odd_scores_left_out() {
+    let (_folder, host) = open_host();
+    let digest = install(&host);
+    let outcomes = host.filter(digest, &Value::Null, &records("NF")).unwrap();
+    let note = outcomes[0].as_ref().unwrap().note.as_deref().unwrap();
+    assert!(
+        note.len() <= tight_limits().note_bytes && note.ends_with('…'),
+        "{} bytes",
+        note.len()
+    );
+    assert_eq!(outcomes[1].as_ref().unwrap().score, None);
+}
+
+#[test]
+fn output_is_bounded() {
+    let (_folder, host) = open_host();
+    let digest = install(&host);
+    // 60 notes of 40 KB share the guest's memory but not the host's: more than 1 MiB in one call, little in each half of a half.
+    let outcomes = run(&host, digest, &"O".repeat(60));
+    assert!(outcomes.iter().all(|outcome| outcome == "keep"));
+    let small = Limits {
+        output_bytes: 20_000,
+        ..tight_limits()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), small).unwrap();
+    let digest = install(&host);
+    let outcomes = run(&host, digest, "kOk");
+    assert!(outcomes[1].contains("too much data"), "{outcomes:?}");
+    assert_eq!(
+        (outcomes[0].as_str(), outcomes[2].as_str()),
+        ("keep", "keep")
+    );
+}
+
+#[test]
+fn a_plugin_that_always_loops_is_given_up_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(
+        folder.path(),
+        Limits {
+            call_ms: 50,
+            record_ms: 1,
+            ..tight_limits()
+        },
+    )
+    .unwrap();
+    let digest = install(&host);
+    let started = Instant::now();
+    let outcomes = run(&host, digest, &"L".repeat(256));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.contains("took longer"))
+    );
+    // Searched to the end it were 511 calls of 51 ms and more, 26 s.
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn an_instance_that_leaks_is_replaced() {
+    let (_folder, host) = open_host();
+    let digest = install(&host);
+    // The guest never frees: 40 batches of 1 MB are more than its 8 MiB.
+    let batch: Vec<_> = (0..10).map(|_| record("D", &"x".repeat(100_000))).collect();
+    for _ in 0..40 {
+        let outcomes = host.filter(digest, &Value::Null, &batch).unwrap();
+        assert!(
+            outcomes.iter().all(|outcome| show(outcome) == "bad"),
+            "{:?}",
+            outcomes[0]
+        );
+    }
+}
+
+#[test]
+fn instances_are_kept_and_dropped_after_a_trap() {
+    let (_folder, host) = open_host();
+    // Traps in every call after an instance's second: shows which instance answers.
+    let counting = Plugin {
+        fields: "(global $calls (mut i32) (i32.const 0))",
+        before: "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+                 (if (i32.gt_u (global.get $calls) (i32.const 2)) (then unreachable))",
+        ..Plugin::default()
+    };
+    let digest = host.install(&counting.component(), false).unwrap().digest;
+    // The third call traps in the kept instance; a fresh one then answers each half.
+    for _ in 0..4 {
+        assert_eq!(run(&host, digest, "Dk"), ["bad", "keep"]);
+    }
+    // A lone record has no halves, so the trap shows: the instance was kept over calls.
+    let (_folder, host) = open_host();
+    let digest = host.install(&counting.component(), false).unwrap().digest;
+    let shown: Vec<String> = (0..4).flat_map(|_| run(&host, digest, "k")).collect();
+    assert_eq!(
+        (shown[0].as_str(), shown[1].as_str(), shown[3].as_str()),
+        ("keep", "keep", "keep")
+    );
+    assert!(shown[2].starts_with("error: "), "{shown:?}");
+}
+
+#[test]
+fn configurations_are_put_to_the_plugin() {
+    let (_folder, host) = open_host();
+    let digest = install(&host);
+    assert_eq!(host.check_config(digest, &json!({})), Ok(()));
+    let expected = "configuration of plugin \"hostile\": it is an error";
+    assert_eq!(
+        host.check_config(digest, &json!({"a": 1})),
+        Err(PortError::Invalid(expected.to_string()))
+    );
+}
+
+fn check_refused(component: &[u8], expected: &str) {
+    let (_folder, host) = open_host();
+    match host.install(component, false) {
+        Err(PortError::Invalid(message)) => assert!(message.contains(expected), "{message}"),
+        other => panic!("expected a refusal with {expected:?}, found {other:?}"),
+    }
+    assert_eq!(host.list().unwrap(), []);
+}
+
+#[test]
+fn imports_are_refused_by_name() {
+    let text = r#"(component
+        (import "wasi:filesystem/types@0.2.0" (instance))
+        (import "wasi:sockets/tcp@0.2.0" (instance)))"#;
+    let component = wat::parse_str(text).unwrap();
+    check_refused(
+        &component,
+        "it imports wasi:filesystem/types@0.2.0, wasi:sockets/tcp@0.2.0, but a plugin may import nothing",
+    );
+}
+
+#[test]
+fn missing_exports_are_refused() {
+    check_refused(&wat::parse_str("(component)").unwrap(), "autodidact:plugin");
+    let text = Plugin::default().text();
+    let without_filter = text.replace(
+        r#"(export "autodidact:plugin/filter@0.1.0" (instance $filters_instance))"#,
+        "",
+    );
+    assert_ne!(without_filter, text);
+    check_refused(&wat::parse_str(without_filter).unwrap(), "filter");
+    let other_version = text.replace(
+        "autodidact:plugin/filter@0.1.0",
+        "autodidact:plugin/filter@0.9.0",
+    );
+    check_refused(
+        &wat::parse_str(other_version).unwrap(),
+        "autodidact:plugin/filter@0.1.0",
+    );
+    let other_type = text.replace(
+        r#"(field "score" (option f64))"#,
+        r#"(field "score" (option f32))"#,
+    );
+    check_refused(
+        &wat::parse_str(other_type).unwrap(),
+        "instantiate: expected `f64` found `f32`",
+    );
+}
+
+#[test]
+fn other_files_are_refused() {
+    check_refused(b"", "not a WebAssembly component");
+    check_refused(b"MZ and more", "not a WebAssembly component");
+    check_refused(&wat::parse_str("(module)").unwrap(), "core module");
+    let mut large = b"\0asm\x0d\0\x01\0".to_vec();
+    large.resize(tight_limits().component_bytes + 1, 0);
+    check_refused(&large, "at most");
+}
+
+#[test]
+fn bad_descriptions_are_refused() {
+    let check = |plugin: Plugin<'_>, expected: &str| check_refused(&plugin.component(), expected);
+    check(
+        Plugin {
+            name: "../hostile",
+            ..Plugin::default()
+        },
+        "plugin name",
+    );
+    check(
+        Plugin {
+            name: "",
+            ..Plugin::default()
+        },
+        "plugin name",
+    );
+    check(
+        Plugin {
+            version: "1 0",
+            ..Plugin::default()
+        },
+        "version",
+    );
+    check(
+        Plugin {
+            schema: "[]",
+            ..Plugin::default()
+        },
+        "schema",
+    );
+    check(
+        Plugin {
+            schema: "{",
+            ..Plugin::default()
+        },
+        "schema",
+    );
+    check(
+        Plugin {
+            describe: "unreachable",
+            ..Plugin::default()
+        },
+        "describe: ",
+    );
+    check(
+        Plugin {
+            describe: "(loop $l (br $l))",
+            ..Plugin::default()
+        },
+        "took longer",
+    );
+}
+
+#[test]
+fn start_functions_and_first_memory_stay_in_the_limits() {
+    let check = |fields: &str, expected: &str| {
+        check_refused(
+            &Plugin {
+                fields,
+                ..Plugin::default()
+            }
+            .component(),
+            expected,
+        );
+    };
+    check(
+        "(func $begin (loop $l (br $l))) (start $begin)",
+        "took longer",
+    );
+    check("(func $begin unreachable) (start $begin)", "unreachable");
+    check("(table 300000 funcref)", "table elements");
+    let text = Plugin::default().text().replace(
+        r#"(memory (export "memory") 2)"#,
+        r#"(memory (export "memory") 200)"#,
+    );
+    check_refused(
+        &wat::parse_str(text).unwrap(),
+        "wanted more than 8 MiB of memory",
+    );
+}

@@ -1,0 +1,218 @@
+//! Trained adapters, ready to generate with.
+
+use std::collections::BTreeMap;
+
+use autodidact_domain::{Checkpoint, Digest, NamedTensor};
+use serde_json::Value as Json;
+
+use crate::EngineError;
+use crate::engine::LoadedModel;
+use crate::kernels::ExactMatrix;
+use crate::models::config::ModelConfig;
+use crate::runtime::lora::{LoraLayer, LoraPair};
+
+/// PEFT's prefix of a causal language model's keys.
+const PREFIX: &str = "base_model.model.model.layers.";
+/// Settings of `adapter_config.json` that change the arithmetic, and the values under which they do not.
+const NEUTRAL: &[(&str, &[&str])] = &[
+    ("bias", &["null", "\"none\""]),
+    ("use_rslora", &["null", "false"]),
+    ("use_dora", &["null", "false"]),
+    ("fan_in_fan_out", &["null", "false"]),
+    ("rank_pattern", &["null", "{}"]),
+    ("alpha_pattern", &["null", "{}"]),
+    ("modules_to_save", &["null", "[]"]),
+    ("layers_to_transform", &["null"]),
+];
+
+/// A LoRA adapter of one base, packed for generation. The base's weights stay as they are.
+pub struct Adapter {
+    base_digest: Digest,
+    layers: Vec<LoraLayer>,
+}
+
+impl Adapter {
+    /// Packs a checkpoint's adapter for a base.
+    ///
+    /// # Errors
+    /// [`EngineError::Adapter`] when it belongs to another base, is of another method, or has a tensor too few, too many
+    /// or of the wrong shape.
+    pub fn from_checkpoint(
+        model: &LoadedModel,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, EngineError> {
+        let meta = &checkpoint.meta;
+        if meta.method != "lora" {
+            return Err(fault("method", "lora", &meta.method));
+        }
+        if meta.base_digest != model.info.digest {
+            let expected = format!("that of {}, {}", model.path.display(), model.info.digest);
+            return Err(fault(
+                "base digest",
+                expected,
+                format!("{} ({})", meta.base_digest, meta.model),
+            ));
+        }
+        let layers = pack(&model.config, &meta.adapter_config, &checkpoint.adapter)?;
+        Ok(Self {
+            base_digest: meta.base_digest,
+            layers,
+        })
+    }
+
+    /// Tells the bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let pairs = |layer: &LoraLayer| {
+            let LoraLayer {
+                q_proj,
+                k_proj,
+                v_proj,
+                o_proj,
+                gate_proj,
+                up_proj,
+                down_proj,
+            } = layer;
+            let pairs = [
+                q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj,
+            ];
+            pairs
+                .into_iter()
+                .flatten()
+                .map(LoraPair::bytes)
+                .sum::<usize>()
+        };
+        self.layers.iter().map(pairs).sum()
+    }
+}
+
+impl LoadedModel {
+    /// Shows an adapter's updates after checking that it is this base's.
+    pub(crate) fn lora_of<'a>(
+        &self,
+        adapter: Option<&'a Adapter>,
+    ) -> Result<Option<&'a [LoraLayer]>, EngineError> {
+        match adapter {
+            Some(adapter) if adapter.base_digest != self.info.digest => {
+                Err(fault("base digest", self.info.digest, adapter.base_digest))
+            }
+            adapter => Ok(adapter.map(|adapter| adapter.layers.as_slice())),
+        }
+    }
+}
+
+fn fault(part: impl Into<String>, expected: impl ToString, found: impl ToString) -> EngineError {
+    EngineError::Adapter {
+        part: part.into(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+fn pack(
+    config: &ModelConfig,
+    settings: &Json,
+    tensors: &[NamedTensor],
+) -> Result<Vec<LoraLayer>, EngineError> {
+    for (key, neutral) in NEUTRAL {
+        let found = settings[*key].to_string();
+        if !neutral.contains(&found.as_str()) {
+            return Err(fault(
+                format!("adapter_config.{key}"),
+                neutral.join(" or "),
+                found,
+            ));
+        }
+    }
+    let rank = settings["r"].as_u64().filter(|r| (1..=4096).contains(r));
+    let rank = rank.ok_or_else(|| fault("adapter_config.r", "1 to 4096", &settings["r"]))? as usize;
+    let alpha = settings["lora_alpha"]
+        .as_f64()
+        .filter(|alpha| alpha.is_finite());
+    let alpha = alpha.ok_or_else(|| {
+        fault(
+            "adapter_config.lora_alpha",
+            "a number",
+            &settings["lora_alpha"],
+        )
+    })?;
+    let targets: Option<Vec<&str>> = settings["target_modules"]
+        .as_array()
+        .and_then(|list| list.iter().map(Json::as_str).collect());
+    let targets = targets.filter(|targets| !targets.is_empty());
+    let targets = targets.ok_or_else(|| {
+        fault(
+            "adapter_config.target_modules",
+            "a list of names",
+            &settings["target_modules"],
+        )
+    })?;
+
+    let mut left = BTreeMap::new();
+    for tensor in tensors {
+        if left.insert(tensor.name.as_str(), tensor).is_some() {
+            return Err(fault(&tensor.name, "one tensor of this name", "two"));
+        }
+    }
+    let mut layers = Vec::new();
+    for index in 0..config.layers {
+        let mut layer = LoraLayer::default();
+        for target in &targets {
+            let (slot, part, inner, outer) =
+                place(&mut layer, config, target).ok_or_else(|| {
+                    let known = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj";
+                    fault("adapter_config.target_modules", known, target)
+                })?;
+            let mut take = |side: &str, shape: [usize; 2]| {
+                let name = format!("{PREFIX}{index}.{part}.{target}.lora_{side}.weight");
+                let tensor = left
+                    .remove(name.as_str())
+                    .ok_or_else(|| fault(&name, format!("a tensor {shape:?}"), "none"))?;
+                if tensor.shape != shape || tensor.data.len() != shape[0] * shape[1] {
+                    let found = format!("{:?} with {} elements", tensor.shape, tensor.data.len());
+                    return Err(fault(&name, format!("shape {shape:?}"), found));
+                }
+                Ok(tensor)
+            };
+            let a = ExactMatrix::pack(rank, inner, &take("A", [rank, inner])?.data, 1.0);
+            let b = ExactMatrix::pack(
+                outer,
+                rank,
+                &take("B", [outer, rank])?.data,
+                (alpha / rank as f64) as f32,
+            );
+            *slot = Some(LoraPair { a, b });
+        }
+        layers.push(layer);
+    }
+    match left.keys().next() {
+        Some(name) => Err(fault(
+            *name,
+            format!("only tensors of {}", targets.join(", ")),
+            "this tensor too",
+        )),
+        None => Ok(layers),
+    }
+}
+
+/// Tells a target module's slot, the part of the layer it lies in, and its input and output widths.
+fn place<'a>(
+    layer: &'a mut LoraLayer,
+    config: &ModelConfig,
+    target: &str,
+) -> Option<(&'a mut Option<LoraPair>, &'static str, usize, usize)> {
+    let (hidden, width) = (config.hidden_size, config.intermediate_size);
+    let (queries, keys) = (
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
+    );
+    Some(match target {
+        "q_proj" => (&mut layer.q_proj, "self_attn", hidden, queries),
+        "k_proj" => (&mut layer.k_proj, "self_attn", hidden, keys),
+        "v_proj" => (&mut layer.v_proj, "self_attn", hidden, keys),
+        "o_proj" => (&mut layer.o_proj, "self_attn", queries, hidden),
+        "gate_proj" => (&mut layer.gate_proj, "mlp", hidden, width),
+        "up_proj" => (&mut layer.up_proj, "mlp", hidden, width),
+        "down_proj" => (&mut layer.down_proj, "mlp", width, hidden),
+        _ => return None,
+    })
+}

@@ -1,0 +1,194 @@
+//! The engine's front: inspecting and loading models.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use autodidact_domain::{Digest, Message};
+
+use crate::EngineError;
+use crate::models::config::ModelConfig;
+use crate::models::files::ModelFiles;
+use crate::models::weights::Weights;
+use crate::runtime::{Decoder, Team};
+use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
+
+/// Which arithmetic generates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compute {
+    /// f32 weights and activations: the reference.
+    Exact,
+    /// Bytes of weights in affine blocks of 32, bytes of activations: several times faster, with a small loss of precision.
+    Fast,
+}
+
+impl Compute {
+    /// Shows the name that reports and benches use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        }
+    }
+}
+
+/// What a model's files say about it, read without loading the weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The family, such as `llama`.
+    pub architecture: String,
+    /// The number of stored weights.
+    pub parameters: u64,
+    /// The element type most weights have, such as `Q4_1`.
+    pub quantization: String,
+    /// The longest sequence it was made for, in tokens.
+    pub context_length: u64,
+    /// The BLAKE3 digest of the weights file; of several files, that of their digests in order.
+    pub digest: Digest,
+}
+
+/// Loads models; holds the threads that compute.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    team: Arc<Team>,
+    compute: Compute,
+}
+
+impl Engine {
+    /// Starts a team of `threads` (the caller's own counts as one; at least one) for a compute path.
+    pub fn new(threads: usize, compute: Compute) -> Self {
+        Self {
+            team: Arc::new(Team::new(threads)),
+            compute,
+        }
+    }
+
+    /// Tells which compute path generates.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// Reads a model's header, checks it whole, and digests the weights.
+    ///
+    /// # Errors
+    /// [`EngineError::ModelFile`] for damaged and unsupported files, [`EngineError::Io`] for unreadable ones.
+    pub fn inspect(path: &Path) -> Result<ModelInfo, EngineError> {
+        let (files, config, _) = ModelFiles::open(path)?;
+        Self::describe(&files, &config)
+    }
+
+    fn describe(files: &ModelFiles, config: &ModelConfig) -> Result<ModelInfo, EngineError> {
+        Ok(ModelInfo {
+            architecture: config.architecture.clone(),
+            parameters: files.parameters(),
+            quantization: files.quantization(),
+            context_length: config.context_length as u64,
+            digest: files.digest()?,
+        })
+    }
+
+    /// Loads a GGUF file or a Hugging Face folder.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`]; [`EngineError::Tokenizer`] and [`EngineError::Template`] when those parts cannot be used.
+    pub fn load(&self, path: &Path) -> Result<LoadedModel, EngineError> {
+        let (files, config, text) = ModelFiles::open(path)?;
+        let info = Self::describe(&files, &config)?;
+        let (tokenizer, adds_bos) = Tokenizer::from_files(path, &text, &config)?;
+        let config = ModelConfig {
+            add_bos: config.add_bos || adds_bos,
+            ..config
+        };
+        let template = ChatTemplate::from_files(&text, &tokenizer, &config)?;
+        let files = Arc::new(files);
+        let decoder = Decoder::load(&files, &config, self.compute)?;
+        Ok(LoadedModel {
+            path: path.to_path_buf(),
+            info,
+            config,
+            files,
+            tokenizer,
+            template,
+            decoder,
+            team: self.team.clone(),
+            compute: self.compute,
+            weights: Mutex::new(Weak::new()),
+        })
+    }
+}
+
+/// A base model in memory, ready to generate, to score and to be trained.
+pub struct LoadedModel {
+    pub(crate) path: PathBuf,
+    pub(crate) info: ModelInfo,
+    pub(crate) config: ModelConfig,
+    pub(crate) files: Arc<ModelFiles>,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) decoder: Decoder,
+    pub(crate) team: Arc<Team>,
+    pub(crate) compute: Compute,
+    weights: Mutex<Weak<Weights>>,
+}
+
+impl LoadedModel {
+    /// Shows what the files say.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Shows the shape and constants.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Shows the tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tells which compute path generates.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// Tells the bytes of the weights that generation holds.
+    pub fn packed_bytes(&self) -> usize {
+        self.decoder.bytes()
+    }
+
+    /// Reads the weights as f32 tensors, or shares those that someone still holds. Drop the `Arc` to free them.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] when the files cannot be read any more.
+    pub fn weights(&self) -> Result<Arc<Weights>, EngineError> {
+        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(weights) = held.upgrade() {
+            return Ok(weights);
+        }
+        let weights = Arc::new(Weights::load(&self.files, &self.config)?);
+        *held = Arc::downgrade(&weights);
+        Ok(weights)
+    }
+
+    /// Lays out a conversation with the model's chat template, as tokens with their part in the loss.
+    ///
+    /// # Errors
+    /// [`EngineError::Template`] when the model has no template, or it cannot be used.
+    pub fn conversation_spans(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<Span>, EngineError> {
+        self.chat_template()?
+            .render_spans(&self.tokenizer, messages, add_generation_prompt)
+    }
+
+    pub(crate) fn chat_template(&self) -> Result<&ChatTemplate, EngineError> {
+        self.template.as_ref().ok_or_else(|| {
+            EngineError::Template(format!(
+                "{} has none; prompt it with plain text",
+                self.path.display()
+            ))
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! The crate's one error, its variants shaped by what the caller can do.
+
+use std::path::{Path, PathBuf};
+
+use autodidact_domain::PortError;
+
+/// What went wrong in the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A model file is damaged, cut short or of a kind that is not supported: the user names or fetches another.
+    #[error("{}: {part}: expected {expected}, found {found}; {advice}", file.display())]
+    ModelFile {
+        /// The file or folder.
+        file: PathBuf,
+        /// The tensor or field.
+        part: String,
+        /// What should stand there.
+        expected: String,
+        /// What stands there instead, cut to a readable length.
+        found: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// A file could not be read: the user mends its place or its rights.
+    #[error("{action} {}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The verb, such as `read`.
+        action: &'static str,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// An adapter does not fit the base: the user names the base it was trained on, or another adapter.
+    #[error("adapter: {part}: expected {expected}, found {found}")]
+    Adapter {
+        /// The tensor or field.
+        part: String,
+        /// What should stand there.
+        expected: String,
+        /// What stands there instead.
+        found: String,
+    },
+    /// The chat template cannot be used: the user mends the model's template or prompts with plain text.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// Text could not be turned into tokens or back.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// A request is wrong in itself: the caller mends it.
+    #[error("{0}")]
+    Invalid(String),
+    /// The work does not fit in the memory there is.
+    #[error("{0}")]
+    Memory(String),
+    /// An operation got a tensor of another shape than it takes; a defect.
+    #[error("{operation}: expected shape {expected}, found {found}")]
+    Shape {
+        /// The operation.
+        operation: &'static str,
+        /// The shape it takes.
+        expected: String,
+        /// The shape it got.
+        found: String,
+    },
+    /// The interrupt was raised, and the work stopped at a safe point.
+    #[error("interrupted")]
+    Interrupted,
+    /// A tensor operation failed; a defect, or memory that ran out.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl EngineError {
+    /// Makes the error of a damaged model file.
+    pub(crate) fn damaged(
+        file: &Path,
+        part: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::ModelFile {
+            file: file.to_path_buf(),
+            part: part.into(),
+            expected: expected.into(),
+            found: shorten(found.into()),
+            advice: "the file is damaged or cut short: fetch it again",
+        }
+    }
+
+    /// Makes the error of a model that is whole but of an unsupported kind.
+    pub(crate) fn unsupported(
+        file: &Path,
+        part: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::ModelFile {
+            file: file.to_path_buf(),
+            part: part.into(),
+            expected: expected.into(),
+            found: shorten(found.into()),
+            advice: "use a model of a supported kind",
+        }
+    }
+
+    /// Makes the error of a failed system call.
+    pub(crate) fn io(file: &Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io {
+            file: file.to_path_buf(),
+            action,
+            source,
+        }
+    }
+}
+
+/// Cuts text from outside to a length that a person can read.
+fn shorten(text: String) -> String {
+    const MAX_CHARS: usize = 120;
+    if text.chars().count() <= MAX_CHARS {
+        return text;
+    }
+    text.chars().take(MAX_CHARS).chain("…".chars()).collect()
+}
+
+impl From<EngineError> for PortError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Interrupted => Self::Interrupted,
+            EngineError::Memory(_) => Self::Unavailable(error.to_string()),
+            EngineError::Tensor(_) | EngineError::Shape { .. } => Self::Internal(error.to_string()),
+            EngineError::ModelFile { .. }
+            | EngineError::Io { .. }
+            | EngineError::Adapter { .. }
+            | EngineError::Template(_)
+            | EngineError::Tokenizer(_)
+            | EngineError::Invalid(_) => Self::Invalid(error.to_string()),
+        }
+    }
+}

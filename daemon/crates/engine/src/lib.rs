@@ -1,0 +1,28 @@
+//! Inference and training of decoder language models on candle and on kernels of our own. Synchronous throughout.
+//!
+//! [`Engine::load`] opens a GGUF file or a Hugging Face folder; [`LoadedModel`] generates, scores and trains.
+//! Two compute paths generate: `exact` (f32, the reference) and `fast` (int8). Either way a sequence's result is
+//! bitwise independent of the sequences beside it, of the batch size and of the number of threads.
+
+mod adapter;
+mod engine;
+mod error;
+mod generate;
+mod kernels;
+pub mod methods;
+pub mod models;
+mod ops;
+mod runtime;
+mod tokenizer;
+pub mod train;
+
+#[cfg(test)]
+mod tests;
+
+pub use adapter::Adapter;
+pub use engine::{Compute, Engine, LoadedModel, ModelInfo};
+pub use error::EngineError;
+pub use generate::{GenerateObserver, Silent};
+pub use models::config::ModelConfig;
+pub use models::weights::{LayerWeights, Weights};
+pub use tokenizer::{ChatTemplate, Span, Tokenizer};

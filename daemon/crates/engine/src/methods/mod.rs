@@ -1,0 +1,3 @@
+//! Fine-tuning methods, one file each.
+
+pub mod lora;

@@ -1,0 +1,408 @@
+//! What a model's header says about its shape, from GGUF metadata or Hugging Face's `config.json`.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::fields::{GgufFields, JsonFields};
+use super::gguf::{GgufHeader, Value};
+use crate::EngineError;
+
+/// The architectures that the decoder runs. One row is all a further Llama-like family needs here.
+const ARCHITECTURES: &[Architecture] = &[Architecture {
+    name: "llama",
+    hf_class: "LlamaForCausalLM",
+}];
+
+/// Limits that no sane model passes; a header beyond them is refused before anything is allocated.
+const MAX_LAYERS: usize = 1024;
+const MAX_WIDTH: usize = 1 << 18;
+const MAX_VOCABULARY: usize = 1 << 22;
+const MAX_CONTEXT: usize = 1 << 28;
+
+/// One supported family.
+struct Architecture {
+    /// The name in GGUF's `general.architecture` and `config.json`'s `model_type`.
+    name: &'static str,
+    /// The name in `config.json`'s `architectures`.
+    hf_class: &'static str,
+}
+
+/// The shape and the constants of a decoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// The family, `llama`.
+    pub architecture: String,
+    /// Tokens in the vocabulary, and rows of the embedding.
+    pub vocab_size: usize,
+    /// The width of the residual stream.
+    pub hidden_size: usize,
+    /// The width of the feed-forward part.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// The width of a head; even.
+    pub head_dim: usize,
+    /// The epsilon of RMSNorm.
+    pub rms_norm_eps: f32,
+    /// The base of the rotary embedding.
+    pub rope_theta: f32,
+    /// The longest sequence the model was made for, in tokens.
+    pub context_length: usize,
+    /// Whether the embedding is the output matrix as well.
+    pub tie_word_embeddings: bool,
+    /// The tokens that end a turn or a text.
+    pub eos_ids: Vec<u32>,
+    /// The token that begins a text, where the model has one.
+    pub bos_id: Option<u32>,
+    /// Whether plain text begins with `bos_id`.
+    pub add_bos: bool,
+}
+
+impl ModelConfig {
+    /// Reads GGUF metadata. `tie_word_embeddings` follows from the tensors there are.
+    pub(crate) fn from_gguf(file: &Path, header: &GgufHeader) -> Result<Self, EngineError> {
+        let fields = GgufFields {
+            file,
+            header,
+            prefix: "",
+        };
+        let architecture = fields.text("general.architecture")?;
+        check_architecture(file, "general.architecture", &architecture, |row| {
+            row.name == architecture
+        })?;
+        let fields = GgufFields {
+            prefix: &architecture,
+            ..fields
+        };
+        if let Some(kind) = header
+            .metadata
+            .get(&format!("{architecture}.rope.scaling.type"))
+        {
+            let kind = kind.as_str().unwrap_or("?").to_string();
+            if kind != "none" {
+                return Err(EngineError::unsupported(
+                    file,
+                    "rope.scaling.type",
+                    "none",
+                    kind,
+                ));
+            }
+        }
+        if header.tensors.contains_key("rope_freqs.weight") {
+            return Err(EngineError::unsupported(
+                file,
+                "rope_freqs.weight",
+                "no rope scaling",
+                "a tensor of rope factors",
+            ));
+        }
+        if header
+            .metadata
+            .contains_key(&format!("{architecture}.expert_count"))
+            && fields.count("expert_count", MAX_WIDTH)? > 0
+        {
+            return Err(EngineError::unsupported(
+                file,
+                "expert_count",
+                "a dense model",
+                "a mixture of experts",
+            ));
+        }
+        let hidden_size = fields.count("embedding_length", MAX_WIDTH)?;
+        let heads = fields.count("attention.head_count", MAX_WIDTH)?;
+        let head_dim = match fields.optional_count("attention.key_length", MAX_WIDTH)? {
+            Some(width) => width,
+            None => hidden_size / heads.max(1),
+        };
+        if let Some(width) = fields.optional_count("rope.dimension_count", MAX_WIDTH)?
+            && width != head_dim
+        {
+            return Err(EngineError::unsupported(
+                file,
+                "rope.dimension_count",
+                format!("the head width {head_dim}"),
+                width.to_string(),
+            ));
+        }
+        let vocab_size = header
+            .tensors
+            .get("token_embd.weight")
+            .and_then(|tensor| tensor.shape.first().copied());
+        let bos_id = fields.optional_token("tokenizer.ggml.bos_token_id");
+        let eos_ids = gguf_eos_ids(&fields);
+        let config = Self {
+            vocab_size: vocab_size.ok_or_else(|| {
+                EngineError::damaged(
+                    file,
+                    "token_embd.weight",
+                    "a tensor [vocabulary, width]",
+                    "none",
+                )
+            })?,
+            hidden_size,
+            intermediate_size: fields.count("feed_forward_length", MAX_WIDTH)?,
+            layers: fields.count("block_count", MAX_LAYERS)?,
+            heads,
+            kv_heads: fields
+                .optional_count("attention.head_count_kv", MAX_WIDTH)?
+                .unwrap_or(heads),
+            head_dim,
+            rms_norm_eps: fields.number("attention.layer_norm_rms_epsilon")?,
+            // The base of Su et al. 2021, which GGUF leaves out where it holds.
+            rope_theta: fields
+                .optional_number("rope.freq_base")?
+                .unwrap_or(10_000.0),
+            context_length: fields.count("context_length", MAX_CONTEXT)?,
+            tie_word_embeddings: !header.tensors.contains_key("output.weight"),
+            eos_ids,
+            bos_id,
+            add_bos: bos_id.is_some() && gguf_adds_bos(header),
+            architecture,
+        };
+        config.check(file)?;
+        Ok(config)
+    }
+
+    /// Reads `config.json`. `eos_token_ids` of `generation_config.json` are added; `add_bos` is the tokenizer's to say.
+    pub(crate) fn from_hugging_face(
+        file: &Path,
+        config: &Json,
+        generation: Option<&Json>,
+        has_lm_head: bool,
+    ) -> Result<Self, EngineError> {
+        let fields = JsonFields { file, json: config };
+        let architecture = fields.text("model_type")?;
+        check_architecture(file, "model_type", &architecture, |row| {
+            row.name == architecture
+        })?;
+        if let Some(class) = config["architectures"][0].as_str() {
+            check_architecture(file, "architectures", class, |row| row.hf_class == class)?;
+        }
+        for key in ["attention_bias", "mlp_bias"] {
+            if config[key] == true {
+                return Err(EngineError::unsupported(file, key, "false", "true"));
+            }
+        }
+        if let Some(act) = config["hidden_act"].as_str()
+            && act != "silu"
+        {
+            return Err(EngineError::unsupported(file, "hidden_act", "silu", act));
+        }
+        for key in ["rope_scaling", "rope_parameters"] {
+            check_rope(file, key, &config[key])?;
+        }
+        let hidden_size = fields.count("hidden_size", MAX_WIDTH)?;
+        let heads = fields.count("num_attention_heads", MAX_WIDTH)?;
+        let theta = config["rope_theta"]
+            .as_f64()
+            .or_else(|| config["rope_parameters"]["rope_theta"].as_f64());
+        let mut eos_ids = token_ids(&config["eos_token_id"]);
+        if let Some(generation) = generation {
+            for id in token_ids(&generation["eos_token_id"]) {
+                if !eos_ids.contains(&id) {
+                    eos_ids.push(id);
+                }
+            }
+        }
+        let tied = config["tie_word_embeddings"].as_bool().unwrap_or(false);
+        let result = Self {
+            vocab_size: fields.count("vocab_size", MAX_VOCABULARY)?,
+            hidden_size,
+            intermediate_size: fields.count("intermediate_size", MAX_WIDTH)?,
+            layers: fields.count("num_hidden_layers", MAX_LAYERS)?,
+            heads,
+            kv_heads: fields
+                .optional_count("num_key_value_heads", MAX_WIDTH)?
+                .unwrap_or(heads),
+            head_dim: fields
+                .optional_count("head_dim", MAX_WIDTH)?
+                .unwrap_or(hidden_size / heads.max(1)),
+            rms_norm_eps: config["rms_norm_eps"].as_f64().ok_or_else(|| {
+                EngineError::unsupported(
+                    file,
+                    "rms_norm_eps",
+                    "a number",
+                    config["rms_norm_eps"].to_string(),
+                )
+            })? as f32,
+            rope_theta: theta.unwrap_or(10_000.0) as f32,
+            context_length: fields.count("max_position_embeddings", MAX_CONTEXT)?,
+            tie_word_embeddings: tied || !has_lm_head,
+            eos_ids,
+            bos_id: token_ids(&config["bos_token_id"]).first().copied(),
+            add_bos: false,
+            architecture,
+        };
+        result.check(file)?;
+        Ok(result)
+    }
+
+    /// Refuses shapes that no decoder has, so that later arithmetic cannot overflow or divide by zero.
+    fn check(&self, file: &Path) -> Result<(), EngineError> {
+        let refuse = |part: &str, expected: String, found: String| {
+            Err(EngineError::damaged(file, part, expected, found))
+        };
+        let widths = [
+            ("vocabulary", self.vocab_size, MAX_VOCABULARY),
+            ("hidden size", self.hidden_size, MAX_WIDTH),
+            ("intermediate size", self.intermediate_size, MAX_WIDTH),
+            ("layers", self.layers, MAX_LAYERS),
+            ("heads", self.heads, MAX_WIDTH),
+            ("key-value heads", self.kv_heads, MAX_WIDTH),
+            ("head width", self.head_dim, MAX_WIDTH),
+            ("context length", self.context_length, MAX_CONTEXT),
+        ];
+        for (part, found, limit) in widths {
+            if found == 0 || found > limit {
+                return refuse(part, format!("1 to {limit}"), found.to_string());
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return refuse(
+                "key-value heads",
+                format!("a divisor of {} heads", self.heads),
+                self.kv_heads.to_string(),
+            );
+        }
+        if !self.head_dim.is_multiple_of(2) || self.heads * self.head_dim > MAX_WIDTH {
+            return refuse(
+                "head width",
+                "an even number, within bounds over all heads".into(),
+                self.head_dim.to_string(),
+            );
+        }
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
+            return refuse(
+                "RMSNorm epsilon",
+                "above 0, below 1".into(),
+                self.rms_norm_eps.to_string(),
+            );
+        }
+        if !(self.rope_theta >= 1.0 && self.rope_theta.is_finite()) {
+            return refuse(
+                "rope base",
+                "at least 1".into(),
+                self.rope_theta.to_string(),
+            );
+        }
+        let limit = self.vocab_size as u32;
+        if let Some(id) = self
+            .eos_ids
+            .iter()
+            .chain(self.bos_id.iter())
+            .find(|id| **id >= limit)
+        {
+            return refuse("special token id", format!("below {limit}"), id.to_string());
+        }
+        Ok(())
+    }
+}
+
+fn check_architecture(
+    file: &Path,
+    part: &str,
+    found: &str,
+    matches: impl Fn(&Architecture) -> bool,
+) -> Result<(), EngineError> {
+    if ARCHITECTURES.iter().any(matches) {
+        return Ok(());
+    }
+    let known: Vec<String> = ARCHITECTURES
+        .iter()
+        .map(|row| format!("{} ({})", row.name, row.hf_class))
+        .collect();
+    Err(EngineError::unsupported(
+        file,
+        part,
+        known.join(" or "),
+        found,
+    ))
+}
+
+/// Refuses any scaling of the rotary embedding: positions would be wrong without it.
+fn check_rope(file: &Path, key: &str, rope: &Json) -> Result<(), EngineError> {
+    if rope.is_null() {
+        return Ok(());
+    }
+    let kind = rope["rope_type"]
+        .as_str()
+        .or_else(|| rope["type"].as_str())
+        .unwrap_or("?");
+    if kind != "default" {
+        return Err(EngineError::unsupported(
+            file,
+            key,
+            "no scaling, or rope_type default",
+            kind,
+        ));
+    }
+    Ok(())
+}
+
+/// Tells whether plain text begins with the begin token: as the file says, else as llama.cpp assumes for the vocabulary.
+fn gguf_adds_bos(header: &GgufHeader) -> bool {
+    if let Some(Value::Bool(add)) = header.metadata.get("tokenizer.ggml.add_bos_token") {
+        return *add;
+    }
+    let text = |key: &str| {
+        header
+            .metadata
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    text("tokenizer.ggml.model") == "llama"
+        || matches!(
+            text("tokenizer.ggml.pre"),
+            "llama-bpe" | "llama3" | "llama-v3"
+        )
+}
+
+/// Collects the tokens that end a turn or a text: those the file names, and control tokens of well-known texts.
+fn gguf_eos_ids(fields: &GgufFields<'_>) -> Vec<u32> {
+    // llama.cpp ends generation at these too (`llama-vocab.cpp`, end-of-generation tokens).
+    const KNOWN: &[&str] = &[
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|end_of_text|>",
+        "</s>",
+    ];
+    const CONTROL: f64 = 3.0;
+    let keys = ["eos_token_id", "eot_token_id", "eom_token_id"];
+    let named = keys
+        .iter()
+        .filter_map(|key| fields.optional_token(&format!("tokenizer.ggml.{key}")));
+    let mut ids = Vec::new();
+    let mut add = |id: u32| {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    };
+    named.for_each(&mut add);
+    let metadata = &fields.header.metadata;
+    if let (Some(Value::Texts(texts)), Some(Value::Numbers(kinds))) = (
+        metadata.get("tokenizer.ggml.tokens"),
+        metadata.get("tokenizer.ggml.token_type"),
+    ) {
+        let tokens = texts.iter().zip(kinds).enumerate();
+        let known =
+            tokens.filter(|(_, (text, kind))| **kind == CONTROL && KNOWN.contains(&text.as_str()));
+        known.for_each(|(id, _)| add(id as u32));
+    }
+    ids
+}
+
+/// Reads one id or a list of ids.
+fn token_ids(json: &Json) -> Vec<u32> {
+    let id = |json: &Json| json.as_u64().and_then(|id| u32::try_from(id).ok());
+    match json {
+        Json::Array(items) => items.iter().filter_map(id).collect(),
+        one => id(one).into_iter().collect(),
+    }
+}

@@ -1,0 +1,426 @@
+//! A model's files: one GGUF, or a Hugging Face folder. Tensors go by their Hugging Face names either way.
+//!
+//! Tensors are read on demand with positioned reads, never mapped: a file cut behind our back is an error, not a signal.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use autodidact_domain::Digest;
+use serde_json::Value as Json;
+
+use super::config::ModelConfig;
+use super::dequantize::ElementType;
+use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
+use super::gguf::{GgufHeader, TensorPlace};
+use super::safetensors;
+use crate::EngineError;
+
+/// GGUF's names of a layer's tensors, and Hugging Face's.
+const LAYER_NAMES: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("token_embd.weight", "model.embed_tokens.weight"),
+    ("output_norm.weight", "model.norm.weight"),
+    ("output.weight", "lm_head.weight"),
+];
+
+/// What the tokenizer and the chat template are made from.
+pub(crate) enum TextFiles {
+    /// GGUF metadata.
+    Gguf(GgufHeader),
+    /// `tokenizer.json`, `tokenizer_config.json` (null where absent) and `chat_template.jinja`.
+    HuggingFace {
+        tokenizer: Vec<u8>,
+        tokenizer_config: Json,
+        template: Option<String>,
+    },
+}
+
+/// Opened weights files with the places of their tensors.
+pub(crate) struct ModelFiles {
+    /// The file or folder that was named.
+    pub(crate) path: PathBuf,
+    files: Vec<(PathBuf, File)>,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+struct StoredTensor {
+    file: usize,
+    place: TensorPlace,
+    /// The heads whose rows GGUF interleaves, in q and k.
+    interleaved_heads: Option<usize>,
+}
+
+/// A tensor as stored, rows in Hugging Face's order.
+pub(crate) struct RawTensor {
+    pub(crate) element: ElementType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl ModelFiles {
+    /// Opens a GGUF file or a Hugging Face folder and checks every tensor's place and shape.
+    pub(crate) fn open(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
+        let metadata = path
+            .metadata()
+            .map_err(|error| EngineError::io(path, "open model", error))?;
+        let (files, config, text) = if metadata.is_dir() {
+            Self::open_folder(path)?
+        } else {
+            Self::open_gguf(path)?
+        };
+        files.check_shapes(&config)?;
+        Ok((files, config, text))
+    }
+
+    fn open_gguf(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
+        let file = File::open(path).map_err(|error| EngineError::io(path, "open model", error))?;
+        let header = GgufHeader::read(path, &file)?;
+        let config = ModelConfig::from_gguf(path, &header)?;
+        let mut tensors = BTreeMap::new();
+        for (name, place) in &header.tensors {
+            let Some(hf_name) = hugging_face_name(name) else {
+                return Err(EngineError::unsupported(
+                    path,
+                    name,
+                    "only the tensors of a plain Llama",
+                    "this tensor too",
+                ));
+            };
+            let interleaved_heads = if name.ends_with("attn_q.weight") {
+                Some(config.heads)
+            } else if name.ends_with("attn_k.weight") {
+                Some(config.kv_heads)
+            } else {
+                None
+            };
+            tensors.insert(
+                hf_name,
+                StoredTensor {
+                    file: 0,
+                    place: place.clone(),
+                    interleaved_heads,
+                },
+            );
+        }
+        let files = Self {
+            path: path.to_path_buf(),
+            files: vec![(path.to_path_buf(), file)],
+            tensors,
+        };
+        Ok((files, config, TextFiles::Gguf(header)))
+    }
+
+    fn open_folder(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
+        let mut files = Self {
+            path: path.to_path_buf(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        for name in weights_files(path)? {
+            let file_path = path.join(name);
+            let file = File::open(&file_path)
+                .map_err(|error| EngineError::io(&file_path, "open model", error))?;
+            for (name, place) in safetensors::read_header(&file_path, &file)? {
+                if name.ends_with("rotary_emb.inv_freq") {
+                    continue; // old conversions store this constant
+                }
+                let stored = StoredTensor {
+                    file: files.files.len(),
+                    place,
+                    interleaved_heads: None,
+                };
+                if files.tensors.insert(name.clone(), stored).is_some() {
+                    return Err(EngineError::damaged(
+                        &file_path,
+                        name,
+                        "one tensor of this name",
+                        "two",
+                    ));
+                }
+            }
+            files.files.push((file_path, file));
+        }
+        let config_path = path.join("config.json");
+        let config_json = read_json(&config_path)?;
+        let generation = read_optional(&path.join("generation_config.json"))?;
+        let generation = generation
+            .map(|bytes| parse_json(&path.join("generation_config.json"), &bytes))
+            .transpose()?;
+        let has_lm_head = files.tensors.contains_key("lm_head.weight");
+        let config = ModelConfig::from_hugging_face(
+            &config_path,
+            &config_json,
+            generation.as_ref(),
+            has_lm_head,
+        )?;
+        if config.tie_word_embeddings {
+            files.tensors.remove("lm_head.weight");
+        }
+        let tokenizer_path = path.join("tokenizer.json");
+        let tokenizer = read_optional(&tokenizer_path)?
+            .ok_or_else(|| EngineError::unsupported(path, "tokenizer.json", "a file", "none"))?;
+        let tokenizer_config_path = path.join("tokenizer_config.json");
+        let tokenizer_config = match read_optional(&tokenizer_config_path)? {
+            Some(bytes) => parse_json(&tokenizer_config_path, &bytes)?,
+            None => Json::Null,
+        };
+        let template_path = path.join("chat_template.jinja");
+        let template = read_optional(&template_path)?
+            .map(String::from_utf8)
+            .transpose()
+            .map_err(|error| {
+                EngineError::damaged(
+                    &template_path,
+                    "template",
+                    "UTF-8 text",
+                    error.utf8_error().to_string(),
+                )
+            })?;
+        Ok((
+            files,
+            config,
+            TextFiles::HuggingFace {
+                tokenizer,
+                tokenizer_config,
+                template,
+            },
+        ))
+    }
+
+    /// Checks that exactly the decoder's tensors are there, each of its shape.
+    fn check_shapes(&self, config: &ModelConfig) -> Result<(), EngineError> {
+        let expected: BTreeMap<String, Vec<usize>> = expected_tensors(config).into_iter().collect();
+        for (name, shape) in &expected {
+            match self.tensors.get(name) {
+                None => {
+                    return Err(EngineError::damaged(
+                        &self.path,
+                        name,
+                        format!("a tensor {shape:?}"),
+                        "none",
+                    ));
+                }
+                Some(stored) if &stored.place.shape != shape => {
+                    let found = format!("{:?}", stored.place.shape);
+                    return Err(EngineError::damaged(
+                        &self.path,
+                        name,
+                        format!("shape {shape:?}"),
+                        found,
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        match self
+            .tensors
+            .keys()
+            .find(|name| !expected.contains_key(*name))
+        {
+            Some(name) => Err(EngineError::unsupported(
+                &self.path,
+                name,
+                "only the tensors of a plain Llama",
+                "this tensor too",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn stored(&self, name: &str) -> Result<&StoredTensor, EngineError> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| EngineError::damaged(&self.path, name, "a tensor", "none"))
+    }
+
+    /// Reads a tensor as stored, q and k rows put in half-split order.
+    pub(crate) fn read_raw(&self, name: &str) -> Result<RawTensor, EngineError> {
+        let stored = self.stored(name)?;
+        let (path, file) = &self.files[stored.file];
+        let place = &stored.place;
+        let mut bytes = vec![0u8; place.bytes as usize];
+        file.read_exact_at(&mut bytes, place.offset)
+            .map_err(|error| EngineError::io(path, "read", error))?;
+        if let Some(heads) = stored.interleaved_heads {
+            bytes = half_split_rows(&bytes, place.shape[0], heads);
+        }
+        Ok(RawTensor {
+            element: place.element,
+            shape: place.shape.clone(),
+            bytes,
+        })
+    }
+
+    /// Reads a tensor as f32, with its shape.
+    pub(crate) fn read_f32(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+        let raw = self.read_raw(name)?;
+        let mut data = vec![0f32; raw.shape.iter().product()];
+        raw.element.to_f32(&raw.bytes, &mut data)?;
+        Ok((raw.shape, data))
+    }
+
+    /// Reads one row of a matrix as f32.
+    ///
+    /// # Panics
+    /// When the row is not below the matrix's rows or `out` is not as long as one.
+    pub(crate) fn read_row(
+        &self,
+        name: &str,
+        row: usize,
+        out: &mut [f32],
+    ) -> Result<(), EngineError> {
+        let stored = self.stored(name)?;
+        let (path, file) = &self.files[stored.file];
+        let place = &stored.place;
+        assert!(
+            row < place.shape[0] && out.len() == place.shape[1],
+            "a row of {name}"
+        );
+        let mut bytes = vec![0u8; (place.bytes / place.shape[0] as u64) as usize];
+        let offset = place.offset + row as u64 * bytes.len() as u64;
+        file.read_exact_at(&mut bytes, offset)
+            .map_err(|error| EngineError::io(path, "read", error))?;
+        place.element.to_f32(&bytes, out)
+    }
+
+    /// Counts the elements of all tensors.
+    pub(crate) fn parameters(&self) -> u64 {
+        self.tensors
+            .values()
+            .map(|stored| stored.place.shape.iter().product::<usize>() as u64)
+            .sum()
+    }
+
+    /// Names the element type that most elements have, as file listings do.
+    pub(crate) fn quantization(&self) -> String {
+        let mut elements: BTreeMap<ElementType, u64> = BTreeMap::new();
+        for stored in self.tensors.values() {
+            *elements.entry(stored.place.element).or_default() +=
+                stored.place.shape.iter().product::<usize>() as u64;
+        }
+        elements
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(element, _)| format!("{element:?}"))
+            .unwrap_or_default()
+    }
+
+    /// Digests the weights: a single file's BLAKE3, or the BLAKE3 of the shards' digests in order of their names.
+    pub(crate) fn digest(&self) -> Result<Digest, EngineError> {
+        let digests = self
+            .files
+            .iter()
+            .map(|(path, _)| digest_file(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        match digests[..] {
+            [one] => Ok(one),
+            _ => Ok(Digest::of(
+                &digests
+                    .iter()
+                    .flat_map(|digest| *digest.as_bytes())
+                    .collect::<Vec<u8>>(),
+            )),
+        }
+    }
+}
+
+/// Names every tensor a decoder has, with its shape.
+fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let (queries, keys) = (
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
+    );
+    let mut expected = vec![
+        (
+            "model.embed_tokens.weight".to_string(),
+            vec![config.vocab_size, hidden],
+        ),
+        ("model.norm.weight".to_string(), vec![hidden]),
+    ];
+    if !config.tie_word_embeddings {
+        expected.push((
+            "lm_head.weight".to_string(),
+            vec![config.vocab_size, hidden],
+        ));
+    }
+    for layer in 0..config.layers {
+        for (_, name) in LAYER_NAMES {
+            let shape = match *name {
+                "input_layernorm" | "post_attention_layernorm" => vec![hidden],
+                "self_attn.q_proj" => vec![queries, hidden],
+                "self_attn.k_proj" | "self_attn.v_proj" => vec![keys, hidden],
+                "self_attn.o_proj" => vec![hidden, queries],
+                "mlp.down_proj" => vec![hidden, intermediate],
+                _ => vec![intermediate, hidden],
+            };
+            expected.push((format!("model.layers.{layer}.{name}.weight"), shape));
+        }
+    }
+    expected
+}
+
+fn hugging_face_name(gguf: &str) -> Option<String> {
+    if let Some((_, name)) = OTHER_NAMES.iter().find(|(name, _)| *name == gguf) {
+        return Some((*name).to_string());
+    }
+    let (layer, part) = gguf.strip_prefix("blk.")?.split_once('.')?;
+    let part = part.strip_suffix(".weight")?;
+    let (_, name) = LAYER_NAMES.iter().find(|(name, _)| *name == part)?;
+    Some(format!(
+        "model.layers.{}.{name}.weight",
+        layer.parse::<u32>().ok()?
+    ))
+}
+
+/// Undoes GGUF's interleaving: row `2 i + j` of a head goes to row `j * half + i`.
+fn half_split_rows(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
+    let row_bytes = bytes.len() / rows;
+    let head_dim = rows / heads;
+    let half = head_dim / 2;
+    let mut out = vec![0u8; bytes.len()];
+    for head in 0..heads {
+        for within in 0..head_dim {
+            let from = head * head_dim + within;
+            let to = head * head_dim + (within % 2) * half + within / 2;
+            out[to * row_bytes..][..row_bytes]
+                .copy_from_slice(&bytes[from * row_bytes..][..row_bytes]);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_put_in_half_split_order() {
+        // One head of width 6: rows (0,0) (0,1) (1,0) (1,1) (2,0) (2,1) as (pair, side).
+        assert_eq!(
+            half_split_rows(&[0, 10, 1, 11, 2, 12], 6, 1),
+            [0, 1, 2, 10, 11, 12]
+        );
+    }
+
+    #[test]
+    fn names_are_translated() {
+        assert_eq!(
+            hugging_face_name("blk.7.attn_q.weight").as_deref(),
+            Some("model.layers.7.self_attn.q_proj.weight")
+        );
+        assert_eq!(hugging_face_name("blk.7.attn_q.bias"), None);
+    }
+}

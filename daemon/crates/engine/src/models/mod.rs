@@ -1,0 +1,10 @@
+//! Model files: headers, configuration, weights.
+
+pub mod config;
+pub(crate) mod dequantize;
+mod fields;
+pub(crate) mod files;
+mod folder;
+pub(crate) mod gguf;
+pub(crate) mod safetensors;
+pub mod weights;

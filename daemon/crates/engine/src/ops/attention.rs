@@ -1,0 +1,424 @@
+//! Causal attention within each sequence, several query heads to a key-and-value head.
+//!
+//! Scores exist for one block of queries of one group at a time; the backward makes them again from the saved
+//! log-sums (Dao et al. 2022).
+
+use rayon::prelude::*;
+
+use super::gemm::{Matrix, Store, multiply};
+use super::rope::{Heads, places};
+use super::sequences::Sequences;
+use super::vector::{dot, exp_sum, max, scale, vectorized};
+
+/// Query positions whose scores are computed together.
+const QUERIES_PER_BLOCK: usize = 64;
+
+/// What attention reads. `queries` and `keys` are in head order and turned, `values` in token order.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// `[tokens, heads, head_dim]` in head order.
+    pub(crate) queries: &'a [f32],
+    /// `[tokens, kv_heads, head_dim]` in head order.
+    pub(crate) keys: &'a [f32],
+    /// `[tokens, kv_heads, head_dim]` in token order.
+    pub(crate) values: &'a [f32],
+}
+
+/// The gradients of the inputs, all in head order.
+pub(crate) struct Gradients<'a> {
+    /// As `Inputs::queries`; overwritten.
+    pub(crate) queries: &'a mut [f32],
+    /// As `Inputs::keys`; overwritten.
+    pub(crate) keys: &'a mut [f32],
+    /// As `Inputs::values`, but in head order; overwritten.
+    pub(crate) values: &'a mut [f32],
+}
+
+/// The shape of the work: `heads` describes the queries, one group a key-and-value head.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    /// The query heads.
+    pub(crate) heads: Heads,
+    /// The sequences.
+    pub(crate) sequences: &'a Sequences,
+}
+
+impl Attention<'_> {
+    /// Computes the output in head order, and for each query `[tokens, heads]` in head order the logarithm of the sum
+    /// of its exponentiated scores.
+    pub(crate) fn forward(&self, output: &mut [f32], log_sums: &mut [f32], inputs: Inputs<'_>) {
+        let scalars = Heads {
+            head_dim: 1,
+            ..self.heads
+        };
+        let parts = self.heads.split(output, self.sequences).into_par_iter();
+        let parts = parts
+            .zip(scalars.split(log_sums, self.sequences))
+            .zip(places(self.sequences, self.heads.groups));
+        parts.for_each(|((output, log_sums), (start, kv_head))| {
+            let group = self.group(inputs, start, kv_head, log_sums.len());
+            let mut scores = group.score_buffer();
+            for block in group.blocks() {
+                let scores = &mut scores[..block.rows * block.keys];
+                group.scores(scores, &block);
+                vectorized(|| {
+                    for (row, scores) in scores.chunks_exact_mut(block.keys).enumerate() {
+                        log_sums[block.first_row + row] =
+                            softmax(scores, block.visible(row), group.scale);
+                    }
+                });
+                let output = &mut output[block.range(group.head_dim)];
+                multiply(
+                    output,
+                    Store::Replace,
+                    1.0,
+                    block.matrix(scores),
+                    group.values(block.keys),
+                );
+            }
+        });
+    }
+
+    /// Computes the gradients from that of the output (`output_gradient`, in head order), the output (in token order)
+    /// and the log-sums.
+    pub(crate) fn backward(
+        &self,
+        gradients: Gradients<'_>,
+        output_gradient: &[f32],
+        output: &[f32],
+        log_sums: &[f32],
+        inputs: Inputs<'_>,
+    ) {
+        let kv_heads = Heads {
+            group: 1,
+            ..self.heads
+        };
+        let parts = self
+            .heads
+            .split(gradients.queries, self.sequences)
+            .into_par_iter();
+        let parts = parts.zip(kv_heads.split(gradients.keys, self.sequences));
+        let parts = parts.zip(kv_heads.split(gradients.values, self.sequences));
+        parts
+            .zip(places(self.sequences, self.heads.groups))
+            .for_each(|(((dq, dk), dv), (start, kv_head))| {
+                let rows = dq.len() / self.heads.head_dim;
+                let group = self.group(inputs, start, kv_head, rows);
+                let log_sums = &log_sums[group.offset..group.offset + rows];
+                let output_gradient = &output_gradient[group.offset * group.head_dim..][..dq.len()];
+                let (mut weights, mut weight_gradients) =
+                    (group.score_buffer(), group.score_buffer());
+                dk.fill(0.0);
+                dv.fill(0.0);
+                for block in group.blocks() {
+                    let (weights, gradient) = (
+                        &mut weights[..block.rows * block.keys],
+                        &mut weight_gradients[..block.rows * block.keys],
+                    );
+                    let dy = &output_gradient[block.range(group.head_dim)];
+                    let dy_matrix = Matrix::new(dy, block.rows, group.head_dim);
+                    group.scores(weights, &block);
+                    multiply(
+                        gradient,
+                        Store::Replace,
+                        1.0,
+                        dy_matrix,
+                        group.values(block.keys).transposed(),
+                    );
+                    vectorized(|| {
+                        let rows = weights
+                            .chunks_exact_mut(block.keys)
+                            .zip(gradient.chunks_exact_mut(block.keys));
+                        for (row, (weights, gradient)) in rows.enumerate() {
+                            let dy = &dy[row * group.head_dim..][..group.head_dim];
+                            let along = dot(
+                                dy,
+                                self.output_row(output, start, kv_head, block.first_row + row),
+                            );
+                            let (visible, hidden) = weights.split_at_mut(block.visible(row));
+                            exp_sum(visible, group.scale, log_sums[block.first_row + row]);
+                            hidden.fill(0.0);
+                            for (g, w) in gradient.iter_mut().zip(weights) {
+                                *g = *w * (*g - along) * group.scale;
+                            }
+                        }
+                    });
+                    let (weights, gradient) = (block.matrix(weights), block.matrix(gradient));
+                    let queries = Matrix::new(
+                        &group.queries[block.range(group.head_dim)],
+                        block.rows,
+                        group.head_dim,
+                    );
+                    let key_elements = block.keys * group.head_dim;
+                    multiply(
+                        &mut dq[block.range(group.head_dim)],
+                        Store::Replace,
+                        1.0,
+                        gradient,
+                        group.keys(block.keys),
+                    );
+                    multiply(
+                        &mut dk[..key_elements],
+                        Store::Add,
+                        1.0,
+                        gradient.transposed(),
+                        queries,
+                    );
+                    multiply(
+                        &mut dv[..key_elements],
+                        Store::Add,
+                        1.0,
+                        weights.transposed(),
+                        dy_matrix,
+                    );
+                }
+            });
+    }
+
+    /// Finds the output of one row of a group, `[head_dim]`, in token order.
+    #[inline(always)]
+    fn output_row<'a>(
+        &self,
+        output: &'a [f32],
+        start: usize,
+        kv_head: usize,
+        row: usize,
+    ) -> &'a [f32] {
+        let Heads {
+            group, head_dim, ..
+        } = self.heads;
+        let from =
+            (start + row / group) * self.heads.width() + (kv_head * group + row % group) * head_dim;
+        &output[from..from + head_dim]
+    }
+
+    /// Finds what one sequence and key-and-value head needs; `rows` is the sequence's length times the heads in a group.
+    fn group<'a>(
+        &self,
+        inputs: Inputs<'a>,
+        start: usize,
+        kv_head: usize,
+        rows: usize,
+    ) -> Group<'a> {
+        let Heads {
+            groups,
+            group,
+            head_dim,
+        } = self.heads;
+        let length = rows / group;
+        let kv_offset = (start * groups + kv_head * length) * head_dim;
+        let offset = start * groups * group + kv_head * rows;
+        Group {
+            queries: &inputs.queries[offset * head_dim..][..rows * head_dim],
+            keys: &inputs.keys[kv_offset..][..length * head_dim],
+            values: &inputs.values[(start * groups + kv_head) * head_dim..],
+            value_stride: groups * head_dim,
+            offset,
+            length,
+            group,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+        }
+    }
+}
+
+/// One sequence's part of one key-and-value head.
+struct Group<'a> {
+    queries: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    value_stride: usize,
+    /// The first of its rows among all, in head order.
+    offset: usize,
+    length: usize,
+    group: usize,
+    head_dim: usize,
+    scale: f32,
+}
+
+impl Group<'_> {
+    fn blocks(&self) -> impl Iterator<Item = Block> {
+        let (length, group) = (self.length, self.group);
+        (0..length).step_by(QUERIES_PER_BLOCK).map(move |first| {
+            let keys = (first + QUERIES_PER_BLOCK).min(length);
+            Block {
+                first_row: first * group,
+                rows: (keys - first) * group,
+                keys,
+                group,
+            }
+        })
+    }
+
+    fn score_buffer(&self) -> Vec<f32> {
+        vec![0f32; QUERIES_PER_BLOCK.min(self.length) * self.group * self.length]
+    }
+
+    /// Computes a block's products of queries and keys, `[rows, keys]`, not yet scaled.
+    fn scores(&self, scores: &mut [f32], block: &Block) {
+        let queries = Matrix::new(
+            &self.queries[block.range(self.head_dim)],
+            block.rows,
+            self.head_dim,
+        );
+        multiply(
+            scores,
+            Store::Replace,
+            1.0,
+            queries,
+            self.keys(block.keys).transposed(),
+        );
+    }
+
+    fn keys(&self, count: usize) -> Matrix<'_> {
+        Matrix::new(self.keys, count, self.head_dim)
+    }
+
+    fn values(&self, count: usize) -> Matrix<'_> {
+        Matrix::strided(self.values, count, self.head_dim, self.value_stride)
+    }
+}
+
+/// A block of queries with every key that any of them sees.
+struct Block {
+    first_row: usize,
+    rows: usize,
+    keys: usize,
+    group: usize,
+}
+
+impl Block {
+    /// Counts the keys that a row of the block sees.
+    #[inline(always)]
+    fn visible(&self, row: usize) -> usize {
+        (self.first_row + row) / self.group + 1
+    }
+
+    fn range(&self, head_dim: usize) -> std::ops::Range<usize> {
+        self.first_row * head_dim..(self.first_row + self.rows) * head_dim
+    }
+
+    fn matrix<'a>(&self, scores: &'a [f32]) -> Matrix<'a> {
+        Matrix::new(scores, self.rows, self.keys)
+    }
+}
+
+/// Replaces the first `visible` scores by their softmax and the others by 0; returns the log of the sum of exponents.
+#[inline(always)]
+fn softmax(scores: &mut [f32], visible: usize, factor: f32) -> f32 {
+    let (visible, hidden) = scores.split_at_mut(visible);
+    hidden.fill(0.0);
+    let highest = max(visible) * factor;
+    let sum = exp_sum(visible, factor, highest);
+    scale(visible, 1.0 / sum);
+    highest + sum.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::plain;
+    use crate::ops::rope::Turn;
+    use crate::ops::testing::Operation;
+
+    fn check(heads: Heads, lengths: &[usize]) {
+        let sequences = Sequences::new(lengths.iter().copied());
+        let tokens = sequences.tokens();
+        let kv_heads = Heads { group: 1, ..heads };
+        let attention = Attention {
+            heads,
+            sequences: &sequences,
+        };
+        let (wide, narrow) = (tokens * heads.width(), tokens * kv_heads.width());
+        // Inputs and outputs in token order on both sides.
+        let ordered = |heads: Heads, values: &[f32]| {
+            let mut ordered = vec![f32::NAN; values.len()];
+            heads.gather(&mut ordered, values, &sequences, Turn::None);
+            ordered
+        };
+        let unordered = |heads: Heads, values: &[f32]| {
+            let mut unordered = vec![f32::NAN; values.len()];
+            heads.scatter(&mut unordered, values, &sequences, Turn::None);
+            unordered
+        };
+        let forward = |values: &[Vec<f32>]| {
+            let (queries, keys) = (ordered(heads, &values[0]), ordered(kv_heads, &values[1]));
+            let inputs = Inputs {
+                queries: &queries,
+                keys: &keys,
+                values: &values[2],
+            };
+            let (mut output, mut log_sums) =
+                (vec![f32::NAN; wide], vec![f32::NAN; wide / heads.head_dim]);
+            attention.forward(&mut output, &mut log_sums, inputs);
+            (unordered(heads, &output), log_sums)
+        };
+        Operation {
+            name: "attention",
+            shapes: &[
+                &[tokens, heads.width()],
+                &[tokens, kv_heads.width()],
+                &[tokens, kv_heads.width()],
+            ],
+            forward: &|values| forward(values).0,
+            backward: &|values, dy| {
+                let (output, log_sums) = forward(values);
+                let (queries, keys) = (ordered(heads, &values[0]), ordered(kv_heads, &values[1]));
+                let inputs = Inputs {
+                    queries: &queries,
+                    keys: &keys,
+                    values: &values[2],
+                };
+                let (mut dq, mut dk, mut dv) = (
+                    vec![f32::NAN; wide],
+                    vec![f32::NAN; narrow],
+                    vec![f32::NAN; narrow],
+                );
+                let gradients = Gradients {
+                    queries: &mut dq,
+                    keys: &mut dk,
+                    values: &mut dv,
+                };
+                attention.backward(gradients, &ordered(heads, dy), &output, &log_sums, inputs);
+                vec![
+                    unordered(heads, &dq),
+                    unordered(kv_heads, &dk),
+                    unordered(kv_heads, &dv),
+                ]
+            },
+            plain: &|tensors| {
+                plain::attention(&tensors[0], &tensors[1], &tensors[2], &sequences, heads)
+            },
+        }
+        .check();
+    }
+
+    #[test]
+    fn equals_the_plain_path_and_its_finite_differences() {
+        check(
+            Heads {
+                groups: 2,
+                group: 3,
+                head_dim: 8,
+            },
+            &[6, 1, 9],
+        );
+        check(
+            Heads {
+                groups: 1,
+                group: 1,
+                head_dim: 4,
+            },
+            &[3],
+        );
+        // More than one block of queries.
+        check(
+            Heads {
+                groups: 1,
+                group: 2,
+                head_dim: 4,
+            },
+            &[QUERIES_PER_BLOCK + 5, 2],
+        );
+    }
+}

@@ -1,0 +1,454 @@
+//! The decoder layer by our kernels, as one candle operation with its own backward.
+//!
+//! Between forward and backward it keeps what cannot be made again cheaply: q, k, v, the attention output and its
+//! log-sums, the middle of the residual stream, gate and up; for SmolLM2-135M about 21 KB a token and layer.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor};
+
+use super::attention::{Attention, Gradients, Inputs};
+use super::buffers::Buffer;
+use super::decoder_layer::DecoderLayer;
+use super::gemm::Store;
+use super::linear::{self, Frozen, LowRank, LowRankGradient};
+use super::rope::Turn;
+use super::storage::{Reading, slice};
+use super::{rms_norm, swiglu};
+use crate::methods::lora::Target;
+use crate::models::weights::LayerWeights;
+
+/// The weights of a layer while they are read.
+struct ReadWeights<'a> {
+    input_norm: Reading<'a>,
+    middle_norm: Reading<'a>,
+    linear: [(Reading<'a>, &'a Tensor); Target::ALL.len()],
+}
+
+impl<'a> ReadWeights<'a> {
+    fn of(weights: &'a LayerWeights) -> Self {
+        // In the order of `Target::ALL`.
+        let linear = [
+            &weights.q_proj,
+            &weights.k_proj,
+            &weights.v_proj,
+            &weights.o_proj,
+            &weights.gate_proj,
+            &weights.up_proj,
+            &weights.down_proj,
+        ];
+        Self {
+            input_norm: Reading::of(&weights.input_layernorm),
+            middle_norm: Reading::of(&weights.post_attention_layernorm),
+            linear: linear.map(|tensor| (Reading::of(tensor), tensor)),
+        }
+    }
+
+    fn frozen(&self, target: Target) -> Result<Frozen<'_>> {
+        let (reading, tensor) = &self.linear[target as usize];
+        let (outputs, inputs) = tensor.dims2()?;
+        Ok(Frozen {
+            weight: reading.slice()?,
+            inputs,
+            outputs,
+        })
+    }
+}
+
+/// What the backward needs beside x.
+struct Saved {
+    /// In head order, turned.
+    queries: Buffer,
+    /// In head order, turned.
+    keys: Buffer,
+    /// In token order.
+    values: Buffer,
+    /// In token order.
+    attended: Buffer,
+    /// In head order, `[tokens, heads]`.
+    log_sums: Buffer,
+    /// The residual stream between attention and the feed-forward part.
+    middle: Buffer,
+    gate: Buffer,
+    up: Buffer,
+}
+
+/// The layer with what it keeps between forward and backward.
+pub(super) struct FusedLayer {
+    layer: DecoderLayer,
+    saved: Mutex<Option<Saved>>,
+}
+
+impl FusedLayer {
+    /// Wraps a layer that has not run yet.
+    pub(super) fn new(layer: DecoderLayer) -> Self {
+        Self {
+            layer,
+            saved: Mutex::new(None),
+        }
+    }
+
+    fn update<'a>(&self, target: Target, parameters: &'a [f32]) -> Option<LowRank<'a>> {
+        let plan = &self.layer.batch.plan;
+        let slot = plan.slot(target)?;
+        Some(LowRank {
+            a: &parameters[slot.a.clone()],
+            b: &parameters[slot.b.clone()],
+            rank: plan.rank(),
+            scale: plan.scale(),
+            dropout: self.layer.dropout(target),
+        })
+    }
+
+    /// Runs one linear layer into a buffer.
+    fn linear(
+        &self,
+        target: Target,
+        input: &[f32],
+        weights: &ReadWeights<'_>,
+        parameters: &[f32],
+    ) -> Result<Buffer> {
+        let pool = &self.layer.batch.pool;
+        let frozen = weights.frozen(target)?;
+        let mut output = pool.take(input.len() / frozen.inputs, frozen.outputs);
+        let update = self.update(target, parameters);
+        linear::forward(
+            &mut output,
+            Store::Replace,
+            input,
+            frozen,
+            update.as_ref(),
+            pool,
+        );
+        Ok(output)
+    }
+
+    /// Runs one linear layer's backward; `input` is read only where the layer has an update.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call a linear layer; a struct would only rename the arguments"
+    )]
+    fn linear_backward(
+        &self,
+        target: Target,
+        input_gradient: &mut [f32],
+        store: Store,
+        output_gradient: &[f32],
+        input: &[f32],
+        weights: &ReadWeights<'_>,
+        parameters: &[f32],
+        parameter_gradient: &mut [f32],
+    ) -> Result<()> {
+        let batch = &self.layer.batch;
+        let update = self.update(target, parameters);
+        let update = match (&update, batch.plan.slot(target)) {
+            (Some(update), Some(slot)) => {
+                let (a, b) =
+                    parameter_gradient[slot.a.start..slot.b.end].split_at_mut(slot.a.len());
+                Some((update, LowRankGradient { a, b }, input))
+            }
+            _ => None,
+        };
+        linear::backward(
+            input_gradient,
+            store,
+            output_gradient,
+            weights.frozen(target)?,
+            update,
+            &batch.pool,
+        );
+        Ok(())
+    }
+
+    fn forward(&self, x: &[f32], parameters: &[f32]) -> Result<(Vec<f32>, Saved)> {
+        let batch = &*self.layer.batch;
+        let (sequences, heads, kv_heads, pool) =
+            (&batch.sequences, batch.heads, batch.kv_heads(), &batch.pool);
+        let tokens = sequences.tokens();
+        let hidden = x.len() / tokens;
+        let weights = ReadWeights::of(&self.layer.weights);
+        let linear = |target, input: &[f32]| self.linear(target, input, &weights, parameters);
+        let turn = Turn::Forward(&batch.rope);
+
+        let mut normed = pool.take(tokens, hidden);
+        rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
+        let mut queries = pool.take(tokens, heads.width());
+        heads.gather(&mut queries, &linear(Target::Q, &normed)?, sequences, turn);
+        let mut keys = pool.take(tokens, kv_heads.width());
+        kv_heads.gather(&mut keys, &linear(Target::K, &normed)?, sequences, turn);
+        let values = linear(Target::V, &normed)?;
+
+        let mut log_sums = pool.take(tokens, heads.groups * heads.group);
+        let mut attended = pool.take(tokens, heads.width());
+        {
+            let mut ordered = pool.take(tokens, heads.width());
+            let inputs = Inputs {
+                queries: &queries,
+                keys: &keys,
+                values: &values,
+            };
+            Attention { heads, sequences }.forward(&mut ordered, &mut log_sums, inputs);
+            heads.scatter(&mut attended, &ordered, sequences, Turn::None);
+        }
+        let mut middle = pool.take(tokens, hidden);
+        middle.copy_from_slice(x);
+        let update = self.update(Target::O, parameters);
+        linear::forward(
+            &mut middle,
+            Store::Add,
+            &attended,
+            weights.frozen(Target::O)?,
+            update.as_ref(),
+            pool,
+        );
+
+        rms_norm::forward(
+            &mut normed,
+            &middle,
+            weights.middle_norm.slice()?,
+            batch.epsilon,
+        );
+        let (gate, up) = (linear(Target::Gate, &normed)?, linear(Target::Up, &normed)?);
+        let mut product = pool.take(tokens, gate.len() / tokens);
+        swiglu::forward(&mut product, &gate, &up);
+        let mut output = middle.to_vec();
+        let update = self.update(Target::Down, parameters);
+        linear::forward(
+            &mut output,
+            Store::Add,
+            &product,
+            weights.frozen(Target::Down)?,
+            update.as_ref(),
+            pool,
+        );
+        Ok((
+            output,
+            Saved {
+                queries,
+                keys,
+                values,
+                attended,
+                log_sums,
+                middle,
+                gate,
+                up,
+            },
+        ))
+    }
+
+    /// Computes the gradients of the parameters and, where wanted, of x.
+    fn backward(
+        &self,
+        x: &[f32],
+        parameters: &[f32],
+        dy: &[f32],
+        saved: Saved,
+    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
+        let batch = &*self.layer.batch;
+        let (sequences, heads, kv_heads, pool) =
+            (&batch.sequences, batch.heads, batch.kv_heads(), &batch.pool);
+        let tokens = sequences.tokens();
+        let hidden = x.len() / tokens;
+        let weights = ReadWeights::of(&self.layer.weights);
+        let Saved {
+            queries,
+            keys,
+            values,
+            attended,
+            log_sums,
+            middle,
+            mut gate,
+            mut up,
+        } = saved;
+        let mut gradient = vec![0f32; parameters.len()];
+        let mut linear_backward = |target, dx: &mut [f32], store, dy: &[f32], input: &[f32]| {
+            self.linear_backward(
+                target,
+                dx,
+                store,
+                dy,
+                input,
+                &weights,
+                parameters,
+                &mut gradient,
+            )
+        };
+
+        // The feed-forward part.
+        let (mut normed, mut normed_gradient) =
+            (pool.take(tokens, hidden), pool.take(tokens, hidden));
+        {
+            let width = gate.len() / tokens;
+            let mut product = pool.take(tokens, width);
+            if batch.plan.slot(Target::Down).is_some() {
+                swiglu::forward(&mut product, &gate, &up);
+            }
+            let mut product_gradient = pool.take(tokens, width);
+            linear_backward(
+                Target::Down,
+                &mut product_gradient,
+                Store::Replace,
+                dy,
+                &product,
+            )?;
+            swiglu::backward(&product_gradient, &mut gate, &mut up);
+        }
+        rms_norm::forward(
+            &mut normed,
+            &middle,
+            weights.middle_norm.slice()?,
+            batch.epsilon,
+        );
+        linear_backward(
+            Target::Gate,
+            &mut normed_gradient,
+            Store::Replace,
+            &gate,
+            &normed,
+        )?;
+        linear_backward(Target::Up, &mut normed_gradient, Store::Add, &up, &normed)?;
+        drop((gate, up));
+        let mut middle_gradient = dy.to_vec();
+        let norm = weights.middle_norm.slice()?;
+        rms_norm::backward(
+            &mut middle_gradient,
+            Store::Add,
+            &normed_gradient,
+            &middle,
+            norm,
+            batch.epsilon,
+        );
+
+        // Attention.
+        let mut token_order = pool.take(tokens, heads.width());
+        linear_backward(
+            Target::O,
+            &mut token_order,
+            Store::Replace,
+            &middle_gradient,
+            &attended,
+        )?;
+        let mut output_gradient = pool.take(tokens, heads.width());
+        heads.gather(&mut output_gradient, &token_order, sequences, Turn::None);
+        let (mut dq, mut dk, mut dv) = (
+            pool.take(tokens, heads.width()),
+            pool.take(tokens, kv_heads.width()),
+            pool.take(tokens, kv_heads.width()),
+        );
+        let inputs = Inputs {
+            queries: &queries,
+            keys: &keys,
+            values: &values,
+        };
+        let gradients = Gradients {
+            queries: &mut dq,
+            keys: &mut dk,
+            values: &mut dv,
+        };
+        Attention { heads, sequences }.backward(
+            gradients,
+            &output_gradient,
+            &attended,
+            &log_sums,
+            inputs,
+        );
+
+        rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
+        let turn = Turn::Backward(&batch.rope);
+        heads.scatter(&mut token_order, &dq, sequences, turn);
+        linear_backward(
+            Target::Q,
+            &mut normed_gradient,
+            Store::Replace,
+            &token_order,
+            &normed,
+        )?;
+        let mut token_order = pool.take(tokens, kv_heads.width());
+        kv_heads.scatter(&mut token_order, &dk, sequences, turn);
+        linear_backward(
+            Target::K,
+            &mut normed_gradient,
+            Store::Add,
+            &token_order,
+            &normed,
+        )?;
+        kv_heads.scatter(&mut token_order, &dv, sequences, Turn::None);
+        linear_backward(
+            Target::V,
+            &mut normed_gradient,
+            Store::Add,
+            &token_order,
+            &normed,
+        )?;
+        if !self.layer.wants_input_gradient {
+            return Ok((None, gradient));
+        }
+        let norm = weights.input_norm.slice()?;
+        rms_norm::backward(
+            &mut middle_gradient,
+            Store::Add,
+            &normed_gradient,
+            x,
+            norm,
+            batch.epsilon,
+        );
+        Ok((Some(middle_gradient), gradient))
+    }
+}
+
+impl CustomOp2 for FusedLayer {
+    fn name(&self) -> &'static str {
+        "decoder-layer"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        parameters: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (tokens, _) = x_layout.shape().dims2()?;
+        let plan = &self.layer.batch.plan;
+        if tokens != self.layer.batch.sequences.tokens()
+            || layout.shape().elem_count() != plan.parameters()
+        {
+            return Err(Error::msg(format!(
+                "decoder-layer: expected {} tokens and {} parameters, found {x_layout:?} and {layout:?}",
+                self.layer.batch.sequences.tokens(),
+                plan.parameters()
+            )));
+        }
+        let (output, saved) = self.forward(slice(x, x_layout)?, slice(parameters, layout)?)?;
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
+        Ok((CpuStorage::F32(output), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        parameters: &Tensor,
+        _output: &Tensor,
+        output_gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let saved = self
+            .saved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let saved = saved.ok_or_else(|| Error::msg("decoder-layer: a second backward"))?;
+        let output_gradient = output_gradient.contiguous()?;
+        let (x_values, values, dy) = (
+            Reading::of(x),
+            Reading::of(parameters),
+            Reading::of(&output_gradient),
+        );
+        let (dx, gradient) =
+            self.backward(x_values.slice()?, values.slice()?, dy.slice()?, saved)?;
+        let dx = dx
+            .map(|dx| Tensor::from_vec(dx, x.shape(), x.device()))
+            .transpose()?;
+        let gradient = Tensor::from_vec(gradient, parameters.shape(), parameters.device())?;
+        Ok((dx, Some(gradient)))
+    }
+}

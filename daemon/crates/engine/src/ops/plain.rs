@@ -1,0 +1,148 @@
+//! The same operations out of candle's own, for devices that have no kernel of ours, and as the measure of ours.
+//!
+//! Only operations with a backward are used: candle's own `rms_norm`, `softmax_last_dim` and `rope` have none and would
+//! end gradients silently. The gradients of frozen weights are computed here and thrown away.
+
+use candle_core::{D, Result, Tensor};
+
+use super::dropout::Dropout;
+use super::rope::{Heads, RopeTables};
+use super::sequences::Sequences;
+
+/// The update of one linear layer, as tensors.
+#[derive(Clone, Copy)]
+pub(crate) struct LowRank<'a> {
+    /// A `[rank, inputs]`.
+    pub(crate) a: &'a Tensor,
+    /// B `[outputs, rank]`.
+    pub(crate) b: &'a Tensor,
+    /// What multiplies the update.
+    pub(crate) scale: f64,
+    /// Zeroes elements of the update's input.
+    pub(crate) dropout: Option<Dropout>,
+}
+
+/// Computes x·Wᵀ, with the update where there is one; x `[rows, inputs]`, W `[outputs, inputs]`.
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, update: Option<&LowRank<'_>>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    let Some(update) = update else { return Ok(y) };
+    let masked = match update.dropout {
+        None => x.clone(),
+        Some(dropout) => {
+            let mask: Vec<f32> = (0..x.elem_count())
+                .map(|index| dropout.factor(index))
+                .collect();
+            x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?)?
+        }
+    };
+    y + (masked.matmul(&update.a.t()?)?.matmul(&update.b.t()?)? * update.scale)?
+}
+
+/// Computes RMSNorm of x `[rows, width]`.
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(mean_square + f64::from(epsilon))?.sqrt()?)?
+        .broadcast_mul(weight)
+}
+
+/// Computes SwiGLU.
+pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()?.mul(up)
+}
+
+/// Turns every head of x `[tokens, heads * head_dim]` by its position in its sequence.
+pub(crate) fn rope(
+    x: &Tensor,
+    sequences: &Sequences,
+    head_dim: usize,
+    tables: &RopeTables,
+) -> Result<Tensor> {
+    let (tokens, width) = x.dims2()?;
+    let half = head_dim / 2;
+    let (mut cos, mut sin) = (
+        Vec::with_capacity(tokens * half),
+        Vec::with_capacity(tokens * half),
+    );
+    for position in sequences.ranges().flat_map(|range| 0..range.len()) {
+        let (cosines, sines) = tables.at(position);
+        cos.extend_from_slice(cosines);
+        sin.extend_from_slice(sines);
+    }
+    let cos = Tensor::from_vec(cos, (tokens, 1, half), x.device())?;
+    let sin = Tensor::from_vec(sin, (tokens, 1, half), x.device())?;
+    let x = x.reshape((tokens, width / head_dim, head_dim))?;
+    let (low, high) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+    let turned_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+    let turned_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[turned_low, turned_high], 2)?.reshape((tokens, width))
+}
+
+/// Computes causal attention within each sequence; q, k and v are `[tokens, heads * head_dim]` of their own heads.
+pub(crate) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    sequences: &Sequences,
+    heads: Heads,
+) -> Result<Tensor> {
+    let Heads {
+        groups,
+        group,
+        head_dim,
+    } = heads;
+    let mut outputs = Vec::new();
+    for range in sequences.ranges() {
+        let length = range.len();
+        let part = |x: &Tensor, heads: usize| {
+            x.narrow(0, range.start, length)?
+                .reshape((length, heads, head_dim))?
+                .transpose(0, 1)?
+                .contiguous()
+        };
+        // A group's query heads see the same keys and values: [groups, group * length, head_dim].
+        let q = part(q, groups * group)?.reshape((groups, group * length, head_dim))?;
+        let (k, v) = (part(k, groups)?, part(v, groups)?);
+        let scores =
+            (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * (1.0 / (head_dim as f64).sqrt()))?;
+        let mask: Vec<f32> = (0..group * length)
+            .flat_map(|row| {
+                (0..length).map(move |key| {
+                    if key <= row % length {
+                        0.0
+                    } else {
+                        f32::NEG_INFINITY
+                    }
+                })
+            })
+            .collect();
+        let mask = Tensor::from_vec(mask, (1, group * length, length), q.device())?;
+        let weights = softmax(&scores.broadcast_add(&mask)?)?;
+        let output = weights
+            .matmul(&v)?
+            .reshape((groups * group, length, head_dim))?;
+        outputs.push(output.transpose(0, 1)?.reshape((length, heads.width()))?);
+    }
+    Tensor::cat(&outputs, 0)
+}
+
+/// Computes the mean cross-entropy of x·Wᵀ at some rows against their targets, in nats; x `[tokens, width]`,
+/// W `[vocabulary, width]`, `rows` and `targets` u32 `[positions]`.
+pub(crate) fn cross_entropy(
+    x: &Tensor,
+    head: &Tensor,
+    rows: &Tensor,
+    targets: &Tensor,
+) -> Result<Tensor> {
+    let logits = x.index_select(rows, 0)?.matmul(&head.t()?)?;
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
+    let log_sums = shifted.exp()?.sum_keepdim(1)?.log()?;
+    let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?;
+    (log_sums - chosen)?.mean_all()
+}
+
+fn softmax(x: &Tensor) -> Result<Tensor> {
+    let exponents = x
+        .broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?
+        .exp()?;
+    exponents.broadcast_div(&exponents.sum_keepdim(D::Minus1)?)
+}

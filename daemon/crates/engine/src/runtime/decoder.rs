@@ -1,0 +1,207 @@
+//! The packed weights of a decoder.
+
+#![expect(unsafe_code, reason = "tasks write the columns of their own tiles")]
+
+use std::sync::Arc;
+
+use crate::EngineError;
+use crate::engine::Compute;
+use crate::kernels::{ExactMatrix, FastMatrix, QuantizedRows, SharedMut, Write};
+use crate::models::config::ModelConfig;
+use crate::models::dequantize::{BLOCK, quantize_affine};
+use crate::models::files::ModelFiles;
+
+use super::team::Team;
+
+/// Tiles of a task: enough work to be worth claiming, little enough to share evenly.
+const TILES: usize = 4;
+
+/// A decoder's weights, packed for one compute path.
+pub(crate) struct Decoder {
+    pub(crate) config: ModelConfig,
+    pub(crate) layers: Vec<DecoderLayer>,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) lm_head: Linear,
+    /// The embedding's rows are read from the files: a token needs one.
+    pub(crate) files: Arc<ModelFiles>,
+}
+
+/// One layer. Matrices with the same input are one: q, k and v, and gate and up.
+pub(crate) struct DecoderLayer {
+    pub(crate) input_norm: Vec<f32>,
+    pub(crate) post_attention_norm: Vec<f32>,
+    pub(crate) qkv: Linear,
+    pub(crate) o: Linear,
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
+}
+
+/// A packed matrix.
+pub(crate) enum Linear {
+    Exact(ExactMatrix),
+    Fast(FastMatrix),
+}
+
+impl Decoder {
+    /// Reads and packs all weights.
+    pub(crate) fn load(
+        files: &Arc<ModelFiles>,
+        config: &ModelConfig,
+        compute: Compute,
+    ) -> Result<Self, EngineError> {
+        let layer = |index: usize| {
+            let name = |part: &str| format!("model.layers.{index}.{part}.weight");
+            let linear = |parts: &[&str]| {
+                let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
+                Linear::load(files, &names, compute)
+            };
+            Ok(DecoderLayer {
+                input_norm: files.read_f32(&name("input_layernorm"))?.1,
+                post_attention_norm: files.read_f32(&name("post_attention_layernorm"))?.1,
+                qkv: linear(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"])?,
+                o: linear(&["self_attn.o_proj"])?,
+                gate_up: linear(&["mlp.gate_proj", "mlp.up_proj"])?,
+                down: linear(&["mlp.down_proj"])?,
+            })
+        };
+        let head = if config.tie_word_embeddings {
+            "model.embed_tokens.weight"
+        } else {
+            "lm_head.weight"
+        };
+        Ok(Self {
+            config: config.clone(),
+            layers: (0..config.layers)
+                .map(layer)
+                .collect::<Result<_, EngineError>>()?,
+            norm: files.read_f32("model.norm.weight")?.1,
+            lm_head: Linear::load(files, &[head.to_string()], compute)?,
+            files: files.clone(),
+        })
+    }
+
+    /// Writes a token's embedding.
+    pub(crate) fn embed(&self, id: u32, out: &mut [f32]) -> Result<(), EngineError> {
+        if id as usize >= self.config.vocab_size {
+            return Err(EngineError::Invalid(format!(
+                "token {id} is not one of {}",
+                self.config.vocab_size
+            )));
+        }
+        self.files
+            .read_row("model.embed_tokens.weight", id as usize, out)
+    }
+
+    /// Tells the bytes of the packed weights.
+    pub(crate) fn bytes(&self) -> usize {
+        let layer = |layer: &DecoderLayer| {
+            [&layer.qkv, &layer.o, &layer.gate_up, &layer.down]
+                .map(Linear::bytes)
+                .iter()
+                .sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum::<usize>() + self.lm_head.bytes()
+    }
+}
+
+impl Linear {
+    /// Reads matrices with the same input and packs them one under the other.
+    fn load(files: &ModelFiles, names: &[String], compute: Compute) -> Result<Self, EngineError> {
+        let parts = names
+            .iter()
+            .map(|name| files.read_raw(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let n = parts.iter().map(|part| part.shape[0]).sum();
+        let k = parts[0].shape[1];
+        let mut linear = match compute {
+            Compute::Exact => Self::Exact(ExactMatrix::zeros(n, k)),
+            Compute::Fast => Self::Fast(FastMatrix::zeros(n, k)),
+        };
+        let mut first = 0;
+        for part in &parts {
+            let row_bytes = part.bytes.len() / part.shape[0];
+            let mut values = vec![0f32; k];
+            for (row, bytes) in (first..).zip(part.bytes.chunks_exact(row_bytes)) {
+                match &mut linear {
+                    Self::Exact(matrix) => {
+                        part.element.to_f32(bytes, &mut values)?;
+                        matrix.set_rows(row, &values, 1.0);
+                    }
+                    Self::Fast(matrix) if part.element.is_affine() => {
+                        for (index, bytes) in
+                            bytes.chunks_exact(part.element.block_bytes()).enumerate()
+                        {
+                            let block = part.element.affine_block(bytes).expect("asked before");
+                            matrix.set_block(row, index, &block);
+                        }
+                    }
+                    Self::Fast(matrix) => {
+                        part.element.to_f32(bytes, &mut values)?;
+                        for (index, values) in values.chunks(BLOCK).enumerate() {
+                            matrix.set_block(row, index, &quantize_affine(values));
+                        }
+                    }
+                }
+            }
+            first += part.shape[0];
+        }
+        Ok(linear)
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Exact(matrix) => matrix.rows(),
+            Self::Fast(matrix) => matrix.rows(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Exact(matrix) => matrix.bytes(),
+            Self::Fast(matrix) => matrix.bytes(),
+        }
+    }
+
+    /// Multiplies rows and writes or adds the product to `out` (`[rows, n]`); `quantized` holds the same rows as `x`
+    /// where the matrix is of bytes.
+    pub(crate) fn multiply(
+        &self,
+        team: &Team,
+        x: &[f32],
+        quantized: &QuantizedRows,
+        rows: usize,
+        out: &mut [f32],
+        write: Write,
+    ) {
+        let n = self.rows();
+        let isa = team.isa();
+        let out = SharedMut::new(&mut out[..rows * n]);
+        let tiles = match self {
+            Self::Exact(matrix) => matrix.tiles(),
+            Self::Fast(matrix) => matrix.tiles(),
+        };
+        let size = (tiles / (team.threads() * 16))
+            .clamp(1, TILES * 4)
+            .max(TILES.min(tiles.div_ceil(team.threads())));
+        team.run_ranges(tiles, size, &|range| {
+            // SAFETY: a task has these columns for itself.
+            unsafe {
+                match self {
+                    Self::Exact(matrix) => {
+                        matrix.multiply(isa, x, range.start, range.len(), &out, n, 0, write)
+                    }
+                    Self::Fast(matrix) => matrix.multiply(
+                        isa,
+                        quantized,
+                        rows,
+                        range.start,
+                        range.len(),
+                        &out,
+                        n,
+                        write,
+                    ),
+                }
+            }
+        });
+    }
+}

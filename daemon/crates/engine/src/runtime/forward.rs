@@ -1,0 +1,417 @@
+//! The forward pass over a batch of tokens, each at its own position of its own sequence.
+//!
+//! Decoding and prefill are the same: a sequence brings one token or many. A token's result does not depend on what else
+//! the batch holds.
+
+#![expect(unsafe_code, reason = "tasks write the rows of their own tokens")]
+
+use super::attention::{Attention, Scratch};
+use super::cache::{KvCache, SharedCache};
+use super::decoder::{Decoder, DecoderLayer, Linear};
+use super::lora::{LoraLayer, add_updates};
+use super::team::Team;
+use crate::EngineError;
+use crate::kernels::{QuantizedRows, SharedMut, Write, rms_norm, silu_mul};
+
+/// Tokens of a pass: enough to reuse each weight well, little enough that activations stay in the cache.
+pub(crate) const MAX_BATCH_TOKENS: usize = 128;
+/// Rows of logits computed at once.
+const LOGIT_ROWS: usize = 32;
+/// Fewer tokens than this are not worth waking the team for work on single rows.
+const ROWS_WORTH_SHARING: usize = 8;
+/// Tokens of a task of prefill attention.
+const ATTENTION_TOKENS: usize = 16;
+
+/// Consecutive tokens of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    /// The sequence's index among the caches.
+    pub(crate) cache: usize,
+    /// The first token's index in the batch.
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    /// The first token's position in the sequence.
+    pub(crate) position: usize,
+}
+
+/// What one pass computes.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) segments: Vec<Segment>,
+    /// Tokens whose logits are wanted.
+    pub(crate) wanted: Vec<usize>,
+}
+
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.segments.clear();
+        self.wanted.clear();
+    }
+
+    /// Adds tokens of a sequence; tells the first one's index.
+    pub(crate) fn push(&mut self, cache: usize, ids: &[u32], position: usize) -> usize {
+        let first = self.ids.len();
+        self.ids.extend_from_slice(ids);
+        self.segments.push(Segment {
+            cache,
+            first,
+            count: ids.len(),
+            position,
+        });
+        first
+    }
+}
+
+/// Activations, allocated once for the biggest batch.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    residual: Vec<f32>,
+    normed: Vec<f32>,
+    qkv: Vec<f32>,
+    mixed: Vec<f32>,
+    gate_up: Vec<f32>,
+    activated: Vec<f32>,
+    quantized: QuantizedRows,
+    rotations: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+/// One pass: what it works with.
+struct Pass<'a> {
+    decoder: &'a Decoder,
+    team: &'a Team,
+    batch: &'a Batch,
+    caches: Vec<SharedCache>,
+    /// Position and cache of each token.
+    places: Vec<(usize, usize)>,
+}
+
+impl Decoder {
+    /// Runs a batch, fills the caches, and hands out the wanted tokens' logits: `sink(i, rows)` gets rows of
+    /// `[vocab_size]` for the wanted tokens from number i on.
+    pub(crate) fn forward(
+        &self,
+        team: &Team,
+        batch: &Batch,
+        caches: &mut [&mut KvCache],
+        lora: Option<&[LoraLayer]>,
+        buffers: &mut Buffers,
+        sink: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), EngineError> {
+        let tokens = batch.ids.len();
+        let hidden = self.config.hidden_size;
+        buffers.residual.resize(tokens * hidden, 0.0);
+        for (id, row) in batch
+            .ids
+            .iter()
+            .zip(buffers.residual.chunks_exact_mut(hidden))
+        {
+            self.embed(*id, row)?;
+        }
+        let mut places = vec![(0, 0); tokens];
+        for segment in &batch.segments {
+            for (offset, place) in places[segment.first..][..segment.count]
+                .iter_mut()
+                .enumerate()
+            {
+                *place = (segment.position + offset, segment.cache);
+            }
+        }
+        let caches = caches.iter_mut().map(|cache| cache.share()).collect();
+        let pass = Pass {
+            decoder: self,
+            team,
+            batch,
+            caches,
+            places,
+        };
+        pass.fill_rotations(&mut buffers.rotations);
+        let none = LoraLayer::default();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let lora = lora.map_or(&none, |layers| &layers[index]);
+            pass.attend(index, layer, lora, buffers);
+            pass.feed_forward(layer, lora, buffers);
+        }
+        pass.logits(buffers, sink);
+        Ok(())
+    }
+}
+
+impl Pass<'_> {
+    fn tokens(&self) -> usize {
+        self.batch.ids.len()
+    }
+
+    /// Does `work` for each row, shared out when there are many.
+    fn each_row(&self, rows: usize, work: &(dyn Fn(usize) + Sync)) {
+        if rows < ROWS_WORTH_SHARING {
+            (0..rows).for_each(work);
+        } else {
+            let size = rows.div_ceil(self.team.threads() * 4);
+            self.team
+                .run_ranges(rows, size, &|range| range.for_each(work));
+        }
+    }
+
+    /// Computes each token's cosines and sines, `[tokens][cos half, sin half]` (Su et al. 2021).
+    ///
+    /// Frequencies and angles are rounded to f32 as the reference implementation's are.
+    fn fill_rotations(&self, rotations: &mut Vec<f32>) {
+        let half = self.decoder.config.head_dim / 2;
+        let theta = self.decoder.config.rope_theta;
+        let exponent = |i: usize| (2 * i) as f32 / self.decoder.config.head_dim as f32;
+        let frequencies: Vec<f32> = (0..half).map(|i| 1.0 / theta.powf(exponent(i))).collect();
+        rotations.resize(self.tokens() * 2 * half, 0.0);
+        for ((position, _), row) in self.places.iter().zip(rotations.chunks_exact_mut(2 * half)) {
+            let (cosines, sines) = row.split_at_mut(half);
+            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
+                let angle = f64::from(*position as f32 * frequency);
+                (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
+            }
+        }
+    }
+
+    /// Norms rows of the residual and, where the matrix takes bytes, quantises them.
+    fn norm_rows(&self, weight: &[f32], next: &Linear, rows: &[usize], buffers: &mut Buffers) {
+        let hidden = self.decoder.config.hidden_size;
+        let Buffers {
+            residual,
+            normed,
+            quantized,
+            ..
+        } = buffers;
+        normed.resize(rows.len() * hidden, 0.0);
+        quantized.resize(rows.len(), hidden);
+        let (normed, quantized) = (SharedMut::new(normed), quantized.share());
+        self.each_row(rows.len(), &|row| {
+            let x = &residual[rows[row] * hidden..][..hidden];
+            // SAFETY: this row belongs to this task.
+            unsafe {
+                let out = normed.slice(row * hidden, hidden);
+                rms_norm(
+                    self.team.isa(),
+                    x,
+                    weight,
+                    self.decoder.config.rms_norm_eps,
+                    out,
+                );
+                if let Linear::Fast(_) = next {
+                    quantized.quantize(self.team.isa(), row, out);
+                }
+            }
+        });
+    }
+
+    fn attend(&self, index: usize, layer: &DecoderLayer, lora: &LoraLayer, buffers: &mut Buffers) {
+        let config = &self.decoder.config;
+        let (tokens, hidden) = (self.tokens(), config.hidden_size);
+        let (queries, keys) = (
+            config.heads * config.head_dim,
+            config.kv_heads * config.head_dim,
+        );
+        let stride = queries + 2 * keys;
+        let rows: Vec<usize> = (0..tokens).collect();
+        self.norm_rows(&layer.input_norm, &layer.qkv, &rows, buffers);
+        let Buffers {
+            residual,
+            normed,
+            qkv,
+            mixed,
+            quantized,
+            rotations,
+            ..
+        } = buffers;
+        qkv.resize(tokens * stride, 0.0);
+        layer
+            .qkv
+            .multiply(self.team, normed, quantized, tokens, qkv, Write::Store);
+        let updates = [
+            (lora.q_proj.as_ref(), 0),
+            (lora.k_proj.as_ref(), queries),
+            (lora.v_proj.as_ref(), queries + keys),
+        ];
+        add_updates(self.team, &updates, normed, hidden, qkv, stride);
+        self.rotate_and_store(index, qkv, stride, rotations);
+
+        mixed.resize(tokens * queries, 0.0);
+        self.attend_all(index, qkv, stride, SharedMut::new(mixed));
+        if let Linear::Fast(_) = layer.o {
+            quantized.resize(tokens, queries);
+            let shared = quantized.share();
+            self.each_row(tokens, &|row| {
+                // SAFETY: this row belongs to this task.
+                unsafe {
+                    shared.quantize(self.team.isa(), row, &mixed[row * queries..][..queries])
+                };
+            });
+        }
+        layer
+            .o
+            .multiply(self.team, mixed, quantized, tokens, residual, Write::Add);
+        add_updates(
+            self.team,
+            &[(lora.o_proj.as_ref(), 0)],
+            mixed,
+            queries,
+            residual,
+            hidden,
+        );
+    }
+
+    /// Turns queries and keys by their positions, and writes keys and values to the caches.
+    fn rotate_and_store(&self, layer: usize, qkv: &mut [f32], stride: usize, rotations: &[f32]) {
+        let config = &self.decoder.config;
+        let head_dim = config.head_dim;
+        let qkv = SharedMut::new(qkv);
+        self.each_row(self.tokens(), &|token| {
+            // SAFETY: this row belongs to this task, and so does this token's position in its cache.
+            let row = unsafe { qkv.slice(token * stride, stride) };
+            let (cosines, sines) = rotations[token * head_dim..][..head_dim].split_at(head_dim / 2);
+            let turned = (config.heads + config.kv_heads) * head_dim;
+            for head in row[..turned].chunks_exact_mut(head_dim) {
+                let (left, right) = head.split_at_mut(head_dim / 2);
+                for ((a, b), (cosine, sine)) in
+                    left.iter_mut().zip(right).zip(cosines.iter().zip(sines))
+                {
+                    (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
+                }
+            }
+            let (keys, values) =
+                row[config.heads * head_dim..].split_at(config.kv_heads * head_dim);
+            let (position, cache) = self.places[token];
+            for (head, (key, value)) in keys
+                .chunks_exact(head_dim)
+                .zip(values.chunks_exact(head_dim))
+                .enumerate()
+            {
+                // SAFETY: as above.
+                unsafe { self.caches[cache].write(layer, head, position, key, value) };
+            }
+        });
+    }
+
+    fn attend_all(&self, layer: usize, qkv: &[f32], stride: usize, out: SharedMut<f32>) {
+        let config = &self.decoder.config;
+        // One task: some tokens of one sequence under one key-value head. Late tokens see most, so they go first.
+        let pieces = |segment: &Segment| {
+            let segment = *segment;
+            (0..segment.count)
+                .step_by(ATTENTION_TOKENS)
+                .map(move |offset| Segment {
+                    first: segment.first + offset,
+                    count: ATTENTION_TOKENS.min(segment.count - offset),
+                    position: segment.position + offset,
+                    ..segment
+                })
+        };
+        let mut tasks: Vec<Segment> = self.batch.segments.iter().flat_map(pieces).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.count * (task.position + task.count)));
+        self.team.run(tasks.len() * config.kv_heads, &|task| {
+            let segment = tasks[task / config.kv_heads];
+            let attention = Attention {
+                isa: self.team.isa(),
+                layer,
+                head_dim: config.head_dim,
+                group: config.heads / config.kv_heads,
+                cache: &self.caches[segment.cache],
+                queries: qkv,
+                query_stride: stride,
+                out,
+                out_stride: config.heads * config.head_dim,
+            };
+            SCRATCH.with_borrow_mut(|scratch| {
+                // SAFETY: keys and values were written before this job; this task has this head of these tokens.
+                unsafe {
+                    attention.head(
+                        task % config.kv_heads,
+                        segment.first,
+                        segment.count,
+                        segment.position,
+                        scratch,
+                    )
+                };
+            });
+        });
+    }
+
+    fn feed_forward(&self, layer: &DecoderLayer, lora: &LoraLayer, buffers: &mut Buffers) {
+        let config = &self.decoder.config;
+        let (tokens, hidden, width) = (self.tokens(), config.hidden_size, config.intermediate_size);
+        let rows: Vec<usize> = (0..tokens).collect();
+        self.norm_rows(&layer.post_attention_norm, &layer.gate_up, &rows, buffers);
+        let Buffers {
+            residual,
+            normed,
+            gate_up,
+            activated,
+            quantized,
+            ..
+        } = buffers;
+        gate_up.resize(tokens * 2 * width, 0.0);
+        layer
+            .gate_up
+            .multiply(self.team, normed, quantized, tokens, gate_up, Write::Store);
+        let updates = [(lora.gate_proj.as_ref(), 0), (lora.up_proj.as_ref(), width)];
+        add_updates(self.team, &updates, normed, hidden, gate_up, 2 * width);
+
+        activated.resize(tokens * width, 0.0);
+        quantized.resize(tokens, width);
+        let (shared, bytes) = (SharedMut::new(activated), quantized.share());
+        self.each_row(tokens, &|row| {
+            let (gate, up) = gate_up[row * 2 * width..][..2 * width].split_at(width);
+            // SAFETY: this row belongs to this task.
+            unsafe {
+                let out = shared.slice(row * width, width);
+                silu_mul(self.team.isa(), gate, up, out);
+                if let Linear::Fast(_) = layer.down {
+                    bytes.quantize(self.team.isa(), row, out);
+                }
+            }
+        });
+        layer.down.multiply(
+            self.team,
+            activated,
+            quantized,
+            tokens,
+            residual,
+            Write::Add,
+        );
+        add_updates(
+            self.team,
+            &[(lora.down_proj.as_ref(), 0)],
+            activated,
+            width,
+            residual,
+            hidden,
+        );
+    }
+
+    fn logits(&self, buffers: &mut Buffers, sink: &mut dyn FnMut(usize, &mut [f32])) {
+        let vocabulary = self.decoder.config.vocab_size;
+        for (chunk, rows) in self.batch.wanted.chunks(LOGIT_ROWS).enumerate() {
+            self.norm_rows(&self.decoder.norm, &self.decoder.lm_head, rows, buffers);
+            let Buffers {
+                normed,
+                logits,
+                quantized,
+                ..
+            } = &mut *buffers;
+            logits.resize(rows.len() * vocabulary, 0.0);
+            self.decoder.lm_head.multiply(
+                self.team,
+                normed,
+                quantized,
+                rows.len(),
+                logits,
+                Write::Store,
+            );
+            sink(chunk * LOGIT_ROWS, logits);
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+}

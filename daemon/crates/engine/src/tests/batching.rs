@@ -1,0 +1,352 @@
+//! A sequence's result does not depend on its neighbours, on chunks or on threads: bit for bit.
+
+use autodidact_domain::random::Random;
+use autodidact_domain::{
+    Completion, FinishReason, GenerateRequest, InterruptReason, Message, Prompt,
+};
+
+use super::*;
+use crate::{EngineError, GenerateObserver, Silent};
+
+fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    rows.iter()
+        .map(|row| row.iter().map(|x| x.to_bits()).collect())
+        .collect()
+}
+
+#[test]
+fn chunks_and_threads_do_not_change_a_bit() {
+    let mut random = Random::from_seed(5);
+    let ids: Vec<u32> = (0..150).map(|_| random.below(1024) as u32).collect();
+    for compute in [Compute::Exact, Compute::Fast] {
+        let expect = bits(&all_logits(&tiny(compute, 1), None, &ids, 1));
+        for (threads, chunk) in [(1, 7), (2, 128), (3, 33)] {
+            assert_eq!(
+                bits(&all_logits(&tiny(compute, threads), None, &ids, chunk)),
+                expect,
+                "{compute:?} {threads} {chunk}"
+            );
+        }
+    }
+}
+
+/// Logits of each sequence's last token, all sequences computed together.
+fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let shape = CacheShape::of(&model.config);
+    let mut caches: Vec<KvCache> = sequences
+        .iter()
+        .map(|ids| KvCache::new(shape, ids.len()).unwrap())
+        .collect();
+    let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+    let (mut buffers, mut out) = (Buffers::default(), Vec::new());
+    // All but the last token first, then all last tokens in one pass of as many rows.
+    for last in [false, true] {
+        let mut batch = Batch::default();
+        for (index, ids) in sequences.iter().enumerate() {
+            let split = ids.len() - 1;
+            let (part, position) = if last {
+                (&ids[split..], split)
+            } else {
+                (&ids[..split], 0)
+            };
+            let first = batch.push(index, part, position);
+            if last {
+                batch.wanted.push(first);
+            }
+        }
+        let mut sink = |_: usize, rows: &mut [f32]| {
+            out.extend(
+                rows.chunks_exact(model.config.vocab_size)
+                    .map(<[f32]>::to_vec),
+            );
+        };
+        model
+            .decoder
+            .forward(
+                &model.team,
+                &batch,
+                &mut caches,
+                None,
+                &mut buffers,
+                &mut sink,
+            )
+            .unwrap();
+    }
+    out
+}
+
+fn check_rows(model: &LoadedModel) {
+    let mut random = Random::from_seed(6);
+    let vocabulary = model.config.vocab_size;
+    let sequences: Vec<Vec<u32>> = (0..32)
+        .map(|_| {
+            (0..2 + random.below(40))
+                .map(|_| random.below(vocabulary) as u32)
+                .collect()
+        })
+        .collect();
+    let alone: Vec<Vec<f32>> = sequences
+        .iter()
+        .map(|ids| together(model, std::slice::from_ref(ids)).remove(0))
+        .collect();
+    assert_eq!(bits(&together(model, &sequences[..8])), bits(&alone[..8]));
+    assert_eq!(bits(&together(model, &sequences)), bits(&alone));
+}
+
+#[test]
+fn a_row_alone_among_8_and_among_32() {
+    check_rows(&tiny(Compute::Exact, 2));
+    check_rows(&tiny(Compute::Fast, 2));
+}
+
+#[test]
+fn a_row_alone_among_8_and_among_32_on_the_real_model() {
+    for compute in [Compute::Exact, Compute::Fast] {
+        real(compute).into_iter().for_each(check_rows);
+    }
+}
+
+fn requests() -> Vec<GenerateRequest> {
+    let header = "Come up with a series of different tasks:\n\n";
+    let prompts = [
+        Prompt::Text(format!("{header}1. Write a poem.\n2.")),
+        Prompt::Chat(vec![Message::user("Write a story about the sea.")]),
+        Prompt::Text(format!("{header}1. Write a poem.\n2. Name a bird.\n3.")),
+        Prompt::Text("x".repeat(300)),
+    ];
+    let request = |index: usize| GenerateRequest {
+        prompt: prompts[index % prompts.len()].clone(),
+        sampling: sampled(index as u64, 5 + (index as u32 * 7) % 40),
+    };
+    (0..40).map(request).collect()
+}
+
+/// Forty requests, so that some wait; common beginnings, so that some share caches.
+#[test]
+fn completions_depend_on_their_own_request_alone() {
+    for compute in [Compute::Exact, Compute::Fast] {
+        let model = tiny(compute, 2);
+        let requests = requests();
+        let expect: Vec<Completion> = requests
+            .iter()
+            .map(|request| {
+                model
+                    .generate(None, std::slice::from_ref(request), &mut Silent, &calm())
+                    .unwrap()
+                    .remove(0)
+            })
+            .collect();
+        assert_eq!(
+            model
+                .generate(None, &requests, &mut Silent, &calm())
+                .unwrap(),
+            expect
+        );
+        assert_eq!(
+            tiny(compute, 1)
+                .generate(None, &requests[3..11], &mut Silent, &calm())
+                .unwrap(),
+            expect[3..11]
+        );
+        let texts: std::collections::BTreeSet<&str> =
+            expect.iter().map(|done| done.text.as_str()).collect();
+        assert!(texts.len() > 30, "seeds matter");
+    }
+}
+
+#[test]
+fn losses_depend_on_their_own_conversation_alone() {
+    let conversation = |index: usize| {
+        vec![
+            Message::user(format!("Name bird {index}.")),
+            Message::assistant("Owl, ".repeat(1 + index * 5 % 60)),
+        ]
+    };
+    let mut conversations: Vec<Vec<Message>> = (0..40).map(conversation).collect();
+    conversations.push(vec![Message::user("No answer.")]);
+    for compute in [Compute::Exact, Compute::Fast] {
+        let model = tiny(compute, 2);
+        let all = model.response_loss(None, &conversations, &calm()).unwrap();
+        for (conversation, expect) in conversations.iter().zip(&all) {
+            let alone = model
+                .response_loss(None, std::slice::from_ref(conversation), &calm())
+                .unwrap();
+            assert_eq!(&alone[0], expect);
+        }
+        assert_eq!(all[40].tokens, 0);
+        assert!(
+            all[..40]
+                .iter()
+                .all(|loss| loss.tokens > 2 && loss.negative_log_likelihood > 0.0)
+        );
+    }
+}
+
+#[test]
+fn a_response_loss_is_the_sum_over_its_tokens() {
+    let model = tiny(Compute::Exact, 2);
+    let messages = vec![Message::user("Name a bird."), Message::assistant("An owl.")];
+    let loss = model
+        .response_loss(None, std::slice::from_ref(&messages), &calm())
+        .unwrap()[0];
+    let spans = model.conversation_spans(&messages, false).unwrap();
+    let (mut ids, mut expect, mut tokens) = (Vec::new(), 0.0, 0);
+    for span in spans {
+        let begin = ids.len();
+        ids.extend(span.ids);
+        if span.is_response {
+            let logits = all_logits(&model, None, &ids, 128);
+            for at in begin..ids.len() {
+                let row = &logits[at - 1];
+                let total: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+                expect += total.ln() - f64::from(row[ids[at] as usize]);
+                tokens += 1;
+            }
+        }
+    }
+    assert_eq!(loss.tokens, tokens);
+    assert!(
+        (loss.negative_log_likelihood - expect).abs() < 1e-4,
+        "{loss:?} {expect}"
+    );
+}
+
+#[derive(Default)]
+struct Recorder {
+    texts: Vec<String>,
+    tokens: u64,
+    interrupt_at: Option<(u64, Interrupt)>,
+}
+
+impl GenerateObserver for Recorder {
+    fn tokens(&mut self, count: u64) {
+        self.tokens += count;
+        if let Some((at, interrupt)) = &self.interrupt_at
+            && self.tokens >= *at
+        {
+            interrupt.raise(InterruptReason::Pause);
+        }
+    }
+
+    fn piece(&mut self, request: usize, text: &str) {
+        self.texts
+            .resize(self.texts.len().max(request + 1), String::new());
+        self.texts[request].push_str(text);
+    }
+}
+
+#[test]
+fn pieces_join_to_the_completions() {
+    let model = tiny(Compute::Fast, 2);
+    let mut requests = requests();
+    for request in &mut requests {
+        request.sampling.stop = vec!["the".into(), ".\n".into()];
+    }
+    let mut recorder = Recorder::default();
+    let completions = model
+        .generate(None, &requests, &mut recorder, &calm())
+        .unwrap();
+    recorder.texts.resize(completions.len(), String::new());
+    for (completion, text) in completions.iter().zip(&recorder.texts) {
+        assert_eq!(&completion.text, text);
+        assert!(!completion.text.contains("the") && !completion.text.contains(".\n"));
+    }
+    assert!(
+        completions
+            .iter()
+            .any(|completion| completion.finish == FinishReason::Stop)
+    );
+    assert_eq!(
+        recorder.tokens,
+        completions
+            .iter()
+            .map(|done| u64::from(done.completion_tokens))
+            .sum::<u64>()
+    );
+}
+
+#[test]
+fn stops_span_tokens_and_greedy_text_ends_before_them() {
+    let model = tiny(Compute::Exact, 1);
+    let prompt = Prompt::Chat(vec![Message::user("Write a story about the sea.")]);
+    let request = |stop: Vec<String>| GenerateRequest {
+        prompt: prompt.clone(),
+        sampling: Sampling {
+            max_tokens: 40,
+            stop,
+            ..Sampling::default()
+        },
+    };
+    let whole = model
+        .generate(None, &[request(vec![])], &mut Silent, &calm())
+        .unwrap()
+        .remove(0)
+        .text;
+    let middle = whole.chars().count() / 2;
+    let stop: String = whole.chars().skip(middle).take(7).collect();
+    assert!(
+        model.tokenizer().encode(&stop).unwrap().len() > 1,
+        "{stop:?}"
+    );
+    let cut = model
+        .generate(
+            None,
+            &[request(vec!["never there".into(), stop.clone()])],
+            &mut Silent,
+            &calm(),
+        )
+        .unwrap()
+        .remove(0);
+    assert_eq!(cut.text, whole.split(&stop).next().unwrap());
+    assert_eq!(cut.finish, FinishReason::Stop);
+}
+
+#[test]
+fn an_interrupt_ends_generation() {
+    let model = tiny(Compute::Fast, 2);
+    let interrupt = Interrupt::new();
+    let mut recorder = Recorder {
+        interrupt_at: Some((50, interrupt.clone())),
+        ..Recorder::default()
+    };
+    let outcome = model.generate(None, &requests(), &mut recorder, &interrupt);
+    assert!(matches!(outcome, Err(EngineError::Interrupted)) && recorder.tokens < 50 + 32);
+    let raised = model.response_loss(
+        None,
+        &[vec![Message::user("a"), Message::assistant("b")]],
+        &interrupt,
+    );
+    assert!(matches!(raised, Err(EngineError::Interrupted)));
+}
+
+#[test]
+fn limits_are_kept() {
+    let model = tiny(Compute::Fast, 1);
+    let request = |text: &str, max_tokens| GenerateRequest {
+        prompt: Prompt::Text(text.into()),
+        sampling: sampled(1, max_tokens),
+    };
+    let generate = |request| model.generate(None, &[request], &mut Silent, &calm());
+    assert!(matches!(
+        generate(request("", 5)),
+        Err(EngineError::Invalid(_))
+    ));
+    let none = generate(request("a", 0)).unwrap().remove(0);
+    assert_eq!(
+        (none.finish, none.completion_tokens),
+        (FinishReason::Length, 0)
+    );
+    let long = generate(request(&"#~".repeat(3000), 5)).unwrap().remove(0);
+    assert_eq!(
+        (long.finish, long.text.as_str()),
+        (FinishReason::Length, "")
+    );
+    assert!(long.prompt_tokens > 1024);
+    // The context ends before max_tokens does.
+    let ids = model.tokenizer().encode(&"#~".repeat(505)).unwrap().len() as u32;
+    assert!(ids < 1024);
+    let filled = generate(request(&"#~".repeat(505), u32::MAX))
+        .unwrap()
+        .remove(0);
+    assert!(filled.prompt_tokens + filled.completion_tokens <= 1024);
+}

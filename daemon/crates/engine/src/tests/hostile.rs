@@ -1,0 +1,449 @@
+//! Damaged and hostile model files: an error that names the place, never a panic, never an allocation beyond the file.
+
+use super::*;
+use crate::EngineError;
+use crate::models::gguf::GgufHeader;
+
+/// Writes GGUF as llama.cpp's converter does, q and k rows interleaved.
+pub(super) struct GgufWriter {
+    metadata: Vec<u8>,
+    fields: u64,
+    tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
+}
+
+impl GgufWriter {
+    pub(super) fn new() -> Self {
+        Self {
+            metadata: Vec::new(),
+            fields: 0,
+            tensors: Vec::new(),
+        }
+    }
+
+    fn key(&mut self, key: &str, kind: u32) {
+        self.fields += 1;
+        put_text(&mut self.metadata, key);
+        self.metadata.extend(kind.to_le_bytes());
+    }
+
+    pub(super) fn text(&mut self, key: &str, value: &str) {
+        self.key(key, 8);
+        put_text(&mut self.metadata, value);
+    }
+
+    pub(super) fn count(&mut self, key: &str, value: u32) {
+        self.key(key, 4);
+        self.metadata.extend(value.to_le_bytes());
+    }
+
+    pub(super) fn number(&mut self, key: &str, value: f32) {
+        self.key(key, 6);
+        self.metadata.extend(value.to_le_bytes());
+    }
+
+    pub(super) fn texts(&mut self, key: &str, values: &[String]) {
+        self.key(key, 9);
+        self.metadata.extend(8u32.to_le_bytes());
+        self.metadata.extend((values.len() as u64).to_le_bytes());
+        values
+            .iter()
+            .for_each(|value| put_text(&mut self.metadata, value));
+    }
+
+    pub(super) fn integers(&mut self, key: &str, values: &[i32]) {
+        self.key(key, 9);
+        self.metadata.extend(5u32.to_le_bytes());
+        self.metadata.extend((values.len() as u64).to_le_bytes());
+        values
+            .iter()
+            .for_each(|value| self.metadata.extend(value.to_le_bytes()));
+    }
+
+    /// Adds an f32 tensor; `shape` outermost first.
+    pub(super) fn tensor(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+        let sizes = shape.iter().rev().map(|size| *size as u64).collect();
+        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.tensors.push((name.into(), sizes, 0, bytes));
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend((self.tensors.len() as u64).to_le_bytes());
+        out.extend(self.fields.to_le_bytes());
+        out.extend(&self.metadata);
+        let mut offset = 0u64;
+        for (name, sizes, kind, bytes) in &self.tensors {
+            put_text(&mut out, name);
+            out.extend((sizes.len() as u32).to_le_bytes());
+            sizes.iter().for_each(|size| out.extend(size.to_le_bytes()));
+            out.extend(kind.to_le_bytes());
+            out.extend(offset.to_le_bytes());
+            offset += (bytes.len() as u64).next_multiple_of(32);
+        }
+        for (_, _, _, bytes) in &self.tensors {
+            out.resize(out.len().next_multiple_of(32), 0);
+            out.extend(bytes);
+        }
+        out
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// Tiny as GGUF: the same numbers in the other layout.
+pub(super) fn tiny_as_gguf() -> Vec<u8> {
+    let model = tiny(Compute::Exact, 1);
+    let config = &model.config;
+    let json: Json =
+        serde_json::from_slice(&std::fs::read(golden_path("tiny/tokenizer.json")).unwrap())
+            .unwrap();
+    let mut tokens = vec![String::new(); config.vocab_size];
+    for (token, id) in json["model"]["vocab"].as_object().unwrap() {
+        tokens[id.as_u64().unwrap() as usize] = token.clone();
+    }
+    for token in json["added_tokens"].as_array().unwrap() {
+        tokens[token["id"].as_u64().unwrap() as usize] = token["content"].as_str().unwrap().into();
+    }
+    let merge = |merge: &Json| match merge {
+        Json::Array(pair) => format!(
+            "{} {}",
+            pair[0].as_str().unwrap(),
+            pair[1].as_str().unwrap()
+        ),
+        other => other.as_str().unwrap().to_string(),
+    };
+    let merges: Vec<String> = json["model"]["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(merge)
+        .collect();
+    let mut out = GgufWriter::new();
+    out.text("general.architecture", "llama");
+    for (key, value) in [
+        ("block_count", config.layers),
+        ("context_length", config.context_length),
+        ("embedding_length", config.hidden_size),
+        ("feed_forward_length", config.intermediate_size),
+        ("attention.head_count", config.heads),
+        ("attention.head_count_kv", config.kv_heads),
+        ("rope.dimension_count", config.head_dim),
+    ] {
+        out.count(&format!("llama.{key}"), value as u32);
+    }
+    out.number(
+        "llama.attention.layer_norm_rms_epsilon",
+        config.rms_norm_eps,
+    );
+    out.number("llama.rope.freq_base", config.rope_theta);
+    out.text("tokenizer.ggml.model", "gpt2");
+    out.text("tokenizer.ggml.pre", "smollm");
+    out.texts("tokenizer.ggml.tokens", &tokens);
+    out.integers(
+        "tokenizer.ggml.token_type",
+        &(0..tokens.len())
+            .map(|id| if id < 3 { 3 } else { 1 })
+            .collect::<Vec<_>>(),
+    );
+    out.texts("tokenizer.ggml.merges", &merges);
+    out.count("tokenizer.ggml.bos_token_id", 1);
+    out.count("tokenizer.ggml.eos_token_id", 2);
+    let hf: Json =
+        serde_json::from_slice(&std::fs::read(golden_path("tiny/tokenizer_config.json")).unwrap())
+            .unwrap();
+    out.text(
+        "tokenizer.chat_template",
+        hf["chat_template"].as_str().unwrap(),
+    );
+    let mut add = |gguf: &str, name: &str, heads: Option<usize>| {
+        let (shape, mut data) = model.files.read_f32(name).unwrap();
+        if let Some(heads) = heads {
+            data = interleave(&data, shape[0], shape[1], heads);
+        }
+        out.tensor(gguf, &shape, &data);
+    };
+    add("token_embd.weight", "model.embed_tokens.weight", None);
+    add("output_norm.weight", "model.norm.weight", None);
+    for layer in 0..config.layers {
+        for (gguf, name, heads) in [
+            ("attn_norm", "input_layernorm", None),
+            ("ffn_norm", "post_attention_layernorm", None),
+            ("attn_q", "self_attn.q_proj", Some(config.heads)),
+            ("attn_k", "self_attn.k_proj", Some(config.kv_heads)),
+            ("attn_v", "self_attn.v_proj", None),
+            ("attn_output", "self_attn.o_proj", None),
+            ("ffn_gate", "mlp.gate_proj", None),
+            ("ffn_up", "mlp.up_proj", None),
+            ("ffn_down", "mlp.down_proj", None),
+        ] {
+            add(
+                &format!("blk.{layer}.{gguf}.weight"),
+                &format!("model.layers.{layer}.{name}.weight"),
+                heads,
+            );
+        }
+    }
+    out.bytes()
+}
+
+/// As llama.cpp's converter permutes: `[heads, 2, half, in]` to `[heads, half, 2, in]`.
+fn interleave(data: &[f32], rows: usize, width: usize, heads: usize) -> Vec<f32> {
+    let head_dim = rows / heads;
+    let mut out = Vec::new();
+    for head in 0..heads {
+        for i in 0..head_dim / 2 {
+            for side in 0..2 {
+                let row = head * head_dim + side * head_dim / 2 + i;
+                out.extend(&data[row * width..][..width]);
+            }
+        }
+    }
+    out
+}
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("autodidact-engine-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn gguf_and_safetensors_of_the_same_weights_are_the_same_model() {
+    let folder = Folder::new("same");
+    let path = folder.write("tiny.gguf", &tiny_as_gguf());
+    let gguf = Engine::new(2, Compute::Exact).load(&path).unwrap();
+    let hf = tiny(Compute::Exact, 2);
+    assert_eq!(gguf.config.eos_ids[0], hf.config.eos_ids[0]);
+    let ids = gguf
+        .tokenizer()
+        .encode("Write a story about an owl 123 🦉")
+        .unwrap();
+    assert_eq!(
+        ids,
+        hf.tokenizer()
+            .encode("Write a story about an owl 123 🦉")
+            .unwrap()
+    );
+    assert_eq!(
+        all_logits(&gguf, None, &ids, 128),
+        all_logits(&hf, None, &ids, 128)
+    );
+    let q = |model: &LoadedModel| {
+        model.weights().unwrap().layers[1]
+            .q_proj
+            .to_vec2::<f32>()
+            .unwrap()
+    };
+    assert_eq!(q(&gguf), q(&hf));
+    let messages = [autodidact_domain::Message::user("Hi.")];
+    assert_eq!(
+        gguf.conversation_spans(&messages, true).unwrap(),
+        hf.conversation_spans(&messages, true).unwrap()
+    );
+}
+
+fn expect_error(path: &Path, part: &str) {
+    match Engine::inspect(path) {
+        Err(error) => {
+            let text = error.to_string();
+            assert!(
+                text.contains(part) && text.contains(&path.display().to_string()),
+                "{part:?} not in {text:?}"
+            );
+        }
+        Ok(info) => panic!("{part}: accepted as {info:?}"),
+    }
+}
+
+#[test]
+fn faults_are_named_with_file_and_place() {
+    let folder = Folder::new("faults");
+    let good = tiny_as_gguf();
+    expect_error(
+        &folder.write("text.gguf", b"hello, this is no model at all"),
+        "magic",
+    );
+    expect_error(&folder.write("empty.gguf", b""), "magic");
+    expect_error(
+        &folder.write("cut.gguf", &good[..good.len() - 100]),
+        "bytes at offset",
+    );
+    expect_error(
+        &folder.write("header.gguf", &good[..2000]),
+        "tokenizer.ggml.tokens",
+    );
+    expect_error(&folder.write("early.gguf", &good[..100]), "left");
+    let with = |at: usize, value: u64| {
+        let mut bytes = good.clone();
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        bytes
+    };
+    expect_error(
+        &folder.write("tensors.gguf", &with(8, u64::MAX)),
+        "tensor count",
+    );
+    expect_error(
+        &folder.write("fields.gguf", &with(16, 1 << 40)),
+        "metadata count",
+    );
+    expect_error(
+        &folder.write("key.gguf", &with(24, u64::MAX / 2)),
+        "metadata key 0",
+    );
+    let missing = folder.0.join("missing.gguf");
+    assert!(matches!(
+        Engine::inspect(&missing),
+        Err(EngineError::Io { .. })
+    ));
+
+    let mut other = GgufWriter::new();
+    other.text("general.architecture", "mamba");
+    expect_error(&folder.write("mamba.gguf", &other.bytes()), "mamba");
+    let mut shape = GgufWriter::new();
+    shape.text("general.architecture", "llama");
+    shape.tensor("token_embd.weight", &[4, 4], &[0.0; 16]);
+    expect_error(
+        &folder.write("shape.gguf", &shape.bytes()),
+        "llama.embedding_length",
+    );
+}
+
+#[test]
+fn scaled_rope_is_refused() {
+    let config: Json =
+        serde_json::from_slice(&std::fs::read(golden_path("tiny/config.json")).unwrap()).unwrap();
+    let folder = Folder::new("rope");
+    for file in [
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(golden_path("tiny").join(file), folder.0.join(file)).unwrap();
+    }
+    let with = |key: &str, value: Json| {
+        let mut config = config.clone();
+        config[key] = value;
+        folder.write("config.json", config.to_string().as_bytes());
+        Engine::inspect(&folder.0)
+    };
+    assert!(with("rope_scaling", Json::Null).is_ok());
+    assert!(
+        with(
+            "rope_parameters",
+            serde_json::json!({"rope_type": "default", "rope_theta": 10000.0})
+        )
+        .is_ok()
+    );
+    for (key, value, part) in [
+        (
+            "rope_scaling",
+            serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
+            "llama3",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({"type": "linear", "factor": 2.0}),
+            "linear",
+        ),
+        ("hidden_act", Json::from("gelu"), "gelu"),
+        ("attention_bias", Json::from(true), "attention_bias"),
+        ("num_attention_heads", Json::from(0), "heads"),
+        (
+            "num_hidden_layers",
+            Json::from(u64::MAX),
+            "num_hidden_layers",
+        ),
+        ("hidden_size", Json::from(-3), "hidden_size"),
+        ("num_key_value_heads", Json::from(3), "key-value heads"),
+        ("vocab_size", Json::from(1000), "model.embed_tokens.weight"),
+        ("eos_token_id", Json::from(5000), "special token id"),
+    ] {
+        let text = with(key, value).unwrap_err().to_string();
+        assert!(text.contains(part), "{key}: {text}");
+    }
+}
+
+/// Random changes to a good file's header: whatever comes out, it is an answer.
+#[test]
+fn any_gguf_header_gives_an_answer() {
+    let folder = Folder::new("fuzz-gguf");
+    let path = folder.0.join("fuzzed.gguf");
+    let good = tiny_as_gguf();
+    // Small counts and lengths lie in the first bytes, tensors' entries shortly before the data.
+    let header = good.len() - 504_672 * 4;
+    bolero::check!()
+        .with_test_time(std::time::Duration::from_secs(4))
+        .with_type::<(Vec<(u32, u8, bool)>, u32)>()
+        .for_each(|(changes, cut)| {
+            let mut bytes = good.clone();
+            for (at, value, early) in changes {
+                let limit = if *early { 400 } else { header };
+                bytes[*at as usize % limit] = *value;
+            }
+            if cut % 3 == 0 {
+                bytes.truncate(*cut as usize % (bytes.len() + 1));
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let file = std::fs::File::open(&path).unwrap();
+            if let Ok(header) = GgufHeader::read(&path, &file) {
+                for place in header.tensors.values() {
+                    assert!(place.offset + place.bytes <= bytes.len() as u64);
+                }
+                // Whatever passes the checks can be loaded or refused.
+                let _ = Engine::new(1, Compute::Fast).load(&path);
+            }
+        });
+}
+
+#[test]
+fn any_safetensors_header_gives_an_answer() {
+    let folder = Folder::new("fuzz-safetensors");
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(golden_path("tiny").join(file), folder.0.join(file)).unwrap();
+    }
+    let path = folder.0.join("model.safetensors");
+    let good = std::fs::read(golden_path("tiny/model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    bolero::check!()
+        .with_test_time(std::time::Duration::from_secs(4))
+        .with_type::<(Vec<(u16, u8)>, u32)>()
+        .for_each(|(changes, cut)| {
+            let mut bytes = good.clone();
+            for (at, value) in changes.iter().take(4) {
+                // Digits for digits, mostly: so that the JSON stays readable and its numbers wrong.
+                let at = *at as usize % header;
+                bytes[at] = if bytes[at].is_ascii_digit() {
+                    b'0' + value % 10
+                } else {
+                    *value
+                };
+            }
+            if cut % 3 == 0 {
+                bytes.truncate(*cut as usize % (bytes.len() + 1));
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = Engine::new(1, Compute::Fast).load(&folder.0);
+        });
+}

@@ -1,0 +1,477 @@
+//! Builds a [`Tokenizer`] from `tokenizer.json` or from a GGUF's vocabulary.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::{NFC, NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+
+use super::Tokenizer;
+use crate::EngineError;
+use crate::models::config::ModelConfig;
+use crate::models::gguf::{GgufHeader, Value};
+
+/// The blank of SentencePiece vocabularies.
+const SENTENCE_PIECE_BLANK: char = '\u{2581}';
+/// Token types of GGUF (`llama_token_type` in llama.h).
+const CONTROL: f64 = 3.0;
+const BYTE: f64 = 6.0;
+
+/// GPT-2's splitting pattern without its contractions' case folding (openai/gpt-2, encoder.py).
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// Llama 3's (meta-llama, tokenizer.json).
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Qwen 2's (Qwen, tokenizer.json): digits one by one.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// How a byte-level vocabulary splits text, by GGUF's `tokenizer.ggml.pre` (llama.cpp, `llama-vocab.cpp`).
+struct PreTokenizer {
+    names: &'static [&'static str],
+    patterns: &'static [&'static str],
+    composes: bool,
+    whole_words: bool,
+}
+
+const PRE_TOKENIZERS: &[PreTokenizer] = &[
+    PreTokenizer {
+        names: &["smollm", "starcoder", "refact"],
+        patterns: &[r"\p{N}", GPT2],
+        composes: false,
+        whole_words: false,
+    },
+    PreTokenizer {
+        names: &["gpt-2", "gpt2"],
+        patterns: &[GPT2],
+        composes: false,
+        whole_words: false,
+    },
+    PreTokenizer {
+        names: &["llama-bpe", "llama3", "llama-v3"],
+        patterns: &[LLAMA3],
+        composes: false,
+        whole_words: true,
+    },
+    PreTokenizer {
+        names: &["qwen2"],
+        patterns: &[QWEN2],
+        composes: true,
+        whole_words: false,
+    },
+];
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+fn tokenizer_error(error: Fault) -> EngineError {
+    EngineError::Tokenizer(error.to_string())
+}
+
+/// Reads `tokenizer.json`; tells also whether it puts the begin token before plain text.
+pub(super) fn from_json(
+    folder: &Path,
+    bytes: &[u8],
+    config: &ModelConfig,
+) -> Result<(Tokenizer, bool), EngineError> {
+    let path = folder.join("tokenizer.json");
+    let damaged = |error: String| EngineError::damaged(&path, "contents", "a tokenizer", error);
+    let mut inner =
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| damaged(error.to_string()))?;
+    let json: Json = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+    inner.with_truncation(None).map_err(tokenizer_error)?;
+    inner.with_padding(None);
+    let empty = inner.encode("", true).map_err(tokenizer_error)?;
+    let adds_bos = config.bos_id.is_some() && empty.get_ids().first().copied() == config.bos_id;
+    inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+    inner.set_encode_special_tokens(true);
+    let byte_level = json["decoder"].to_string().contains("ByteLevel");
+    let sentence_piece = !byte_level && json["decoder"].to_string().contains(SENTENCE_PIECE_BLANK);
+    let mut texts = vec![String::new(); config.vocab_size];
+    for (text, id) in inner.get_vocab(true) {
+        if let Some(slot) = texts.get_mut(id as usize) {
+            *slot = text;
+        }
+    }
+    let specials = inner
+        .get_added_tokens_decoder()
+        .into_iter()
+        .filter(|(_, token)| token.special);
+    let specials = specials.map(|(id, token)| (token.content, id)).collect();
+    let pieces = texts
+        .iter()
+        .map(|text| piece(text, byte_level, sentence_piece))
+        .collect();
+    Ok((assemble(inner, pieces, specials, sentence_piece), adds_bos))
+}
+
+/// Builds the tokenizer from a GGUF's vocabulary.
+pub(super) fn from_gguf(
+    path: &Path,
+    header: &GgufHeader,
+    config: &ModelConfig,
+) -> Result<Tokenizer, EngineError> {
+    let field = |key: &str| header.metadata.get(key);
+    let Some(Value::Texts(texts)) = field("tokenizer.ggml.tokens") else {
+        return Err(EngineError::damaged(
+            path,
+            "tokenizer.ggml.tokens",
+            "a list of texts",
+            "none",
+        ));
+    };
+    if texts.is_empty() || texts.len() > config.vocab_size {
+        let expected = format!("1 to {} texts", config.vocab_size);
+        return Err(EngineError::damaged(
+            path,
+            "tokenizer.ggml.tokens",
+            expected,
+            texts.len().to_string(),
+        ));
+    }
+    let kinds = match field("tokenizer.ggml.token_type") {
+        Some(Value::Numbers(kinds)) if kinds.len() == texts.len() => kinds.clone(),
+        Some(_) => {
+            return Err(EngineError::damaged(
+                path,
+                "tokenizer.ggml.token_type",
+                "a number for each token",
+                "another count",
+            ));
+        }
+        None => vec![1.0; texts.len()],
+    };
+    let is_special = |id: usize| kinds[id] == CONTROL;
+    let specials = (0..texts.len())
+        .filter(|id| is_special(*id))
+        .map(|id| (texts[id].clone(), id as u32))
+        .collect();
+    let model = field("tokenizer.ggml.model")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let sentence_piece = match model {
+        "gpt2" => false,
+        "llama" => true,
+        other => {
+            return Err(EngineError::unsupported(
+                path,
+                "tokenizer.ggml.model",
+                "gpt2 or llama",
+                other,
+            ));
+        }
+    };
+    let inner = if sentence_piece {
+        let blank = !matches!(
+            field("tokenizer.ggml.add_space_prefix"),
+            Some(Value::Bool(false))
+        );
+        sentence_piece_from_gguf(path, header, texts, &kinds, blank)?
+    } else {
+        byte_level_from_gguf(path, header, texts)?
+    };
+    let pieces = texts
+        .iter()
+        .map(|text| piece(text, !sentence_piece, sentence_piece))
+        .collect();
+    Ok(assemble(inner, pieces, specials, sentence_piece))
+}
+
+fn byte_level_from_gguf(
+    path: &Path,
+    header: &GgufHeader,
+    texts: &[String],
+) -> Result<tokenizers::Tokenizer, EngineError> {
+    let pre = header
+        .metadata
+        .get("tokenizer.ggml.pre")
+        .and_then(Value::as_str)
+        .unwrap_or("gpt-2");
+    let row = PRE_TOKENIZERS
+        .iter()
+        .find(|row| row.names.contains(&pre))
+        .ok_or_else(|| {
+            let known: Vec<&str> = PRE_TOKENIZERS
+                .iter()
+                .flat_map(|row| row.names)
+                .copied()
+                .collect();
+            EngineError::unsupported(path, "tokenizer.ggml.pre", known.join(", "), pre)
+        })?;
+    let Some(Value::Texts(merges)) = header.metadata.get("tokenizer.ggml.merges") else {
+        return Err(EngineError::damaged(
+            path,
+            "tokenizer.ggml.merges",
+            "a list of texts",
+            "none",
+        ));
+    };
+    let pair = |merge: &String| match merge.split_once(' ') {
+        Some((left, right)) => Ok((left.to_string(), right.to_string())),
+        None => Err(EngineError::damaged(
+            path,
+            "tokenizer.ggml.merges",
+            "two texts with a blank between",
+            merge,
+        )),
+    };
+    let merges = merges.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocabulary(texts), merges)
+        .ignore_merges(row.whole_words)
+        .build();
+    let bpe = bpe.map_err(|error| {
+        EngineError::damaged(
+            path,
+            "tokenizer.ggml.merges",
+            "merges of known tokens",
+            error.to_string(),
+        )
+    })?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
+    for pattern in row.patterns {
+        let pattern = SplitPattern::Regex((*pattern).to_string());
+        steps.push(
+            Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
+                .map_err(tokenizer_error)?
+                .into(),
+        );
+    }
+    steps.push(ByteLevel::new(false, true, false).into());
+    inner.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
+    if row.composes {
+        inner
+            .with_normalizer(Some(NormalizerWrapper::NFC(NFC)))
+            .map_err(tokenizer_error)?;
+    }
+    Ok(inner)
+}
+
+/// Builds SentencePiece's BPE, whose merges follow from the scores: the best-scored whole is merged first.
+fn sentence_piece_from_gguf(
+    path: &Path,
+    header: &GgufHeader,
+    texts: &[String],
+    kinds: &[f64],
+    prefix_blank: bool,
+) -> Result<tokenizers::Tokenizer, EngineError> {
+    let scores = match header.metadata.get("tokenizer.ggml.scores") {
+        Some(Value::Numbers(scores)) if scores.len() == texts.len() => scores,
+        _ => {
+            return Err(EngineError::damaged(
+                path,
+                "tokenizer.ggml.scores",
+                "a number for each token",
+                "none or another count",
+            ));
+        }
+    };
+    let mergeable = |id: usize| kinds[id] != CONTROL && kinds[id] != BYTE;
+    let ids: HashMap<&str, usize> = texts
+        .iter()
+        .enumerate()
+        .map(|(id, text)| (text.as_str(), id))
+        .collect();
+    let mut merges: Vec<(usize, usize, usize)> = Vec::new();
+    for (whole, text) in texts.iter().enumerate().filter(|(id, _)| mergeable(*id)) {
+        for (cut, _) in text.char_indices().skip(1) {
+            if let (Some(left), Some(right)) = (ids.get(&text[..cut]), ids.get(&text[cut..])) {
+                merges.push((whole, *left, *right));
+            }
+        }
+    }
+    merges.sort_by(|a, b| {
+        scores[b.0]
+            .total_cmp(&scores[a.0])
+            .then(a.1.cmp(&b.1))
+            .then(a.2.cmp(&b.2))
+    });
+    let merges = merges
+        .into_iter()
+        .map(|(_, left, right)| (texts[left].clone(), texts[right].clone()))
+        .collect();
+    let mut builder = BPE::builder()
+        .vocab_and_merges(vocabulary(texts), merges)
+        .byte_fallback(true)
+        .fuse_unk(true);
+    let unknown = header
+        .metadata
+        .get("tokenizer.ggml.unknown_token_id")
+        .and_then(Value::as_u64);
+    if let Some(text) = unknown.and_then(|id| texts.get(id as usize)) {
+        builder = builder.unk_token(text.clone());
+    }
+    let bpe = builder.build();
+    let bpe = bpe.map_err(|error| {
+        EngineError::damaged(
+            path,
+            "tokenizer.ggml.tokens",
+            "a vocabulary",
+            error.to_string(),
+        )
+    })?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let blank = SENTENCE_PIECE_BLANK.to_string();
+    let mut steps: Vec<NormalizerWrapper> = Vec::new();
+    if prefix_blank {
+        steps.push(Prepend::new(blank.clone()).into());
+    }
+    steps.push(Replace::new(" ", blank).map_err(tokenizer_error)?.into());
+    inner
+        .with_normalizer(Some(Normalizers::new(steps)))
+        .map_err(tokenizer_error)?;
+    Ok(inner)
+}
+
+fn vocabulary(texts: &[String]) -> tokenizers::models::bpe::Vocab {
+    texts
+        .iter()
+        .enumerate()
+        .map(|(id, text)| (text.clone(), id as u32))
+        .collect()
+}
+
+fn assemble(
+    inner: tokenizers::Tokenizer,
+    pieces: Vec<Box<[u8]>>,
+    mut specials: Vec<(String, u32)>,
+    strips_first_blank: bool,
+) -> Tokenizer {
+    let mut is_special = vec![false; pieces.len()];
+    specials.retain(|(text, id)| !text.is_empty() && (*id as usize) < pieces.len());
+    specials.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.cmp(b)));
+    for (_, id) in &specials {
+        is_special[*id as usize] = true;
+    }
+    Tokenizer {
+        inner,
+        pieces,
+        specials,
+        is_special,
+        strips_first_blank,
+    }
+}
+
+/// Tells the bytes that a token's text stands for.
+fn piece(text: &str, byte_level: bool, sentence_piece: bool) -> Box<[u8]> {
+    if byte_level && let Some(bytes) = text.chars().map(byte_of).collect::<Option<Vec<u8>>>() {
+        return bytes.into();
+    }
+    if sentence_piece {
+        let hex = text
+            .strip_prefix("<0x")
+            .and_then(|rest| rest.strip_suffix('>'));
+        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            return Box::new([byte]);
+        }
+        return text.replace(SENTENCE_PIECE_BLANK, " ").into_bytes().into();
+    }
+    text.as_bytes().into()
+}
+
+/// Reads GPT-2's printable stand-in for a byte: itself where printable, else the n-th such byte is `U+0100 + n`.
+fn byte_of(stand_in: char) -> Option<u8> {
+    let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    match u32::from(stand_in) {
+        code @ 0..=255 => Some(code as u8).filter(|byte| printable(*byte)),
+        code => (0..=255u8)
+            .filter(|byte| !printable(*byte))
+            .nth(code as usize - 256),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_one_stand_in() {
+        let mut found: Vec<u8> = (0..0x200)
+            .filter_map(char::from_u32)
+            .filter_map(byte_of)
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(byte_of('Ġ'), Some(b' '));
+        assert_eq!(byte_of('Ċ'), Some(b'\n'));
+    }
+
+    #[test]
+    fn sentence_piece_merges_by_score_and_falls_back_to_bytes() {
+        let mut texts: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
+        texts.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
+        let first = texts.len() as u32;
+        let words = [
+            "\u{2581}",
+            "a",
+            "b",
+            "c",
+            "ab",
+            "bc",
+            "\u{2581}a",
+            "\u{2581}ab",
+        ];
+        texts.extend(words.map(String::from));
+        let kinds = (0..texts.len()).map(|id| match id {
+            0 => 2.0,
+            1 | 2 => CONTROL,
+            id if id < first as usize => BYTE,
+            _ => 1.0,
+        });
+        // "bc" scores above "ab", so that "abc" is a + bc.
+        let scores = [-9.0, -9.0, -9.0, -9.0, -3.0, -1.0, -5.0, -2.0];
+        let scores = std::iter::repeat_n(0.0, first as usize).chain(scores);
+        let metadata = [
+            ("model", Value::Text("llama".into())),
+            ("token_type", Value::Numbers(kinds.collect())),
+            ("scores", Value::Numbers(scores.collect())),
+            ("unknown_token_id", Value::Unsigned(0)),
+            ("tokens", Value::Texts(texts.clone())),
+        ];
+        let metadata = metadata.map(|(key, value)| (format!("tokenizer.ggml.{key}"), value));
+        let header = GgufHeader {
+            metadata: metadata.into(),
+            tensors: Default::default(),
+        };
+        let config = ModelConfig {
+            architecture: "llama".into(),
+            vocab_size: texts.len(),
+            hidden_size: 1,
+            intermediate_size: 1,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 2,
+            rms_norm_eps: 1e-5,
+            rope_theta: 1e4,
+            context_length: 8,
+            tie_word_embeddings: true,
+            eos_ids: vec![2],
+            bos_id: Some(1),
+            add_bos: true,
+        };
+        let tokenizer = from_gguf(Path::new("x"), &header, &config).unwrap();
+        let id = |text: &str| texts.iter().position(|token| token == text).unwrap() as u32;
+        for (text, expect) in [
+            ("ab", vec![id("\u{2581}ab")]),
+            ("abc", vec![id("\u{2581}a"), id("bc")]),
+            ("a b", vec![id("\u{2581}a"), id("\u{2581}"), id("b")]),
+            ("é", vec![id("\u{2581}"), id("<0xC3>"), id("<0xA9>")]),
+        ] {
+            assert_eq!(tokenizer.encode(text).unwrap(), expect, "{text:?}");
+            assert_eq!(tokenizer.decode(&expect), text);
+        }
+        let attack = tokenizer.encode("</s>").unwrap();
+        assert!(!attack.contains(&2));
+    }
+
+    #[test]
+    fn sentence_piece_text_becomes_bytes() {
+        assert_eq!(&*piece("\u{2581}the", false, true), b" the");
+        assert_eq!(&*piece("<0xE4>", false, true), [0xE4]);
+    }
+}

@@ -1,0 +1,365 @@
+//! A model's chat template: conversations to tokens, and which of these the model has to learn.
+//!
+//! Which part of the rendered text is whose is found by rendering, never by searching tokens. The conversation is
+//! rendered twice, once as it is and once with sentinels (Unicode noncharacters that occur nowhere in it) around every
+//! content. Where the second text without its sentinels equals the first, the sentinels' places are the contents'
+//! places. Templates that trim contents are met by marking trimmed contents; any other rewriting is refused.
+//!
+//! Then the text is cut at the special tokens of the template's *own* parts, and what lies between is encoded as plain
+//! text: the ids are those of the whole text, but a special token's text inside a content stays text.
+
+use std::ops::Range;
+
+use autodidact_domain::{Message, Role};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, context};
+use serde_json::Value as Json;
+
+use super::Tokenizer;
+use crate::EngineError;
+use crate::models::config::ModelConfig;
+use crate::models::files::TextFiles;
+
+const TEMPLATE_NAME: &str = "chat";
+/// Instructions a template may execute; a thousand messages take about a hundredth.
+const FUEL: u64 = 10_000_000;
+/// Noncharacters, which Unicode reserves for such internal use.
+const SENTINELS: Range<u32> = 0xFDD0..0xFDF0;
+
+/// A run of tokens that the model either is given or has to give itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// Whether they are an assistant's content with the end-of-turn token after it.
+    pub is_response: bool,
+}
+
+/// A compiled chat template.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    bos_token: String,
+    eos_token: String,
+    eos_ids: Vec<u32>,
+}
+
+/// Whose a part of the rendered text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Template,
+    Given,
+    Response,
+}
+
+impl ChatTemplate {
+    /// Finds and compiles a model's template; none where it has none.
+    pub(crate) fn from_files(
+        text: &TextFiles,
+        tokenizer: &Tokenizer,
+        config: &ModelConfig,
+    ) -> Result<Option<Self>, EngineError> {
+        let source = match text {
+            TextFiles::Gguf(header) => header
+                .metadata
+                .get("tokenizer.chat_template")
+                .and_then(|value| value.as_str())
+                .map(str::to_string),
+            TextFiles::HuggingFace {
+                template: Some(template),
+                ..
+            } => Some(template.clone()),
+            TextFiles::HuggingFace {
+                tokenizer_config, ..
+            } => template_in_config(&tokenizer_config["chat_template"]),
+        };
+        let special = |id: Option<u32>| {
+            id.and_then(|id| tokenizer.special_text(id))
+                .unwrap_or_default()
+                .to_string()
+        };
+        let bos_token = special(config.bos_id);
+        let eos_token = special(config.eos_ids.first().copied());
+        source
+            .map(|source| Self::new(source, bos_token, eos_token, config.eos_ids.clone()))
+            .transpose()
+    }
+
+    fn new(
+        source: String,
+        bos_token: String,
+        eos_token: String,
+        eos_ids: Vec<u32>,
+    ) -> Result<Self, EngineError> {
+        let mut environment = Environment::new();
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        // As transformers compiles templates (`utils/chat_template_utils.py`).
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .map_err(template_error)?;
+        environment.set_syntax(syntax);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<String, minijinja::Error> {
+                Err(minijinja::Error::new(
+                    minijinja::ErrorKind::InvalidOperation,
+                    message,
+                ))
+            },
+        );
+        environment
+            .add_template_owned(TEMPLATE_NAME, source.clone())
+            .map_err(template_error)?;
+        Ok(Self {
+            environment,
+            source,
+            bos_token,
+            eos_token,
+            eos_ids,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(source: &str, eos_ids: Vec<u32>) -> Result<Self, EngineError> {
+        Self::new(source.to_string(), String::new(), String::new(), eos_ids)
+    }
+
+    /// Renders a conversation to text.
+    ///
+    /// # Errors
+    /// [`EngineError::Template`] when the template refuses the conversation or fails.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, EngineError> {
+        let contents: Vec<String> = messages
+            .iter()
+            .map(|message| message.content.clone())
+            .collect();
+        self.render_contents(messages, &contents, add_generation_prompt)
+    }
+
+    fn render_contents(
+        &self,
+        messages: &[Message],
+        contents: &[String],
+        add_generation_prompt: bool,
+    ) -> Result<String, EngineError> {
+        let messages: Vec<_> = messages
+            .iter()
+            .zip(contents)
+            .map(
+                |(message, content)| context! { role => message.role.as_str(), content => content },
+            )
+            .collect();
+        let template = self
+            .environment
+            .get_template(TEMPLATE_NAME)
+            .map_err(template_error)?;
+        let values = context! {
+            messages,
+            add_generation_prompt,
+            bos_token => &self.bos_token,
+            eos_token => &self.eos_token,
+        };
+        template.render(values).map_err(template_error)
+    }
+
+    /// Renders a conversation to tokens, response and given ones apart; joined, the spans are the whole text's tokens.
+    ///
+    /// # Errors
+    /// [`EngineError::Template`] when the template refuses the conversation or rewrites contents.
+    pub fn render_spans(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<Span>, EngineError> {
+        let text = self.render(messages, add_generation_prompt)?;
+        let parts = self.find_parts(messages, add_generation_prompt, &text)?;
+        let specials = template_specials(tokenizer, &text, &parts);
+        let responses = self.response_ranges(&parts, &specials);
+        let is_response = |at: usize| responses.iter().any(|range| range.contains(&at));
+
+        let mut spans = SpanBuilder::default();
+        let mut position = 0;
+        for (start, end, special) in specials
+            .iter()
+            .copied()
+            .map(|(s, e, id)| (s, e, Some(id)))
+            .chain([(text.len(), text.len(), None)])
+        {
+            for (id, at) in tokenizer.encode_with_starts(&text[position..start])? {
+                spans.push(id, is_response(position + at));
+            }
+            if let Some(id) = special {
+                spans.push(id, is_response(start));
+            }
+            position = end;
+        }
+        Ok(spans.done)
+    }
+
+    /// Finds whose each part of the rendered text is; the parts cover it in order.
+    fn find_parts(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        text: &str,
+    ) -> Result<Vec<(Range<usize>, Part)>, EngineError> {
+        let free = |c: &char| {
+            !self.source.contains(*c)
+                && messages.iter().all(|message| !message.content.contains(*c))
+        };
+        let sentinels: Vec<char> = SENTINELS
+            .filter_map(char::from_u32)
+            .filter(free)
+            .take(3)
+            .collect();
+        let [given, response, end] = sentinels[..] else {
+            return Err(EngineError::Template(
+                "the conversation uses every Unicode noncharacter".into(),
+            ));
+        };
+        for trim in [false, true] {
+            let mark = |message: &Message| {
+                let content = if trim {
+                    message.content.trim()
+                } else {
+                    &message.content
+                };
+                let start = if message.role == Role::Assistant {
+                    response
+                } else {
+                    given
+                };
+                // An empty content stays empty, for templates that ask whether there is one.
+                if content.is_empty() {
+                    String::new()
+                } else {
+                    format!("{start}{content}{end}")
+                }
+            };
+            let contents: Vec<String> = messages.iter().map(mark).collect();
+            let marked = self.render_contents(messages, &contents, add_generation_prompt)?;
+            if marked.replace([given, response, end], "") == text
+                && let Some(parts) = split_at_sentinels(&marked, given, response, end)
+            {
+                return Ok(parts);
+            }
+        }
+        Err(EngineError::Template(
+            "it rewrites the messages' contents, so that they cannot be told from its own text"
+                .into(),
+        ))
+    }
+
+    /// Tells where responses lie: each content, and on to the end-of-turn token where one comes before the next content.
+    fn response_ranges(
+        &self,
+        parts: &[(Range<usize>, Part)],
+        specials: &[(usize, usize, u32)],
+    ) -> Vec<Range<usize>> {
+        let contents = parts
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, part))| *part == Part::Response);
+        let extend = |(index, (range, _)): (usize, &(Range<usize>, Part))| {
+            let limit = parts[index + 1..]
+                .iter()
+                .find(|(_, part)| *part != Part::Template)
+                .map(|(range, _)| range.start);
+            let turn_end = specials.iter().find(|(start, _, id)| {
+                *start >= range.end
+                    && limit.is_none_or(|limit| *start < limit)
+                    && self.eos_ids.contains(id)
+            });
+            range.start..turn_end.map_or(range.end, |(_, end, _)| *end)
+        };
+        contents.map(extend).collect()
+    }
+}
+
+/// Cuts marked text; the ranges count without sentinels. None where starts and ends do not take turns.
+fn split_at_sentinels(
+    marked: &str,
+    given: char,
+    response: char,
+    end: char,
+) -> Option<Vec<(Range<usize>, Part)>> {
+    let mut parts = Vec::new();
+    let (mut start, mut position, mut part) = (0, 0, Part::Template);
+    for c in marked.chars() {
+        let next = match c {
+            c if c == given => Part::Given,
+            c if c == response => Part::Response,
+            c if c == end => Part::Template,
+            other => {
+                position += other.len_utf8();
+                continue;
+            }
+        };
+        if (part == Part::Template) == (next == Part::Template) {
+            return None;
+        }
+        parts.push((start..position, part));
+        (start, part) = (position, next);
+    }
+    parts.push((start..position, part));
+    (part == Part::Template).then_some(parts)
+}
+
+fn template_specials(
+    tokenizer: &Tokenizer,
+    text: &str,
+    parts: &[(Range<usize>, Part)],
+) -> Vec<(usize, usize, u32)> {
+    let own = parts.iter().filter(|(_, part)| *part == Part::Template);
+    own.flat_map(|(range, _)| {
+        let found = tokenizer.find_specials(&text[range.clone()]);
+        found
+            .into_iter()
+            .map(|(start, end, id)| (range.start + start, range.start + end, id))
+    })
+    .collect()
+}
+
+/// Joins tokens of the same kind to spans.
+#[derive(Default)]
+struct SpanBuilder {
+    done: Vec<Span>,
+}
+
+impl SpanBuilder {
+    fn push(&mut self, id: u32, is_response: bool) {
+        match self.done.last_mut() {
+            Some(last) if last.is_response == is_response => last.ids.push(id),
+            _ => self.done.push(Span {
+                ids: vec![id],
+                is_response,
+            }),
+        }
+    }
+}
+
+/// Reads `chat_template` of `tokenizer_config.json`: one text, or a list of named ones with a `default`.
+fn template_in_config(json: &Json) -> Option<String> {
+    match json {
+        Json::String(text) => Some(text.clone()),
+        Json::Array(named) => named
+            .iter()
+            .find(|entry| entry["name"] == "default")
+            .and_then(|entry| entry["template"].as_str())
+            .map(str::to_string),
+        _ => None,
+    }
+}
+
+fn template_error(error: minijinja::Error) -> EngineError {
+    EngineError::Template(error.to_string())
+}

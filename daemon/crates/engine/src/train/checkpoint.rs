@@ -1,0 +1,193 @@
+//! A run's position as a checkpoint, and back.
+
+use autodidact_domain::checkpoint::CheckpointMeta;
+use autodidact_domain::{Checkpoint, Digest, TrainOptions, TrainRequest};
+use serde::{Deserialize, Serialize};
+
+use super::adamw::AdamW;
+use crate::EngineError;
+use crate::methods::lora::{LoraConfig, LoraPlan, METHOD};
+
+/// The names of moments are PyTorch's, before the key of what they belong to.
+const FIRST_MOMENT: &str = "exp_avg.";
+const SECOND_MOMENT: &str = "exp_avg_sq.";
+
+/// What cannot change between the stretches of one run, and where it stands.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TrainerState {
+    /// The seed, from which order and dropout of every step follow.
+    seed: u64,
+    /// The batches seen, which is where the data goes on.
+    cursor: u32,
+    /// The digest of the encoded examples.
+    data_digest: Digest,
+    /// The options; how often checkpoints are made may change.
+    options: TrainOptions,
+}
+
+/// A run, as far as it has come.
+pub(crate) struct Position {
+    /// The steps done.
+    pub(crate) step: u32,
+    /// The trainable numbers of each layer.
+    pub(crate) parameters: Vec<Vec<f32>>,
+    /// The optimizer.
+    pub(crate) optimizer: AdamW,
+}
+
+/// What a run is, apart from its position.
+pub(crate) struct Run<'a> {
+    pub(crate) request: &'a TrainRequest,
+    pub(crate) lora: &'a LoraConfig,
+    pub(crate) plan: &'a LoraPlan,
+    pub(crate) base_digest: Digest,
+    pub(crate) data_digest: Digest,
+    pub(crate) total_steps: u32,
+}
+
+impl Run<'_> {
+    /// Starts at the first step: from the weights of `init` where it is given, else from drawn ones.
+    ///
+    /// # Errors
+    /// [`EngineError::Adapter`] when `init` is another method's, another base's, or has other matrices or another scale.
+    pub(crate) fn start(&self, init: Option<&Checkpoint>) -> Result<Position, EngineError> {
+        let parameters = match init {
+            None => self.plan.initial(self.request.seed),
+            Some(init) => {
+                self.check_base(init)?;
+                let (ours, theirs) = (self.adapter_config(), &init.meta.adapter_config);
+                for field in ["r", "lora_alpha", "target_modules"] {
+                    expect_same(
+                        &format!("the starting adapter's {field}"),
+                        &ours[field],
+                        &theirs[field],
+                    )?;
+                }
+                self.plan.read_tensors("", &init.adapter)?
+            }
+        };
+        Ok(Position {
+            step: 0,
+            optimizer: AdamW::new(&parameters),
+            parameters,
+        })
+    }
+
+    /// Goes on where a checkpoint stands.
+    ///
+    /// # Errors
+    /// [`EngineError::Adapter`] when the checkpoint is not of this very run.
+    pub(crate) fn resume(&self, checkpoint: &Checkpoint) -> Result<Position, EngineError> {
+        self.check_base(checkpoint)?;
+        let meta = &checkpoint.meta;
+        expect_same(
+            "adapter_config",
+            &self.adapter_config(),
+            &meta.adapter_config,
+        )?;
+        expect_same("total_steps", &self.total_steps, &meta.total_steps)?;
+        let mut state: TrainerState =
+            serde_json::from_value(meta.trainer_state.clone()).map_err(|error| {
+                EngineError::Adapter {
+                    part: "trainer_state".into(),
+                    expected: "the position of a training run".into(),
+                    found: error.to_string(),
+                }
+            })?;
+        state.options.checkpoint_steps = self.request.options.checkpoint_steps;
+        let ours = self.state(meta.step);
+        expect_same("trainer_state.seed", &ours.seed, &state.seed)?;
+        expect_same("trainer_state.cursor", &ours.cursor, &state.cursor)?;
+        expect_same(
+            "trainer_state.data_digest",
+            &ours.data_digest,
+            &state.data_digest,
+        )?;
+        expect_same("trainer_state.options", &ours.options, &state.options)?;
+        let parameters = self.plan.read_tensors("", &checkpoint.adapter)?;
+        // A finished run may have put its moments aside.
+        let optimizer = if meta.step >= self.total_steps && checkpoint.optimizer.is_empty() {
+            AdamW::new(&parameters)
+        } else {
+            AdamW {
+                first: self
+                    .plan
+                    .read_tensors(FIRST_MOMENT, &checkpoint.optimizer)?,
+                second: self
+                    .plan
+                    .read_tensors(SECOND_MOMENT, &checkpoint.optimizer)?,
+            }
+        };
+        Ok(Position {
+            step: meta.step,
+            parameters,
+            optimizer,
+        })
+    }
+
+    /// Writes a position down.
+    pub(crate) fn checkpoint(&self, position: &Position) -> Result<Checkpoint, EngineError> {
+        let mut optimizer = self
+            .plan
+            .to_tensors(FIRST_MOMENT, &position.optimizer.first);
+        optimizer.extend(
+            self.plan
+                .to_tensors(SECOND_MOMENT, &position.optimizer.second),
+        );
+        optimizer.sort_by(|a, b| a.name.cmp(&b.name));
+        let trainer_state = serde_json::to_value(self.state(position.step))
+            .map_err(|error| EngineError::Invalid(format!("trainer_state: {error}")))?;
+        Ok(Checkpoint {
+            meta: CheckpointMeta {
+                method: METHOD.into(),
+                model: self.request.model.model.clone(),
+                base_digest: self.base_digest,
+                adapter_config: self.adapter_config(),
+                step: position.step,
+                total_steps: self.total_steps,
+                trainer_state,
+            },
+            adapter: self.plan.to_tensors("", &position.parameters),
+            optimizer,
+        })
+    }
+
+    fn adapter_config(&self) -> serde_json::Value {
+        self.lora
+            .to_adapter_config(self.request.model.model.as_str())
+    }
+
+    fn state(&self, cursor: u32) -> TrainerState {
+        let TrainRequest { seed, options, .. } = self.request;
+        TrainerState {
+            seed: *seed,
+            cursor,
+            data_digest: self.data_digest,
+            options: options.clone(),
+        }
+    }
+
+    fn check_base(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        expect_same("method", METHOD, checkpoint.meta.method.as_str())?;
+        expect_same(
+            "base_digest",
+            &self.base_digest,
+            &checkpoint.meta.base_digest,
+        )
+    }
+}
+
+fn expect_same<T: PartialEq + std::fmt::Debug + ?Sized>(
+    part: &str,
+    expected: &T,
+    found: &T,
+) -> Result<(), EngineError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(EngineError::Adapter {
+        part: part.into(),
+        expected: format!("{expected:?}"),
+        found: format!("{found:?}"),
+    })
+}

@@ -1,0 +1,239 @@
+//! Conversations as tokens, and the batches that each step of a run sees.
+
+use autodidact_domain::random::Random;
+use autodidact_domain::{Digest, Message};
+
+use crate::EngineError;
+use crate::ops::cross_entropy::Targets;
+use crate::ops::sequences::Sequences;
+
+/// A conversation as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedExample {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// For each token, whether it is part of a response (its end-of-turn token included), and so carries loss.
+    pub is_response: Vec<bool>,
+}
+
+/// The examples of a run, in dataset order, and what was left out of them.
+pub(crate) struct TrainingData {
+    examples: Vec<EncodedExample>,
+    /// Examples that were cut at the greatest length.
+    pub(crate) truncated: u32,
+    /// The positions of conversations without any response token.
+    pub(crate) refused: Vec<u32>,
+}
+
+impl TrainingData {
+    /// Encodes conversations, cuts each at `max_length` tokens and leaves out those that have no response token then.
+    ///
+    /// # Errors
+    /// What `encode` gives; [`EngineError::Invalid`] when no example is left.
+    pub(crate) fn encode(
+        conversations: &[Vec<Message>],
+        encode: &dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+        max_length: usize,
+    ) -> Result<Self, EngineError> {
+        let mut data = Self {
+            examples: Vec::with_capacity(conversations.len()),
+            truncated: 0,
+            refused: Vec::new(),
+        };
+        for (position, messages) in (0..).zip(conversations) {
+            let mut example = encode(messages)?;
+            if example.ids.len() > max_length {
+                example.ids.truncate(max_length);
+                data.truncated += 1;
+            }
+            example.is_response.resize(example.ids.len(), false);
+            // The first token follows nothing, so nothing predicts it.
+            if example
+                .is_response
+                .iter()
+                .skip(1)
+                .any(|is_response| *is_response)
+            {
+                data.examples.push(example);
+            } else {
+                data.refused.push(position);
+            }
+        }
+        if data.examples.is_empty() {
+            return Err(EngineError::Invalid(format!(
+                "no example to train on: {} were given, and none has a response within max_length = {max_length} tokens",
+                conversations.len()
+            )));
+        }
+        Ok(data)
+    }
+
+    /// Counts the examples that are left.
+    pub(crate) fn len(&self) -> usize {
+        self.examples.len()
+    }
+
+    /// Digests every token and its part in the loss.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for example in &self.examples {
+            hasher.update(&(example.ids.len() as u64).to_le_bytes());
+            for (id, is_response) in example.ids.iter().zip(&example.is_response) {
+                hasher.update(&id.to_le_bytes());
+                hasher.update(&[u8::from(*is_response)]);
+            }
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// Picks examples into a batch.
+    pub(crate) fn batch(&self, indices: &[usize]) -> PackedBatch {
+        PackedBatch::new(indices.iter().map(|index| &self.examples[*index]))
+    }
+}
+
+/// Which examples each step sees.
+pub(crate) struct Order {
+    seed: u64,
+    examples: usize,
+    batch_size: usize,
+}
+
+impl Order {
+    /// Orders a number of examples in batches; the last batch of an epoch may be smaller.
+    pub(crate) fn new(seed: u64, examples: usize, batch_size: usize) -> Self {
+        Self {
+            seed,
+            examples,
+            batch_size,
+        }
+    }
+
+    /// Counts the steps of an epoch.
+    pub(crate) fn steps_per_epoch(&self) -> usize {
+        self.examples.div_ceil(self.batch_size)
+    }
+
+    /// Lists the examples of a step (from 0) of the run. Every epoch has an order of its own, drawn from the seed.
+    pub(crate) fn batch(&self, step: usize) -> Vec<usize> {
+        let (epoch, batch) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        let mut order: Vec<usize> = (0..self.examples).collect();
+        Random::at(self.seed, &["order", &epoch.to_string()]).shuffle(&mut order);
+        order
+            .chunks(self.batch_size)
+            .nth(batch)
+            .unwrap_or_default()
+            .to_vec()
+    }
+}
+
+/// The sequences of a batch, one after another.
+pub(crate) struct PackedBatch {
+    /// The tokens that are computed.
+    pub(crate) ids: Vec<u32>,
+    /// Where the sequences lie.
+    pub(crate) sequences: Sequences,
+    /// What carries loss.
+    pub(crate) targets: Targets,
+}
+
+impl PackedBatch {
+    /// Lays out sequences. What follows the last token before a response token is left out, since nothing depends on it.
+    pub(crate) fn new<'a>(examples: impl IntoIterator<Item = &'a EncodedExample>) -> Self {
+        let (mut ids, mut lengths, mut targets) = (Vec::new(), Vec::new(), Targets::default());
+        for example in examples {
+            let start = ids.len();
+            for (position, is_response) in example.is_response.iter().enumerate().skip(1) {
+                if *is_response {
+                    targets.rows.push((start + position - 1) as u32);
+                    targets.tokens.push(example.ids[position]);
+                }
+            }
+            let length = example
+                .is_response
+                .iter()
+                .rposition(|is_response| *is_response)
+                .unwrap_or(0)
+                .max(1);
+            ids.extend(&example.ids[..length]);
+            lengths.push(length);
+        }
+        Self {
+            ids,
+            sequences: Sequences::new(lengths),
+            targets,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(ids: &[u32], responses: &[usize]) -> EncodedExample {
+        let is_response = (0..ids.len()).map(|i| responses.contains(&i)).collect();
+        EncodedExample {
+            ids: ids.to_vec(),
+            is_response,
+        }
+    }
+
+    #[test]
+    fn long_examples_are_cut_and_those_without_a_response_left_out() {
+        let encode = |messages: &[Message]| {
+            let length = messages[0].content.len();
+            Ok(example(&vec![7; length], &[0, length.saturating_sub(2)]))
+        };
+        let conversation = |length: usize| vec![Message::user("x".repeat(length))];
+        let data = TrainingData::encode(
+            &[
+                conversation(4),
+                conversation(6),
+                conversation(9),
+                conversation(1),
+            ],
+            &encode,
+            6,
+        );
+        let data = data.expect("two are left");
+        // 9 is cut before its response; 1 has a response only where nothing predicts it.
+        assert_eq!(
+            (data.len(), data.truncated, data.refused),
+            (2, 1, vec![2, 3])
+        );
+        let none = TrainingData::encode(&[conversation(9)], &encode, 6)
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(none.contains("max_length = 6"), "{none}");
+    }
+
+    #[test]
+    fn targets_are_the_tokens_after_their_rows_and_nothing_useless_is_computed() {
+        let batch = PackedBatch::new(&[example(&[1, 2, 3, 4, 5], &[2, 3]), example(&[6, 7], &[1])]);
+        assert_eq!(batch.ids, [1, 2, 3, 6]);
+        assert_eq!(batch.sequences, Sequences::new([3, 1]));
+        assert_eq!(
+            (batch.targets.rows, batch.targets.tokens),
+            (vec![1, 2, 3], vec![3, 4, 7])
+        );
+    }
+
+    #[test]
+    fn every_epoch_sees_every_example_once_in_an_order_of_its_own() {
+        let order = Order::new(5, 10, 4);
+        assert_eq!(order.steps_per_epoch(), 3);
+        let epoch = |first: usize| {
+            (first..first + 3)
+                .flat_map(|step| order.batch(step))
+                .collect::<Vec<_>>()
+        };
+        let (first, second) = (epoch(0), epoch(3));
+        assert_ne!(first, second);
+        assert_eq!(order.batch(2).len(), 2);
+        for mut epoch in [first, second] {
+            epoch.sort_unstable();
+            assert_eq!(epoch, (0..10).collect::<Vec<_>>());
+        }
+    }
+}

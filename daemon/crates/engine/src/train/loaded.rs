@@ -1,0 +1,105 @@
+//! Training a loaded model.
+
+use autodidact_domain::training::TrainProgress;
+use autodidact_domain::{Checkpoint, Interrupt, Message, TrainRequest, TrainSegment};
+
+use super::{Base, EncodedExample, run};
+use crate::{EngineError, LoadedModel};
+
+impl LoadedModel {
+    /// Trains for a stretch; see [`run`]. `init` is the adapter that `request.model.adapter` names, where it names one.
+    ///
+    /// The weights are read as f32 unless someone holds them already ([`LoadedModel::weights`]).
+    ///
+    /// # Errors
+    /// As [`run`]; also [`EngineError::Io`] when the model's files cannot be read any more.
+    pub fn train(
+        &self,
+        request: &TrainRequest,
+        init: Option<&Checkpoint>,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(TrainProgress),
+    ) -> Result<TrainSegment, EngineError> {
+        let weights = self.weights()?;
+        let base = Base {
+            config: self.config(),
+            weights: &weights,
+            digest: self.info().digest,
+            threads: self.team.threads(),
+            encode: &|messages| self.encode_example(messages),
+        };
+        run(base, request, init, interrupt, progress)
+    }
+
+    fn encode_example(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {
+        let (mut ids, mut is_response) = (Vec::new(), Vec::new());
+        for span in self.conversation_spans(messages, false)? {
+            is_response.resize(is_response.len() + span.ids.len(), span.is_response);
+            ids.extend(span.ids);
+        }
+        Ok(EncodedExample { ids, is_response })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use autodidact_domain::{ModelName, ModelRef, TrainOptions};
+
+    use super::*;
+    use crate::{Adapter, Compute, Engine};
+
+    #[test]
+    fn training_and_scoring_agree_on_the_loss_before_and_after() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/tiny");
+        let model = Engine::new(2, Compute::Exact)
+            .load(&path)
+            .expect("the tiny model");
+        let conversation = vec![
+            Message::user("Write a haiku about a lake."),
+            Message::assistant("The lake holds the moon"),
+        ];
+        let options = TrainOptions {
+            learning_rate: 1e-2,
+            epochs: 12,
+            batch_size: 1,
+            ..TrainOptions::default()
+        };
+        let mut request = TrainRequest {
+            model: ModelRef {
+                model: ModelName::new("tiny").expect("a name"),
+                adapter: None,
+            },
+            options,
+            examples: vec![conversation.clone()],
+            seed: 4,
+            resume: None,
+            steps: 11,
+        };
+        let calm = Interrupt::new();
+        let train = |request: &TrainRequest| model.train(request, None, &calm, &mut |_| {});
+        let loss = |adapter: Option<&Adapter>| {
+            let conversations = std::slice::from_ref(&conversation);
+            let loss = model
+                .response_loss(adapter, conversations, &calm)
+                .expect("a loss")[0];
+            loss.negative_log_likelihood / f64::from(loss.tokens)
+        };
+        let first = train(&request).expect("trains");
+        let before = loss(None);
+        assert!(
+            (first.losses[0] - before).abs() < 1e-4,
+            "{} and {before}",
+            first.losses[0]
+        );
+
+        // The last step's loss is that of the adapter as the first stretch left it.
+        let adapter = Adapter::from_checkpoint(&model, &first.checkpoint).expect("it fits");
+        let after = loss(Some(&adapter));
+        request.resume = Some(first.checkpoint);
+        let last = train(&request).expect("goes on").losses[0];
+        assert!((last - after).abs() < 1e-4, "{last} and {after}");
+        assert!(after < before / 2.0, "from {before} to {after}");
+    }
+}

@@ -1,0 +1,236 @@
+//! Resumable LoRA fine-tuning: the recipe, read from top to bottom in [`run`].
+//!
+//! A run is told by its seed, options, examples and base alone. Stopping after any step and going on from the
+//! checkpoint gives the straight run's adapter bit for bit, with the same number of threads.
+
+mod adamw;
+mod checkpoint;
+mod data;
+mod loaded;
+mod model;
+mod schedule;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use autodidact_domain::random::derive_seed;
+use autodidact_domain::training::TrainProgress;
+use autodidact_domain::{
+    Checkpoint, Digest, Interrupt, Message, TrainOptions, TrainRequest, TrainSegment,
+};
+
+pub use data::EncodedExample;
+
+use crate::EngineError;
+use crate::methods::lora::{LoraConfig, LoraPlan};
+use crate::models::config::ModelConfig;
+use crate::models::weights::Weights;
+use checkpoint::{Position, Run};
+use data::{Order, PackedBatch, TrainingData};
+use model::TrainableModel;
+use schedule::Schedule;
+
+/// The base that is trained on.
+#[derive(Clone, Copy)]
+pub struct Base<'a> {
+    /// Its shape.
+    pub config: &'a ModelConfig,
+    /// Its weights, f32.
+    pub weights: &'a Weights,
+    /// Its digest, which checkpoints name.
+    pub digest: Digest,
+    /// How many threads compute; results are the same bit for bit with the same number.
+    pub threads: usize,
+    /// Lays a conversation out as tokens, and tells which are a response's.
+    pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+}
+
+/// Trains for a stretch.
+///
+/// `init` is where a fresh run starts from, when it goes on with an earlier adapter; a resumed run does not read it.
+///
+/// # Errors
+/// [`EngineError::Invalid`] when the options are wrong, no example has a response, or the loss is no number any more
+/// (with the step and batch); [`EngineError::Adapter`] when the checkpoint is not of this run or `init` does not fit;
+/// [`EngineError::Interrupted`] when the interrupt was raised. In each case the last checkpoint stays what it is.
+pub fn run(
+    base: Base<'_>,
+    request: &TrainRequest,
+    init: Option<&Checkpoint>,
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(TrainProgress),
+) -> Result<TrainSegment, EngineError> {
+    let options = &request.options;
+    check_options(options)?;
+    let lora = LoraConfig::new(
+        options.r,
+        options.lora_alpha,
+        options.lora_dropout,
+        &options.target_modules,
+    )?;
+    let plan = Arc::new(LoraPlan::new(&lora, base.config));
+    let max_length = (options.max_length as usize).min(base.config.context_length);
+    let data = TrainingData::encode(&request.examples, base.encode, max_length)?;
+    let order = Order::new(request.seed, data.len(), options.batch_size as usize);
+    let total_steps = u32::try_from(order.steps_per_epoch() as u64 * u64::from(options.epochs))
+        .map_err(|_| {
+            EngineError::Invalid(format!(
+                "epochs: {} are more steps than can be counted",
+                options.epochs
+            ))
+        })?;
+    let schedule = Schedule::new(options.learning_rate, options.warmup_ratio, total_steps);
+    let (base_digest, data_digest) = (base.digest, data.digest());
+    let run = Run {
+        request,
+        lora: &lora,
+        plan: &plan,
+        base_digest,
+        data_digest,
+        total_steps,
+    };
+    let mut position = match &request.resume {
+        Some(checkpoint) => run.resume(checkpoint)?,
+        None => run.start(init)?,
+    };
+
+    let last_step = position.step.saturating_add(request.steps).min(total_steps);
+    let batches: Vec<PackedBatch> = (position.step..last_step)
+        .map(|step| data.batch(&order.batch(step as usize)))
+        .collect();
+    let max_tokens = batches
+        .iter()
+        .map(|batch| batch.ids.len())
+        .max()
+        .unwrap_or(0);
+    let model = TrainableModel::new(
+        base.config,
+        base.weights,
+        plan.clone(),
+        max_tokens,
+        max_length,
+        base.threads,
+    )?;
+    let mut losses = Vec::with_capacity(batches.len());
+    for batch in &batches {
+        if interrupt.is_raised() {
+            return Err(EngineError::Interrupted);
+        }
+        let started = Instant::now();
+        let learning_rate = schedule.rate(position.step);
+        let figures = step(&model, &mut position, batch, request, learning_rate)
+            .map_err(|error| locate(error, position.step, &order))?;
+        losses.push(figures.loss);
+        progress(TrainProgress {
+            step: position.step,
+            total_steps,
+            loss: figures.loss,
+            learning_rate,
+            grad_norm: figures.grad_norm,
+            tokens_per_second: batch.ids.len() as f64 / started.elapsed().as_secs_f64().max(1e-9),
+        });
+    }
+    Ok(TrainSegment {
+        checkpoint: run.checkpoint(&position)?,
+        step: position.step,
+        total_steps,
+        losses,
+        tokens: batches.iter().map(|batch| batch.ids.len() as u64).sum(),
+        truncated: data.truncated,
+        refused: data.refused,
+    })
+}
+
+/// What a step measured.
+struct StepFigures {
+    loss: f64,
+    grad_norm: f64,
+}
+
+/// Why a step was not made.
+enum StepError {
+    /// The loss or the gradient's norm is not a finite number; the position is as it was.
+    Diverged(f64, f64),
+    Engine(EngineError),
+}
+
+/// Makes one optimizer step.
+fn step(
+    model: &TrainableModel<'_>,
+    position: &mut Position,
+    batch: &PackedBatch,
+    request: &TrainRequest,
+    learning_rate: f64,
+) -> Result<StepFigures, StepError> {
+    let options = &request.options;
+    let dropout_seed = derive_seed(request.seed, &["dropout", &position.step.to_string()]);
+    let (loss, mut gradients) = model
+        .loss_and_gradients(&position.parameters, batch, dropout_seed)
+        .map_err(StepError::Engine)?;
+    let grad_norm = adamw::clip(&mut gradients, options.max_grad_norm);
+    if !loss.is_finite() || !grad_norm.is_finite() {
+        return Err(StepError::Diverged(loss, grad_norm));
+    }
+    position.step += 1;
+    let Position {
+        step,
+        parameters,
+        optimizer,
+    } = position;
+    optimizer.step(
+        parameters,
+        &gradients,
+        *step,
+        learning_rate,
+        options.weight_decay,
+    );
+    Ok(StepFigures { loss, grad_norm })
+}
+
+/// Names the step and batch of a failure.
+fn locate(error: StepError, step: u32, order: &Order) -> EngineError {
+    match error {
+        StepError::Engine(error) => error,
+        StepError::Diverged(loss, grad_norm) => {
+            let (epoch, batch) = (
+                step as usize / order.steps_per_epoch(),
+                step as usize % order.steps_per_epoch(),
+            );
+            EngineError::Invalid(format!(
+                "training diverged at step {}, batch {} of epoch {}: the loss is {loss}, the gradient's norm {grad_norm}; \
+                 the last checkpoint stands; lower learning_rate or set max_grad_norm",
+                step + 1,
+                batch + 1,
+                epoch + 1,
+            ))
+        }
+    }
+}
+
+fn check_options(options: &TrainOptions) -> Result<(), EngineError> {
+    let at_least = |name: &str, value: u32, least: u32| match value >= least {
+        true => Ok(()),
+        false => Err(EngineError::Invalid(format!(
+            "{name}: expected at least {least}, found {value}"
+        ))),
+    };
+    at_least("epochs", options.epochs, 1)?;
+    at_least("batch_size", options.batch_size, 1)?;
+    at_least("max_length", options.max_length, 2)?;
+    let within = |name: &str, value: f64, most: f64| match (0.0..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(EngineError::Invalid(format!(
+            "{name}: expected a number from 0 to {most}, found {value}"
+        ))),
+    };
+    within("learning_rate", options.learning_rate, 10.0)?;
+    within("weight_decay", options.weight_decay, 10.0)?;
+    within("warmup_ratio", options.warmup_ratio, 1.0)?;
+    within("max_grad_norm", options.max_grad_norm, f64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,206 @@
+//! The decoder with its updates: from a batch to the loss and its gradient.
+
+use std::sync::Arc;
+
+use autodidact_domain::random::Random;
+use candle_core::{Device, Tensor, Var};
+
+use super::data::PackedBatch;
+use crate::EngineError;
+use crate::methods::lora::LoraPlan;
+use crate::models::config::ModelConfig;
+use crate::models::weights::Weights;
+use crate::ops::buffers::BufferPool;
+use crate::ops::cross_entropy::LinearCrossEntropy;
+use crate::ops::decoder_layer::{Batch, DecoderLayer};
+use crate::ops::plain;
+use crate::ops::rms_norm::RmsNorm;
+use crate::ops::rope::RopeTables;
+
+/// A frozen model with trainable updates.
+pub(crate) struct TrainableModel<'a> {
+    config: &'a ModelConfig,
+    weights: &'a Weights,
+    plan: Arc<LoraPlan>,
+    rope: Arc<RopeTables>,
+    pool: Arc<BufferPool>,
+    threads: rayon::ThreadPool,
+}
+
+impl<'a> TrainableModel<'a> {
+    /// Prepares a model for batches of up to `max_tokens` in sequences of up to `max_length`, with threads of its own.
+    ///
+    /// # Errors
+    /// [`EngineError::Memory`] when the threads cannot be started.
+    pub(crate) fn new(
+        config: &'a ModelConfig,
+        weights: &'a Weights,
+        plan: Arc<LoraPlan>,
+        max_tokens: usize,
+        max_length: usize,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        let rope = Arc::new(RopeTables::new(
+            max_length,
+            config.head_dim,
+            config.rope_theta,
+        ));
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .build();
+        let threads = threads
+            .map_err(|error| EngineError::Memory(format!("start training threads: {error}")))?;
+        Ok(Self {
+            config,
+            weights,
+            plan,
+            rope,
+            pool: BufferPool::new(max_tokens),
+            threads,
+        })
+    }
+
+    /// Computes the mean loss of a batch in nats a response token, and the gradient of every layer's trainable numbers.
+    ///
+    /// `dropout_seed` decides the masks of this step.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] when a token is outside the vocabulary.
+    pub(crate) fn loss_and_gradients(
+        &self,
+        parameters: &[Vec<f32>],
+        batch: &PackedBatch,
+        dropout_seed: u64,
+    ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+        let is_fused = matches!(self.weights.embed_tokens.device(), Device::Cpu);
+        let variables = self.variables(parameters)?;
+        self.threads.install(|| {
+            let loss = match is_fused {
+                true => self.fused_loss(&variables, batch, dropout_seed)?,
+                false => self.plain_loss(&variables, batch, dropout_seed)?,
+            };
+            gradients(&loss, &variables)
+        })
+    }
+
+    /// Computes the same by candle's own operations.
+    #[cfg(test)]
+    pub(crate) fn plain_loss_and_gradients(
+        &self,
+        parameters: &[Vec<f32>],
+        batch: &PackedBatch,
+        dropout_seed: u64,
+    ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+        let variables = self.variables(parameters)?;
+        gradients(
+            &self.plain_loss(&variables, batch, dropout_seed)?,
+            &variables,
+        )
+    }
+
+    fn variables(&self, parameters: &[Vec<f32>]) -> Result<Vec<Var>, EngineError> {
+        let device = self.weights.embed_tokens.device();
+        let variables = parameters
+            .iter()
+            .map(|values| Var::from_slice(values, values.len(), device));
+        Ok(variables.collect::<Result<_, _>>()?)
+    }
+
+    /// Computes the loss by our kernels.
+    fn fused_loss(
+        &self,
+        parameters: &[Var],
+        batch: &PackedBatch,
+        dropout_seed: u64,
+    ) -> Result<Tensor, EngineError> {
+        let mut x = self.embed(&batch.ids)?;
+        for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
+            x = layer.fused(&x, parameters)?;
+        }
+        let x = x.apply_op1(RmsNorm {
+            weight: self.weights.norm.clone(),
+            epsilon: self.config.rms_norm_eps,
+        })?;
+        let targets = Arc::new(batch.targets.clone());
+        Ok(x.apply_op1(LinearCrossEntropy::new(
+            self.head().clone(),
+            targets,
+            self.pool.clone(),
+        ))?)
+    }
+
+    /// Computes the loss by candle's own operations, on any device.
+    fn plain_loss(
+        &self,
+        parameters: &[Var],
+        batch: &PackedBatch,
+        dropout_seed: u64,
+    ) -> Result<Tensor, EngineError> {
+        let mut x = self.embed(&batch.ids)?;
+        for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
+            x = layer.plain(&x, parameters)?;
+        }
+        let x = plain::rms_norm(&x, &self.weights.norm, self.config.rms_norm_eps)?;
+        let rows = Tensor::new(&batch.targets.rows[..], x.device())?;
+        let tokens = Tensor::new(&batch.targets.tokens[..], x.device())?;
+        Ok(plain::cross_entropy(&x, self.head(), &rows, &tokens)?)
+    }
+
+    /// Describes every layer on a batch, from the input up.
+    fn layers(&self, batch: &PackedBatch, dropout_seed: u64) -> impl Iterator<Item = DecoderLayer> {
+        let sequences = batch.sequences.clone();
+        let batch = Batch::new(
+            self.config,
+            sequences,
+            self.rope.clone(),
+            self.plan.clone(),
+            self.pool.clone(),
+        );
+        let batch = Arc::new(batch);
+        let mut random = Random::from_seed(dropout_seed);
+        self.weights
+            .layers
+            .iter()
+            .enumerate()
+            .map(move |(index, weights)| DecoderLayer {
+                weights: weights.clone(),
+                batch: batch.clone(),
+                dropout_key: random.next_u64(),
+                wants_input_gradient: index > 0,
+            })
+    }
+
+    fn head(&self) -> &Tensor {
+        self.weights
+            .lm_head
+            .as_ref()
+            .unwrap_or(&self.weights.embed_tokens)
+    }
+
+    /// Looks the tokens' embeddings up, `[tokens, hidden]`.
+    fn embed(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
+        let vocabulary = self.config.vocab_size;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(EngineError::Invalid(format!(
+                "token {id} is outside the vocabulary of {vocabulary}"
+            )));
+        }
+        let ids = Tensor::new(ids, self.weights.embed_tokens.device())?;
+        Ok(self.weights.embed_tokens.index_select(&ids, 0)?)
+    }
+}
+
+/// Runs autograd; gives the loss and the gradient of every variable.
+fn gradients(loss: &Tensor, variables: &[Var]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+    let mut gradients = loss.backward()?;
+    let gradients = variables
+        .iter()
+        .map(|variable| match gradients.remove(variable.as_tensor()) {
+            Some(gradient) => gradient.to_vec1(),
+            None => Err(candle_core::Error::msg(
+                "a decoder layer without a gradient",
+            )),
+        })
+        .collect::<Result<Vec<Vec<f32>>, _>>()?;
+    Ok((f64::from(loss.to_vec0::<f32>()?), gradients))
+}

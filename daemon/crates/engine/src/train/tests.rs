@@ -1,0 +1,378 @@
+//! Whole runs on small random models.
+
+use autodidact_domain::{Message, ModelName, ModelRef, NamedTensor};
+use candle_core::{Device, Tensor};
+
+use super::*;
+use crate::models::weights::LayerWeights;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        architecture: "llama".into(),
+        vocab_size: 48,
+        hidden_size: 24,
+        intermediate_size: 40,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        context_length: 64,
+        tie_word_embeddings: true,
+        eos_ids: vec![],
+        bos_id: None,
+        add_bos: false,
+    }
+}
+
+fn weights(config: &ModelConfig) -> Weights {
+    let mut seed = 0;
+    let mut tensor = |outputs: usize, inputs: usize| {
+        seed += 1;
+        let scale = (3.0 / inputs as f32).sqrt();
+        let values: Vec<f32> = crate::ops::testing::numbers(outputs * inputs, seed)
+            .iter()
+            .map(|x| x * scale)
+            .collect();
+        Tensor::from_vec(values, (outputs, inputs), &Device::Cpu).expect("a tensor")
+    };
+    let norm = || {
+        Tensor::ones(config.hidden_size, candle_core::DType::F32, &Device::Cpu).expect("a tensor")
+    };
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let (q, kv) = (
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
+    );
+    let layers = (0..config.layers).map(|_| LayerWeights {
+        input_layernorm: norm(),
+        post_attention_layernorm: norm(),
+        q_proj: tensor(q, hidden),
+        k_proj: tensor(kv, hidden),
+        v_proj: tensor(kv, hidden),
+        o_proj: tensor(hidden, q),
+        gate_proj: tensor(inner, hidden),
+        up_proj: tensor(inner, hidden),
+        down_proj: tensor(hidden, inner),
+    });
+    let layers = layers.collect();
+    // Logits are at most as long as these rows times the norm of what comes out, so longer ones let the loss go lower.
+    let embed_tokens = (tensor(config.vocab_size, hidden) * 4.0).expect("a tensor");
+    Weights {
+        layers,
+        norm: norm(),
+        embed_tokens,
+        lm_head: None,
+    }
+}
+
+/// A byte of a message is a token; the last message is the response.
+fn encode(messages: &[Message]) -> Result<EncodedExample, EngineError> {
+    let last = messages.len() - 1;
+    let tokens = messages.iter().enumerate().flat_map(|(index, message)| {
+        message
+            .content
+            .bytes()
+            .map(move |byte| (u32::from(byte % 48), index == last))
+    });
+    let (ids, is_response) = tokens.unzip();
+    Ok(EncodedExample { ids, is_response })
+}
+
+fn request(options: TrainOptions) -> TrainRequest {
+    let conversation = |i: usize| {
+        let question = format!("what is {}", "abcdefgh".repeat(i % 4 + 1));
+        vec![
+            Message::user(question),
+            Message::assistant(format!("it is {i}, {}", i * i)),
+        ]
+    };
+    TrainRequest {
+        model: ModelRef {
+            model: ModelName::new("tiny").expect("a name"),
+            adapter: None,
+        },
+        options,
+        examples: (0..10).map(conversation).collect(),
+        seed: 11,
+        resume: None,
+        steps: u32::MAX,
+    }
+}
+
+fn options() -> TrainOptions {
+    TrainOptions {
+        r: 4,
+        lora_dropout: 0.1,
+        target_modules: vec!["q_proj".into(), "v_proj".into(), "down_proj".into()],
+        learning_rate: 5e-3,
+        weight_decay: 0.01,
+        epochs: 2,
+        batch_size: 4,
+        max_length: 50,
+        ..TrainOptions::default()
+    }
+}
+
+/// Runs a request on the small model.
+fn train(
+    request: &TrainRequest,
+    init: Option<&Checkpoint>,
+    interrupt: &Interrupt,
+) -> Result<TrainSegment, EngineError> {
+    let config = config();
+    let weights = weights(&config);
+    let base = Base {
+        config: &config,
+        weights: &weights,
+        digest: Digest::of(b"tiny"),
+        threads: 2,
+        encode: &encode,
+    };
+    run(base, request, init, interrupt, &mut |_| {})
+}
+
+#[test]
+fn a_run_that_stops_after_any_step_ends_as_the_straight_run_bit_for_bit() {
+    let whole = request(options());
+    let straight = train(&whole, None, &Interrupt::new()).expect("trains");
+    assert_eq!(
+        (straight.step, straight.total_steps, straight.losses.len()),
+        (6, 6, 6)
+    );
+    assert_eq!((straight.truncated, straight.refused.len()), (1, 0));
+    for stop in 0..6 {
+        let first = train(
+            &TrainRequest {
+                steps: stop,
+                ..whole.clone()
+            },
+            None,
+            &Interrupt::new(),
+        )
+        .expect("trains");
+        assert_eq!(first.step, stop);
+        let second = TrainRequest {
+            resume: Some(first.checkpoint),
+            ..whole.clone()
+        };
+        let second = train(&second, None, &Interrupt::new()).expect("goes on");
+        assert_eq!(
+            second.checkpoint, straight.checkpoint,
+            "stopped after {stop}"
+        );
+        assert_eq!([first.losses, second.losses].concat(), straight.losses);
+    }
+    let done = TrainRequest {
+        resume: Some(straight.checkpoint.clone()),
+        ..whole
+    };
+    let done = train(&done, None, &Interrupt::new()).expect("nothing to do");
+    assert_eq!(
+        (done.step, done.losses.len(), done.checkpoint),
+        (6, 0, straight.checkpoint)
+    );
+}
+
+#[test]
+fn one_batch_can_be_learned_by_heart() {
+    let options = TrainOptions {
+        r: 16,
+        lora_dropout: 0.0,
+        learning_rate: 2e-2,
+        weight_decay: 0.0,
+        epochs: 300,
+        target_modules: crate::methods::lora::Target::ALL
+            .map(|target| target.name().to_string())
+            .to_vec(),
+        ..options()
+    };
+    let mut request = request(options);
+    request.examples.truncate(4);
+    let segment = train(&request, None, &Interrupt::new()).expect("trains");
+    let (first, last) = (segment.losses[0], segment.losses[299]);
+    assert!(first > 3.0 && last < 0.1, "from {first} to {last}");
+}
+
+#[test]
+fn the_fused_model_has_the_plain_models_loss_and_gradients() {
+    let config = config();
+    let weights = weights(&config);
+    let options = options();
+    let lora = LoraConfig::new(
+        options.r,
+        options.lora_alpha,
+        options.lora_dropout,
+        &options.target_modules,
+    )
+    .expect("valid");
+    let plan = Arc::new(LoraPlan::new(&lora, &config));
+    let data = TrainingData::encode(&request(options).examples, &encode, 50).expect("data");
+    let batch = data.batch(&[0, 3, 5, 9]);
+    let model = TrainableModel::new(&config, &weights, plan.clone(), batch.ids.len(), 50, 2)
+        .expect("threads");
+    let mut parameters = plan.initial(1);
+    // B must not be zero, or A has no gradient.
+    for (seed, layer) in parameters.iter_mut().enumerate() {
+        for (value, number) in layer
+            .iter_mut()
+            .zip(crate::ops::testing::numbers(plan.parameters(), seed as u64))
+        {
+            *value += 0.1 * number;
+        }
+    }
+    let (fused_loss, fused) = model
+        .loss_and_gradients(&parameters, &batch, 3)
+        .expect("fused");
+    let (plain_loss, plain) = model
+        .plain_loss_and_gradients(&parameters, &batch, 3)
+        .expect("plain");
+    assert!(
+        (fused_loss - plain_loss).abs() < 1e-5,
+        "{fused_loss} and {plain_loss}"
+    );
+    for (layer, (fused, plain)) in fused.iter().zip(&plain).enumerate() {
+        crate::ops::testing::assert_close(&format!("layer {layer}"), fused, plain, 1e-4);
+    }
+}
+
+#[test]
+fn a_fresh_run_can_start_from_an_adapter() {
+    let whole = request(options());
+    let first = train(&whole, None, &Interrupt::new()).expect("trains");
+    let still = TrainOptions {
+        learning_rate: 0.0,
+        ..options()
+    };
+    let second =
+        train(&request(still), Some(&first.checkpoint), &Interrupt::new()).expect("starts");
+    assert_eq!(second.checkpoint.adapter, first.checkpoint.adapter);
+    assert!(second.losses[0] < first.losses[0]);
+    let wider = request(TrainOptions { r: 5, ..options() });
+    let error = train(&wider, Some(&first.checkpoint), &Interrupt::new())
+        .expect_err("another rank")
+        .to_string();
+    assert!(
+        error.contains("the starting adapter's r: expected"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let whole = request(options());
+    let first = train(
+        &TrainRequest {
+            steps: 2,
+            ..whole.clone()
+        },
+        None,
+        &Interrupt::new(),
+    )
+    .expect("trains")
+    .checkpoint;
+    let check = |change: &dyn Fn(&mut TrainRequest), expect: &str| {
+        let mut other = TrainRequest {
+            resume: Some(first.clone()),
+            ..whole.clone()
+        };
+        change(&mut other);
+        let error = train(&other, None, &Interrupt::new())
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check(&|r| r.seed = 12, "trainer_state.seed");
+    check(&|r| r.options.learning_rate = 1.0, "trainer_state.options");
+    check(&|r| r.options.lora_alpha = 1.0, "adapter_config");
+    check(&|r| r.examples.swap(0, 1), "trainer_state.data_digest");
+    check(&|r| r.options.epochs = 3, "total_steps");
+    let without = |checkpoint: &mut Option<Checkpoint>, change: &dyn Fn(&mut Vec<NamedTensor>)| {
+        change(&mut checkpoint.as_mut().expect("it resumes").optimizer);
+    };
+    check(
+        &|r| without(&mut r.resume, &|optimizer| optimizer.clear()),
+        "exp_avg.",
+    );
+    let mut other = TrainRequest {
+        resume: Some(first.clone()),
+        ..whole.clone()
+    };
+    other.options.checkpoint_steps += 1;
+    assert!(train(&other, None, &Interrupt::new()).is_ok());
+}
+
+#[test]
+fn a_diverged_run_names_its_step() {
+    let mut request = request(TrainOptions {
+        warmup_ratio: 0.0,
+        ..options()
+    });
+    let broken = {
+        let mut first = train(
+            &TrainRequest {
+                steps: 1,
+                ..request.clone()
+            },
+            None,
+            &Interrupt::new(),
+        )
+        .expect("trains");
+        first.checkpoint.adapter[0].data[0] = f32::NAN;
+        first.checkpoint
+    };
+    request.resume = Some(broken);
+    let error = train(&request, None, &Interrupt::new())
+        .expect_err("diverged")
+        .to_string();
+    assert!(
+        error.contains("diverged at step 2, batch 2 of epoch 1: the loss is NaN"),
+        "{error}"
+    );
+}
+
+#[test]
+fn interrupts_and_wrong_options_end_a_run() {
+    let interrupt = Interrupt::new();
+    interrupt.raise(autodidact_domain::InterruptReason::Pause);
+    assert!(matches!(
+        train(&request(options()), None, &interrupt),
+        Err(EngineError::Interrupted)
+    ));
+    let check = |options: TrainOptions, expect: &str| {
+        let error = train(&request(options), None, &Interrupt::new())
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check(TrainOptions { r: 0, ..options() }, "r: expected");
+    check(
+        TrainOptions {
+            batch_size: 0,
+            ..options()
+        },
+        "batch_size: expected at least 1",
+    );
+    check(
+        TrainOptions {
+            epochs: 0,
+            ..options()
+        },
+        "epochs",
+    );
+    check(
+        TrainOptions {
+            learning_rate: f64::NAN,
+            ..options()
+        },
+        "learning_rate",
+    );
+    check(
+        TrainOptions {
+            max_length: 5,
+            ..options()
+        },
+        "max_length = 5",
+    );
+}

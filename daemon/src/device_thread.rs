@@ -1,0 +1,347 @@
+//! The one thread that owns the device: it takes jobs by priority and keeps the base and a few adapters in memory.
+//!
+//! Callers block until their job is done. Between the tokens and steps of long work the thread serves a waiting person
+//! first, on the model that is loaded already, so a chat answers while a workflow trains.
+
+mod device;
+mod queue;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::ports::{Checkpoints, Engine, Models};
+use autodidact_domain::training::TrainProgress;
+use autodidact_domain::{
+    Completion, GenerateRequest, Interrupt, Message, ModelRef, PortError, PortResult, TrainRequest,
+    TrainSegment,
+};
+
+use crate::config::ComputePath;
+use crate::serve::compute_name;
+use device::Device;
+use queue::{Job, JobQueue, Priority};
+
+/// How often a waiting caller looks at the tokens counted so far.
+const PROGRESS_POLL: Duration = Duration::from_millis(100);
+
+/// What the device thread is set to.
+pub(crate) struct DeviceOptions {
+    /// Threads of the engine.
+    pub(crate) threads: usize,
+    /// The compute path that generates.
+    pub(crate) compute: ComputePath,
+    /// Jobs that may wait.
+    pub(crate) queue: usize,
+    /// Adapters kept in memory.
+    pub(crate) cached_adapters: usize,
+}
+
+/// Queues calls for the thread that owns the device.
+pub(crate) struct DeviceThread {
+    queue: Arc<JobQueue<Device>>,
+    compute: &'static str,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl DeviceThread {
+    /// Starts the thread. Models are looked up by name when a job needs them.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(crate) fn start(
+        options: &DeviceOptions,
+        models: Arc<dyn Models>,
+        checkpoints: Arc<dyn Checkpoints>,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(JobQueue::new(options.queue));
+        let jobs = Arc::clone(&queue);
+        let (threads, compute, cached_adapters) =
+            (options.threads, options.compute, options.cached_adapters);
+        let thread = std::thread::Builder::new()
+            .name("device".into())
+            .spawn(move || {
+                let mut device = Device::new(
+                    threads,
+                    compute,
+                    cached_adapters,
+                    models,
+                    checkpoints,
+                    Arc::clone(&jobs),
+                );
+                while let Some(job) = jobs.take() {
+                    job.run(&mut device);
+                }
+            })?;
+        Ok(Self {
+            queue,
+            compute: compute_name(compute),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Refuses further jobs and waits for the one at work.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // Every job catches its own panic; there is nothing to learn from the thread's end.
+            let _ = thread.join();
+        }
+    }
+
+    /// Queues work; what it gives is read from the receiver.
+    fn submit<P: Send + 'static, R: Send + 'static>(
+        &self,
+        priority: Priority,
+        model: &ModelRef,
+        interrupt: &Interrupt,
+        capacity: usize,
+        work: impl FnOnce(&mut Device, &SyncSender<Update<P, R>>) -> PortResult<R> + Send + 'static,
+    ) -> PortResult<Receiver<Update<P, R>>> {
+        // One place for the end of the work, so that telling it never blocks the device.
+        let (sender, receiver) = sync_channel(capacity + 1);
+        let flag = interrupt.clone();
+        let job = Job::new(priority, model.model.clone(), move |device: &mut Device| {
+            let result = if flag.is_raised() {
+                Err(PortError::Interrupted)
+            } else {
+                catch_unwind(AssertUnwindSafe(|| work(device, &sender))).unwrap_or_else(|panic| {
+                    // What the work left half done is not trusted.
+                    device.forget();
+                    Err(PortError::Internal(format!(
+                        "the engine panicked: {}",
+                        panic_text(&*panic)
+                    )))
+                })
+            };
+            // A caller that is gone wants no answer.
+            let _ = sender.try_send(Update::Done(result));
+        });
+        self.queue.put(job, interrupt)?;
+        Ok(receiver)
+    }
+}
+
+impl Drop for DeviceThread {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Engine for DeviceThread {
+    fn generate(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        let tokens = Arc::new(AtomicU64::new(0));
+        let (counter, wanted, flag) = (Arc::clone(&tokens), model.clone(), interrupt.clone());
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
+                device.generate(&wanted, &requests, &flag, &mut |count| {
+                    counter.fetch_add(count, Ordering::Relaxed);
+                })
+            })?;
+        let mut told = 0;
+        let mut tell = |progress: &mut dyn FnMut(u64)| {
+            let now = tokens.load(Ordering::Relaxed);
+            if now > told {
+                progress(now - told);
+                told = now;
+            }
+        };
+        loop {
+            match receiver.recv_timeout(PROGRESS_POLL) {
+                Ok(Update::Done(result)) => {
+                    tell(progress);
+                    return result;
+                }
+                Ok(Update::Progress(())) | Err(RecvTimeoutError::Timeout) => tell(progress),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+
+    fn response_loss(
+        &self,
+        model: &ModelRef,
+        conversations: Vec<Vec<Message>>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        let (wanted, flag) = (model.clone(), interrupt.clone());
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
+                device.response_loss(&wanted, &conversations, &flag)
+            })?;
+        finish(&receiver, &mut |()| {})
+    }
+
+    fn train(
+        &self,
+        request: TrainRequest,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(TrainProgress),
+    ) -> PortResult<TrainSegment> {
+        let (model, flag) = (request.model.clone(), interrupt.clone());
+        // A step tells of itself once, so the channel never fills.
+        let capacity = request.steps as usize;
+        let receiver = self.submit(
+            Priority::Train,
+            &model,
+            interrupt,
+            capacity,
+            move |device, sender| {
+                device.train(&request, &flag, &mut |step| {
+                    let _ = sender.try_send(Update::Progress(step));
+                })
+            },
+        )?;
+        finish(&receiver, progress)
+    }
+
+    fn generate_stream(
+        &self,
+        model: &ModelRef,
+        request: GenerateRequest,
+        interrupt: &Interrupt,
+        piece: &mut dyn FnMut(&str),
+    ) -> PortResult<Completion> {
+        let (wanted, flag) = (model.clone(), interrupt.clone());
+        // Every token gives one piece at most, and the end may give a rest.
+        let capacity = request.sampling.max_tokens as usize + 1;
+        let receiver = self.submit(
+            Priority::Interactive,
+            model,
+            interrupt,
+            capacity,
+            move |device, sender| {
+                device.generate_stream(&wanted, request, &flag, &mut |text| {
+                    let _ = sender.try_send(Update::Progress(text.to_string()));
+                })
+            },
+        )?;
+        finish(&receiver, &mut |text: String| piece(&text))
+    }
+
+    fn compute(&self) -> &'static str {
+        self.compute
+    }
+}
+
+/// What a caller hears of its job.
+enum Update<P, R> {
+    /// A piece of it.
+    Progress(P),
+    /// Its end.
+    Done(PortResult<R>),
+}
+
+/// Passes progress on until the end comes.
+fn finish<P, R>(receiver: &Receiver<Update<P, R>>, progress: &mut dyn FnMut(P)) -> PortResult<R> {
+    loop {
+        match receiver.recv() {
+            Ok(Update::Progress(part)) => progress(part),
+            Ok(Update::Done(result)) => return result,
+            Err(_) => return Err(gone()),
+        }
+    }
+}
+
+fn gone() -> PortError {
+    PortError::Unavailable("the daemon is going down".into())
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use autodidact_domain::{ModelName, Prompt, Sampling};
+    use autodidact_store::Store;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn device() -> (tempfile::TempDir, Store, DeviceThread) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Arc::new(SystemClock)).unwrap();
+        let options = DeviceOptions {
+            threads: 1,
+            compute: ComputePath::Exact,
+            queue: 4,
+            cached_adapters: 1,
+        };
+        let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
+        (folder, store, device)
+    }
+
+    fn model() -> ModelRef {
+        ModelRef {
+            model: ModelName::new("none").unwrap(),
+            adapter: None,
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_and_the_thread_goes_on() {
+        let (_folder, _store, device) = device();
+        let run = |work: fn() -> PortResult<u32>| {
+            let receiver = device
+                .submit::<(), u32>(
+                    Priority::Batch,
+                    &model(),
+                    &Interrupt::new(),
+                    0,
+                    move |_, _| work(),
+                )
+                .unwrap();
+            finish(&receiver, &mut |()| {})
+        };
+        let error = run(|| panic!("a broken kernel")).unwrap_err();
+        assert_eq!(
+            error,
+            PortError::Internal("the engine panicked: a broken kernel".into())
+        );
+        assert_eq!(run(|| Ok(7)), Ok(7));
+    }
+
+    #[test]
+    fn a_missing_model_and_a_raised_interrupt_are_answered() {
+        let (_folder, _store, device) = device();
+        let request = GenerateRequest {
+            prompt: Prompt::Text("x".into()),
+            sampling: Sampling::default(),
+        };
+        let generate = |interrupt: &Interrupt| {
+            device.generate(&model(), vec![request.clone()], interrupt, &mut |_| {})
+        };
+        assert!(matches!(
+            generate(&Interrupt::new()),
+            Err(PortError::NotFound { what: "model", .. })
+        ));
+        let raised = Interrupt::new();
+        raised.raise(autodidact_domain::InterruptReason::Pause);
+        assert_eq!(generate(&raised), Err(PortError::Interrupted));
+        device.close();
+        assert!(matches!(
+            generate(&Interrupt::new()),
+            Err(PortError::Unavailable(_))
+        ));
+    }
+}

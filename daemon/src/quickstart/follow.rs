@@ -1,0 +1,60 @@
+//! Following a workflow to its end, whoever shows it.
+
+use autodidact_client::v1::WorkflowState;
+use autodidact_client::{Client, WatchEvent, v1};
+
+use super::progress::Display;
+use crate::cli::Failure;
+
+/// How a workflow ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// Its last state: done, failed or cancelled.
+    pub(crate) state: WorkflowState,
+    /// Why, where there is something to say.
+    pub(crate) message: String,
+}
+
+/// Watches a workflow to its end and shows what happens.
+///
+/// # Errors
+/// When the daemon refuses the watch or stays away.
+///
+/// # Cancel safety
+/// Dropping it ends the watch; the workflow goes on.
+pub(crate) async fn follow(
+    client: &Client,
+    name: &str,
+    mut display: Display,
+) -> Result<Ended, Failure> {
+    let mut ended = Ended {
+        state: WorkflowState::Unspecified,
+        message: String::new(),
+    };
+    let mut watch = client.watch_workflow(name, None);
+    while let Some(event) = watch.next().await? {
+        match event {
+            WatchEvent::Snapshot(snapshot) => {
+                if let Some(workflow) = &snapshot.workflow {
+                    ended = Ended {
+                        state: workflow.state(),
+                        message: workflow.message.clone(),
+                    };
+                }
+                display.snapshot(&snapshot)?;
+            }
+            WatchEvent::Event(event) => {
+                if let Some(v1::event::Body::State(changed)) = &event.body {
+                    ended = Ended {
+                        state: changed.state(),
+                        message: changed.message.clone(),
+                    };
+                }
+                display.event(&event)?;
+            }
+            WatchEvent::Heartbeat(_) => {}
+        }
+    }
+    display.finish();
+    Ok(ended)
+}

@@ -1,0 +1,57 @@
+use super::*;
+
+fn touch(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, b"{}").unwrap();
+}
+
+#[test]
+fn a_scan_finds_finished_names_and_refuses_what_leaves_the_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let inbox = root.path().join("inbox");
+    for name in [
+        "d/b.json",
+        "d/a.jsonl",
+        "d/.hidden",
+        "d/a.jsonl.report.json",
+        "d/c.json.part",
+        "d/x.tmp",
+        "d/sub/y.json",
+    ] {
+        touch(&inbox.join(name));
+    }
+    touch(&inbox.join("loose.json"));
+    touch(&inbox.join("bad name/z.json"));
+    touch(&root.path().join("secret.json"));
+    touch(&root.path().join("extra/e.json"));
+    std::os::unix::fs::symlink(root.path().join("secret.json"), inbox.join("d/link.json")).unwrap();
+    std::os::unix::fs::symlink(inbox.join("d/a.jsonl"), inbox.join("d/inside.json")).unwrap();
+
+    let extra = InboxFolder {
+        path: root.path().join("extra"),
+        dataset: "other".into(),
+    };
+    let (found, refused) = folders::scan(&inbox, &[extra]);
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let found: Vec<_> = found
+        .iter()
+        .map(|c| (c.dataset.to_string(), name(&c.path)))
+        .collect();
+    let expected = [
+        ("d", "a.jsonl"),
+        ("d", "b.json"),
+        ("d", "inside.json"),
+        ("other", "e.json"),
+    ];
+    assert_eq!(found, expected.map(|(d, f)| (d.to_string(), f.to_string())));
+    let refused: Vec<_> = refused.iter().map(|r| name(&r.path)).collect();
+    assert_eq!(refused, ["bad name", "link.json", "loose.json"]);
+}
+
+#[test]
+fn a_report_stands_beside_its_file() {
+    assert_eq!(
+        report_path(Path::new("/a/b.json")),
+        Path::new("/a/b.json.report.json")
+    );
+}

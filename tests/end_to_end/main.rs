@@ -1,0 +1,10 @@
+//! The real binary, driven as users drive it.
+
+mod bad_input;
+mod crash;
+mod inbox;
+mod loop_tiny;
+mod python_client;
+mod quickstart;
+mod seeds;
+mod workflows;

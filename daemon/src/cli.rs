@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(
             verbs("workflow"),
             [
-                "check", "submit", "list", "show", "watch", "pause", "resume", "cancel", "report"
+                "check", "submit", "list", "show", "watch", "pause", "resume", "cancel",
+                "verdicts", "report"
             ]
         );
         assert_eq!(

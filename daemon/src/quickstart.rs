@@ -134,6 +134,9 @@ async fn teach(
     let name = match last {
         Some(run) => {
             go_on(client, run, options).await?;
+            if run.state() == WorkflowState::Done {
+                return show_report(client, &run.name, data_dir, global).await;
+            }
             run.name.clone()
         }
         None => {

@@ -61,5 +61,5 @@ cargo test --release --workspace --no-fail-fast -- --nocapture --test-threads="$
   tail -n 150 "$cache/test.log" >&2
   exit 1
 }
-grep -E '^(test result|skipped:|seed [0-9]+: |quickstart took)' "$cache/test.log"
+grep -E '^(test result|skipped:|seed [0-9]+: |quickstart took|[0-9]+ kills hit)' "$cache/test.log"
 say "all passed"

@@ -39,12 +39,10 @@ fn a_wrong_workflow_is_refused_with_every_fault() -> Result<()> {
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
         for part in [
-            "line 4",
-            "rounds",
-            "line 6",
-            "stages.generate.target",
-            "line 7",
-            "stages.train.r",
+            ":4: ronds",
+            "\"rounds\"",
+            ":6: stages.generate.target",
+            ":7: stages.train.r",
         ] {
             assert!(text.contains(part), "{part:?} is missing of: {text}");
         }

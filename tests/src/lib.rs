@@ -103,8 +103,44 @@ impl Home {
 
     /// Starts a daemon and waits until it answers.
     pub fn serve(&self, environment: &[(&str, &str)]) -> Result<Daemon> {
-        let daemon = self.spawn_serve(environment)?;
-        daemon.wait_until_ready(self)
+        let mut daemon = self.spawn_serve(environment)?;
+        self.wait_until_answering(&mut daemon)?;
+        Ok(daemon)
+    }
+
+    /// Waits until a daemon answers.
+    pub fn wait_until_answering(&self, daemon: &mut Daemon) -> Result<()> {
+        let started = Instant::now();
+        while !self.run(&["system", "info", "--json"])?.status.success() {
+            if let Some(status) = daemon.child.try_wait().context("look after the daemon")? {
+                bail!("the daemon ended with {status}: {}", self.log());
+            }
+            ensure!(
+                started.elapsed() < Duration::from_secs(60),
+                "the daemon does not answer: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Starts a daemon as after a crash, reads off its log where the run goes on, and kills it again.
+    pub fn position_of_resumption(&self) -> Result<String> {
+        let before = self.log().len();
+        let daemon = self.serve(&[])?;
+        let told = |home: &Self| {
+            home.log()[before..]
+                .lines()
+                .find(|l| l.contains("resumes at"))
+                .map(str::to_string)
+        };
+        let ended = |home: &Self| home.state("tiny-loop").as_deref() == Some("done");
+        wait_for("the place of resumption", Duration::from_secs(30), || {
+            told(self).is_some() || ended(self)
+        })?;
+        daemon.kill()?;
+        Ok(told(self).unwrap_or_else(|| "done already".to_string()))
     }
 
     /// Starts a daemon without waiting for it.
@@ -131,7 +167,7 @@ impl Home {
             .stderr(file)
             .spawn()
             .context("start the daemon")?;
-        Ok(Daemon { child, log })
+        Ok(Daemon { child })
     }
 
     /// Registers the small model and imports seeds and held-out tasks, as a user would.
@@ -202,29 +238,9 @@ impl Home {
 /// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
-    log: PathBuf,
 }
 
 impl Daemon {
-    fn wait_until_ready(mut self, home: &Home) -> Result<Self> {
-        let started = Instant::now();
-        loop {
-            if home.run(&["system", "info", "--json"])?.status.success() {
-                return Ok(self);
-            }
-            if let Some(status) = self.child.try_wait().context("look after the daemon")? {
-                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-                bail!("the daemon ended with {status}: {log}");
-            }
-            ensure!(
-                started.elapsed() < Duration::from_secs(60),
-                "the daemon does not answer: {}",
-                home.log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
     /// Kills the daemon as `kill -9` does.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill().context("kill the daemon")?;

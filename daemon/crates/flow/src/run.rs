@@ -191,7 +191,7 @@ fn generate_until_target(
     let mut kept: Vec<Example> = Vec::new();
     let (mut asked, mut candidates_seen, mut answered) = (0u32, 0u64, 0usize);
     while (kept.len() as u32) < spec.target && asked < spec.max_requests {
-        let count = spec.batch.min(spec.max_requests - asked);
+        let count = next_requests(spec, asked, kept.len());
         run.progress(
             round,
             StageName::Generate,
@@ -238,6 +238,18 @@ fn generate_until_target(
         )?;
     }
     Ok(kept)
+}
+
+/// Decides how many prompts the next wave sends: a batch, or fewer where the yield so far says that fewer will do.
+fn next_requests(spec: &GenerateSpec, asked: u32, kept: usize) -> u32 {
+    let left = spec.max_requests - asked;
+    let missing = u64::from(spec.target).saturating_sub(kept as u64);
+    let needed = match kept as u64 {
+        0 => u64::from(spec.batch),
+        kept => (missing * u64::from(asked)).div_ceil(kept),
+    };
+    let needed = u32::try_from(needed).unwrap_or(u32::MAX).max(1);
+    needed.min(spec.batch).min(left)
 }
 
 /// Extrapolates how many prompts the target will take, from the yield so far.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use autodidact_domain::random::Random;
-use autodidact_tests::Home;
+use autodidact_tests::{Home, tell};
 
 use crate::loop_tiny::LIMIT;
 use crate::workflows::TINY;
@@ -101,7 +101,9 @@ fn disturbed(seed: u64, places: &[&str], expect: &Digests) -> Result<Vec<String>
         let started = Instant::now();
         while !daemon.has_ended()? {
             if home.state("tiny-loop").as_deref() == Some("done") {
-                println!("seed {seed} kill {i} at {fault}: the run ended before");
+                tell(&format!(
+                    "seed {seed} kill {i} at {fault}: the run ended before"
+                ));
                 break;
             }
             ensure!(
@@ -113,7 +115,7 @@ fn disturbed(seed: u64, places: &[&str], expect: &Digests) -> Result<Vec<String>
         }
         drop(daemon);
         let position = home.position_of_resumption()?;
-        println!("seed {seed} kill {i} at {fault}: {position}");
+        tell(&format!("seed {seed} kill {i} at {fault}: {position}"));
         let stage = if *place == "checkpoint" {
             "train"
         } else {

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use autodidact_domain::random::Random;
-use autodidact_tests::Home;
+use autodidact_tests::{Home, tell};
 use serde_json::Value;
 
 fn asked() -> bool {
     let asked = std::env::var("AUTODIDACT_TEST_QUICKSTART").is_ok();
     if !asked {
-        println!("skipped: AUTODIDACT_TEST_QUICKSTART is not set");
+        tell("skipped: AUTODIDACT_TEST_QUICKSTART is not set");
     }
     asked
 }

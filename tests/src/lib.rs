@@ -323,3 +323,9 @@ pub fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) ->
     }
     Ok(())
 }
+
+/// Prints a line of a test's account; `--nocapture` shows it.
+#[expect(clippy::print_stdout, reason = "a test's account is its data")]
+pub fn tell(line: &str) {
+    println!("{line}");
+}

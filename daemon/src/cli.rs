@@ -7,7 +7,6 @@ mod checkpoint;
 mod connect;
 mod dataset;
 mod failure;
-pub(crate) mod json;
 mod model;
 pub(crate) mod output;
 mod plugin;
@@ -228,7 +227,7 @@ mod tests {
         assert_eq!(
             verbs("workflow"),
             [
-                "check", "submit", "list", "show", "watch", "pause", "resume", "cancel",
+                "fields", "check", "submit", "list", "show", "watch", "pause", "resume", "cancel",
                 "verdicts", "report"
             ]
         );

@@ -2,6 +2,8 @@
 //!
 //! The `.proto` files are the documentation; their comments stand at every type here.
 
+pub mod json;
+
 /// The types, servers and clients of package `autodidact.v1`.
 #[expect(clippy::all, reason = "generated code keeps its generator's style")]
 pub mod v1 {

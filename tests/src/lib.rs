@@ -277,6 +277,18 @@ impl Daemon {
             .context("look after the daemon")?
             .is_some())
     }
+
+    /// Waits for the daemon to end by itself, and tells whether it did.
+    pub fn ends_within(&mut self, limit: Duration) -> Result<bool> {
+        let started = Instant::now();
+        while !self.has_ended()? {
+            if started.elapsed() > limit {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(true)
+    }
 }
 
 impl Drop for Daemon {

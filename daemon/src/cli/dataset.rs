@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use autodidact_client::{Client, v1};
+use autodidact_proto::json as messages;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, Global, connect, json as messages, output, request_id};
+use super::{Failure, Global, connect, output, request_id};
 
 /// The largest file that is sent; the daemon has its own, lower bound.
 const MAX_SENT_BYTES: u64 = 1 << 30;

@@ -6,10 +6,11 @@ use std::io::Read;
 use std::path::Path;
 
 use autodidact_client::{Client, v1};
+use autodidact_proto::json as messages;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, Global, connect, json as messages, output, request_id};
+use super::{Failure, Global, connect, output, request_id};
 use crate::model_source::known;
 
 #[derive(Subcommand)]

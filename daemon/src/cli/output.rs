@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::Failure;
 
@@ -43,24 +44,23 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), Failu
     text(&format_table(headings, rows))
 }
 
-/// Lays rows out under headings.
+/// Lays rows out under headings; a Chinese character takes two columns of a terminal.
 pub(crate) fn format_table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows
             .iter()
             .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count());
-        cells
-            .chain([headings[column].chars().count()])
-            .max()
-            .unwrap_or(0)
+            .map(|cell| cell.width());
+        cells.chain([headings[column].width()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut out = String::new();
     let mut add = |cells: &mut dyn Iterator<Item = &str>| {
         let line: Vec<String> = cells
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
+            .map(|(cell, width)| {
+                format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+            })
             .collect();
         out.push_str(line.join("  ").trim_end());
         out.push('\n');

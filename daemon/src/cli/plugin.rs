@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use autodidact_client::v1;
+use autodidact_proto::json as messages;
 use clap::Subcommand;
 
 use super::dataset::read_bounded;
-use super::{Failure, Global, connect, json as messages, output, request_id};
+use super::{Failure, Global, connect, output, request_id};
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {

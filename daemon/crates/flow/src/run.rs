@@ -293,6 +293,8 @@ fn filter_wave(
     let Some(chain) = chains.filter.as_mut() else {
         return Ok(candidates);
     };
+    let before = seen - candidates.len() as u64;
+    run.progress(round, StageName::Filter, before, seen);
     let passed = filter::wave(run, round, chain, candidates)?;
     run.progress(round, StageName::Filter, seen, seen);
     Ok(passed)
@@ -333,6 +335,7 @@ fn validate_wave(
     let Some(chain) = chains.validate.as_mut() else {
         return Ok(examples);
     };
+    run.progress(round, StageName::Validate, kept_before, target);
     let kept = validate::wave(run, round, chain, examples)?;
     run.progress(
         round,
@@ -404,6 +407,8 @@ fn filter_records(
     let Some(chain) = chains.filter.as_mut() else {
         return Ok(wave.to_vec());
     };
+    let before = seen - wave.len() as u64;
+    run.progress(round, StageName::Filter, before, seen);
     let passed = filter::dataset_wave(run, round, chain, wave)?;
     run.progress(round, StageName::Filter, seen, seen);
     Ok(passed)

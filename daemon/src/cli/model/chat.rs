@@ -3,11 +3,12 @@
 use std::io::{BufRead, IsTerminal, Read};
 
 use autodidact_client::{Client, v1};
+use autodidact_proto::json as messages;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{Prompt, SamplingArgs, complete, turn};
-use crate::cli::{Failure, Global, connect, json as messages, output};
+use crate::cli::{Failure, Global, connect, output};
 use crate::config::{self, Config};
 use crate::serve::Daemon;
 

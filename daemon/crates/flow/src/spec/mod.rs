@@ -10,6 +10,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml};
 use saphyr_parser::{Event, Parser};
 
 pub use fault::{Fault, nearest_name};
+pub use reader::KnownField;
 use reader::{Faults, Fields, Node};
 
 /// The longest workflow file in bytes.
@@ -48,6 +49,37 @@ pub fn parse_workflow(yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
         Some(spec) if faults.is_empty() => Ok(spec),
         _ => Err(faults),
     }
+}
+
+/// A workflow with every stage and every rule, and nothing else: the reader asks it for every field there is.
+const SKELETON: &str = "\
+stages:
+  generate:
+  filter: {chain: [rouge_l: {}, rules: {}, plugin: {}]}
+  respond:
+  validate:
+  train:
+  evaluate:
+  promote:
+mix: {}
+";
+
+/// Lists every field that a workflow file may have, as the reader asks for them.
+///
+/// # Panics
+/// Never: the file read is a constant.
+pub fn known_fields() -> Vec<KnownField> {
+    let documents = MarkedYaml::load_from_str(SKELETON).expect("the skeleton is valid YAML");
+    let faults = Faults::default();
+    read_workflow(Node::new(&documents[0], &faults), &faults);
+    let mut fields = faults.into_asked();
+    for field in &mut fields {
+        // chain[2].plugin.name and chain[0].rouge_l.threshold stand at any place of the chain.
+        while let (Some(open), Some(close)) = (field.path.find('['), field.path.find(']')) {
+            field.path.replace_range(open..=close, "");
+        }
+    }
+    fields
 }
 
 fn syntax_fault(line: u32, detail: &str) -> Fault {
@@ -148,6 +180,7 @@ fn read_name(fields: &mut Fields<'_>) -> Option<WorkflowName> {
 }
 
 fn read_languages(fields: &mut Fields<'_>) -> Vec<Language> {
+    fields.ask("languages", "a list with en, zh or both", Some("en".into()));
     let Some(node) = fields.take("languages") else {
         return vec![Language::En];
     };

@@ -8,17 +8,43 @@ use saphyr::{MarkedYaml, Scalar, YamlData};
 
 use super::fault::{Fault, nearest_name};
 
-/// The faults found so far, shared by all readers of one file.
+/// The faults found so far and the fields asked for, shared by all readers of one file.
 #[derive(Default)]
-pub(super) struct Faults(RefCell<Vec<Fault>>);
+pub(super) struct Faults {
+    faults: RefCell<Vec<Fault>>,
+    asked: RefCell<Vec<KnownField>>,
+}
+
+/// A field that a workflow file may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownField {
+    /// Where it stands, such as `stages.train.r`.
+    pub path: String,
+    /// What it may be.
+    pub expected: String,
+    /// What it is where it is not given; none where it must be, or where nothing is the default.
+    pub default: Option<String>,
+}
 
 impl Faults {
     pub(super) fn push(&self, fault: Fault) {
-        self.0.borrow_mut().push(fault);
+        self.faults.borrow_mut().push(fault);
+    }
+
+    fn ask(&self, path: &str, expected: &str, default: Option<String>) {
+        self.asked.borrow_mut().push(KnownField {
+            path: path.to_string(),
+            expected: expected.to_string(),
+            default,
+        });
+    }
+
+    pub(super) fn into_asked(self) -> Vec<KnownField> {
+        self.asked.into_inner()
     }
 
     pub(super) fn into_sorted(self) -> Vec<Fault> {
-        let mut faults = self.0.into_inner();
+        let mut faults = self.faults.into_inner();
         faults.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
         faults
     }
@@ -214,6 +240,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Notes a field for those who ask what a workflow file may have. The typed readers do it themselves.
+    pub(super) fn ask(&self, name: &str, expected: &str, default: Option<String>) {
+        self.at.faults.ask(&self.path(name), expected, default);
+    }
+
     /// Takes a field's node, where it stands there and is not null.
     pub(super) fn take(&mut self, name: &'static str) -> Option<Node<'a>> {
         self.take_with_null(name).filter(|node| !node.is_null())
@@ -228,6 +259,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn require(&mut self, name: &'static str, expected: &str) -> Option<Node<'a>> {
+        self.ask(name, &format!("{expected}; required"), None);
         let node = self.take(name);
         if node.is_none() {
             self.at.faults.push(Fault {
@@ -248,6 +280,7 @@ impl<'a> Fields<'a> {
         name: &'static str,
     ) -> Option<T> {
         let path = self.path(name);
+        self.ask(name, "a name", None);
         let node = self.take(name)?;
         parse_node(node, &path)
     }
@@ -255,6 +288,11 @@ impl<'a> Fields<'a> {
     /// Reads one of a few words.
     pub(super) fn choice(&mut self, name: &'static str, known: &[&str], default: &str) -> String {
         let path = self.path(name);
+        self.ask(
+            name,
+            &format!("one of {}", known.join(", ")),
+            Some(default.to_string()),
+        );
         let Some(node) = self.take(name) else {
             return default.to_string();
         };
@@ -275,10 +313,11 @@ impl<'a> Fields<'a> {
         default: u64,
     ) -> u64 {
         let path = self.path(name);
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.ask(name, &expected, Some(default.to_string()));
         let Some(node) = self.take(name) else {
             return default;
         };
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
         match &node.yaml.data {
             YamlData::Value(Scalar::Integer(i)) => match u64::try_from(*i) {
                 Ok(i) if range.contains(&i) => return i,
@@ -310,10 +349,12 @@ impl<'a> Fields<'a> {
         default: f64,
     ) -> f64 {
         let path = self.path(name);
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        // Most defaults are f32: their shortest decimal is what a person would write.
+        self.ask(name, &expected, Some((default as f32).to_string()));
         let Some(node) = self.take(name) else {
             return default;
         };
-        let expected = format!("a number from {} to {}", range.start(), range.end());
         let value = match &node.yaml.data {
             YamlData::Value(Scalar::Integer(i)) => *i as f64,
             YamlData::Value(Scalar::FloatingPoint(x)) => x.into_inner(),
@@ -335,6 +376,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
         let path = self.path(name);
+        self.ask(name, "a list of texts", None);
         let node = self.take(name)?;
         Some(
             node.items(&path)

@@ -109,6 +109,9 @@ fn read_train(node: Node<'_>) -> TrainSpec {
 }
 
 fn read_target_modules(fields: &mut Fields<'_>) -> Option<Vec<String>> {
+    let default = TrainOptions::default().target_modules.join(", ");
+    let expected = format!("a list with some of {}", LINEAR_MODULES.join(", "));
+    fields.ask("target_modules", &expected, Some(default));
     let node = fields.take("target_modules")?;
     let mut modules = Vec::new();
     let items = node.items("stages.train.target_modules");
@@ -161,9 +164,23 @@ enum Place {
     Validate,
 }
 
+impl Place {
+    fn rules(self) -> &'static [&'static str] {
+        match self {
+            Self::Filter => &["exact", "rouge_l", "rules", "plugin"],
+            Self::Validate => &["rules", "plugin"],
+        }
+    }
+}
+
 fn read_chain(node: Node<'_>, path: &str, place: Place) -> Vec<ChainRule> {
     let mut fields = node.mapping(path);
     let chain_path = fields.path("chain");
+    let known = format!(
+        "a list of rules, run in the order given: {}",
+        place.rules().join(", ")
+    );
+    fields.ask("chain", &known, None);
     let items = fields
         .take("chain")
         .map(|chain| chain.items(&chain_path))
@@ -178,10 +195,7 @@ fn read_chain(node: Node<'_>, path: &str, place: Place) -> Vec<ChainRule> {
 
 /// Reads a link: a bare word (`exact`) or a mapping of one word to its options (`rouge_l: {threshold: 0.7}`).
 fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
-    let known: &[&str] = match place {
-        Place::Filter => &["exact", "rouge_l", "rules", "plugin"],
-        Place::Validate => &["rules", "plugin"],
-    };
+    let known = place.rules();
     let (word, options) = node.link(path)?;
     if !known.contains(&word.as_str()) {
         node.fault_name(path, "rule", &word, known);
@@ -242,6 +256,7 @@ fn read_plugin(node: Node<'_>, options: Option<Node<'_>>, path: &str) -> Option<
         .require("name", "the name of an installed plugin")
         .and_then(|n| n.text(&format!("{path}.name")));
     let config_path = fields.path("config");
+    fields.ask("config", "a mapping, as the plugin's own schema says", None);
     let config = match fields.take("config") {
         Some(node) => {
             let json = node.json(&config_path);

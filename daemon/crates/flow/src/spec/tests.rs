@@ -105,3 +105,33 @@ fn json_is_yaml_too() {
     );
     assert!(spec.is_ok(), "{spec:?}");
 }
+
+#[test]
+fn every_field_is_known_with_its_default() {
+    let known = known_fields();
+    let field = |path: &str| {
+        known
+            .iter()
+            .find(|field| field.path == path)
+            .unwrap_or_else(|| panic!("{path} in {known:?}"))
+    };
+    assert_eq!(field("name").default, None);
+    assert_eq!(field("rounds").default.as_deref(), Some("1"));
+    assert_eq!(
+        field("stages.filter.chain.rouge_l.threshold")
+            .default
+            .as_deref(),
+        Some("0.7")
+    );
+    assert_eq!(
+        field("stages.train.learning_rate").default.as_deref(),
+        Some("0.0002")
+    );
+    assert_eq!(
+        field("stages.train.target_modules").default.as_deref(),
+        Some("q_proj, v_proj")
+    );
+    let paths: std::collections::BTreeSet<&str> =
+        known.iter().map(|field| field.path.as_str()).collect();
+    assert_eq!(paths.len(), known.len(), "each is listed once");
+}

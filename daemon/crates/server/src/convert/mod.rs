@@ -7,7 +7,6 @@ mod generation;
 mod model;
 mod plugin;
 mod spec;
-mod spec_text;
 mod verdict;
 mod workflow;
 
@@ -17,7 +16,6 @@ pub(crate) use event::{event, stage, stage_progress};
 pub(crate) use generation::{completion, generate_request};
 pub(crate) use model::model;
 pub(crate) use plugin::plugin;
-pub(crate) use spec::workflow_spec;
-pub(crate) use spec_text::spec_text;
+pub(crate) use spec::{spec_text, workflow_spec};
 pub(crate) use verdict::{decision, recorded_verdict};
 pub(crate) use workflow::{fault, workflow};

@@ -1,230 +1,158 @@
-//! A checked workflow as a message, every default set.
+//! A workflow as a message and as the text of a workflow file. Names and nesting are the same in all three, so JSON carries
+//! one into the other, and a new field needs no line here.
 
 use autodidact_domain::WorkflowSpec;
-use autodidact_domain::training::TrainOptions;
-use autodidact_domain::workflow::{
-    ChainRule, EvaluateSpec, FilterSpec, GenerateSpec, Mix, OnPluginError, PromoteSpec,
-    RespondSpec, RulesSpec, Stages, TrainSpec, ValidateSpec,
-};
-use autodidact_proto::v1;
-use autodidact_proto::v1::chain_rule::Rule;
+use autodidact_proto::{json, v1};
+use serde_json::Value;
 
+/// Writes a checked workflow as a message, every default set.
 pub(crate) fn workflow_spec(spec: &WorkflowSpec) -> v1::WorkflowSpec {
-    let WorkflowSpec {
-        name,
-        seed,
-        languages,
-        rounds,
-        model,
-        seeds,
-        held_out,
-        mix,
-        stages,
-        on_drop,
-    } = spec;
-    v1::WorkflowSpec {
-        name: Some(name.to_string()),
-        seed: Some(*seed),
-        languages: languages
-            .iter()
-            .map(|language| language.code().to_string())
-            .collect(),
-        rounds: Some(*rounds),
-        model: Some(model.to_string()),
-        seeds: seeds.as_ref().map(ToString::to_string),
-        held_out: held_out.as_ref().map(ToString::to_string),
-        mix: Some(self::mix(mix)),
-        stages: Some(self::stages(stages)),
-        on_drop: on_drop.as_ref().map(ToString::to_string),
+    let value = serde_json::to_value(spec).expect("text keys and plain values always serialise");
+    json::read("WorkflowSpec", &value)
+        .expect("a test holds the names of the message and of the domain equal")
+}
+
+/// Writes a message as the text of a workflow file, so that one parser checks both. Only set fields are written.
+///
+/// Lines of faults mean nothing then, and are cleared by the caller.
+pub(crate) fn spec_text(spec: &v1::WorkflowSpec) -> String {
+    let mut value = json::of("WorkflowSpec", spec);
+    drop_empty_lists(&mut value);
+    // Pretty printing puts a blank after every colon, as YAML likes it.
+    serde_json::to_string_pretty(&value).expect("text keys and plain values always serialise")
+}
+
+/// Protobuf knows no list that is not set: an empty one takes the default.
+fn drop_empty_lists(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.retain(|name, value| {
+            if name != "config" {
+                drop_empty_lists(value);
+            }
+            !matches!(value, Value::Array(items) if items.is_empty())
+        });
     }
 }
 
-fn mix(mix: &Mix) -> v1::Mix {
-    let Mix {
-        human,
-        generated,
-        replay,
-    } = *mix;
-    v1::Mix {
-        human: Some(human),
-        generated: Some(generated),
-        replay: Some(replay),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use autodidact_flow::spec::parse_workflow;
+    use autodidact_proto::v1::chain_rule::Rule;
+    use prost::Message;
 
-fn stages(stages: &Stages) -> v1::Stages {
-    let Stages {
-        generate,
-        filter,
-        respond,
-        validate,
-        train,
-        evaluate,
-        promote,
-    } = stages;
-    v1::Stages {
-        generate: generate.as_ref().map(self::generate),
-        filter: filter.as_ref().map(|FilterSpec { chain }| v1::FilterSpec {
-            chain: self::chain(chain),
-        }),
-        respond: respond.as_ref().map(self::respond),
-        validate: validate
-            .as_ref()
-            .map(|ValidateSpec { chain }| v1::ValidateSpec {
-                chain: self::chain(chain),
+    use super::*;
+
+    /// Names every field with a value that is not its default.
+    const WHOLE: &str = r#"
+name: every-field
+seed: 7
+languages: [zh, en]
+rounds: 3
+model: tiny
+seeds: seeds
+held_out: tasks
+mix: {human: 0.25, generated: 0.5, replay: 0.125}
+stages:
+  generate: {target: 11, template: list, temperature: 0.7, top_p: 0.9, top_k: 5, presence_penalty: 0.3, max_tokens: 99, human_examples: 3, generated_examples: 1, max_requests: 44, batch: 4}
+  filter:
+    chain:
+      - exact
+      - rouge_l: {threshold: 0.65}
+      - rules: {min_tokens_en: 5, max_tokens_en: 60, min_tokens_zh: 6, max_tokens_zh: 70, blocked_words: ["图片", "a: b"]}
+      - plugin: {name: form, config: {limit: 3, share: 0.5, deep: {list: [1, "x", null, true]}}, on_error: keep}
+  respond: {input_temperature: 0.6, temperature: 0.1, top_p: 0.8, repetition_penalty: 1.2, max_input_tokens: 33, max_tokens: 55, batch: 6}
+  validate: {chain: [rules]}
+  train: {method: lora, r: 4, lora_alpha: 7.5, lora_dropout: 0.05, target_modules: [k_proj], learning_rate: 0.0003, weight_decay: 0.01, warmup_ratio: 0.1, max_grad_norm: 0.5, epochs: 2, batch_size: 3, max_length: 77, checkpoint_steps: 5}
+  evaluate: {max_tokens: 22, batch: 9}
+  promote: {min_diversity: 0.4}
+on_drop: seeds
+"#;
+
+    #[test]
+    fn a_message_says_what_its_text_says() {
+        let spec = parse_workflow(WHOLE).unwrap();
+        let message = workflow_spec(&spec);
+        let text = spec_text(&message);
+        assert_eq!(parse_workflow(&text).unwrap(), spec, "{text}");
+    }
+
+    #[test]
+    fn what_is_not_set_takes_the_default() {
+        let message = v1::WorkflowSpec {
+            name: Some("few".into()),
+            model: Some("tiny".into()),
+            seeds: Some("seeds".into()),
+            stages: Some(v1::Stages {
+                train: Some(v1::TrainSpec::default()),
+                ..Default::default()
             }),
-        train: train.as_ref().map(self::train),
-        evaluate: evaluate.as_ref().map(self::evaluate),
-        promote: promote
-            .as_ref()
-            .map(|PromoteSpec { min_diversity }| v1::PromoteSpec {
-                min_diversity: Some(*min_diversity),
+            ..Default::default()
+        };
+        let read = parse_workflow(&spec_text(&message)).unwrap();
+        let expected = "name: few\nmodel: tiny\nseeds: seeds\nstages:\n  train: {}\n";
+        assert_eq!(read, parse_workflow(expected).unwrap());
+    }
+
+    #[test]
+    fn bad_values_are_the_parsers_to_refuse() {
+        let generate = v1::GenerateSpec {
+            temperature: Some(f32::NAN),
+            top_p: Some(3.0),
+            ..Default::default()
+        };
+        let message = v1::WorkflowSpec {
+            stages: Some(v1::Stages {
+                generate: Some(generate),
+                ..Default::default()
             }),
+            ..Default::default()
+        };
+        let faults = parse_workflow(&spec_text(&message)).unwrap_err();
+        let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        for path in [
+            "name",
+            "model",
+            "stages.generate.temperature",
+            "stages.generate.top_p",
+        ] {
+            assert!(paths.contains(&path), "{path} in {paths:?}");
+        }
     }
-}
 
-fn generate(spec: &GenerateSpec) -> v1::GenerateSpec {
-    v1::GenerateSpec {
-        target: Some(spec.target),
-        template: Some(spec.template.clone()),
-        temperature: Some(spec.temperature),
-        top_p: Some(spec.top_p),
-        top_k: Some(spec.top_k),
-        presence_penalty: Some(spec.presence_penalty),
-        max_tokens: Some(spec.max_tokens),
-        human_examples: Some(spec.human_examples),
-        generated_examples: Some(spec.generated_examples),
-        max_requests: Some(spec.max_requests),
-        batch: Some(spec.batch),
+    #[test]
+    fn an_empty_link_and_a_deep_configuration_are_refused() {
+        let refused = |rule| {
+            let message = v1::WorkflowSpec {
+                stages: Some(v1::Stages {
+                    filter: Some(v1::FilterSpec {
+                        chain: vec![v1::ChainRule { rule }],
+                    }),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let faults = parse_workflow(&spec_text(&message)).unwrap_err();
+            faults.iter().map(ToString::to_string).collect::<String>()
+        };
+        assert!(refused(None).contains("stages.filter.chain[0]"));
+        // The deepest that the decoder lets through must be refused in words, not by a panic.
+        let deepest = (1..100).rev().find_map(|depth| {
+            let mut config = prost_types::Struct::default();
+            for _ in 0..depth {
+                let value = prost_types::Value {
+                    kind: Some(prost_types::value::Kind::StructValue(config)),
+                };
+                config = prost_types::Struct {
+                    fields: [("x".to_string(), value)].into(),
+                };
+            }
+            let rule = v1::PluginRule {
+                config: Some(config),
+                ..Default::default()
+            };
+            v1::PluginRule::decode(rule.encode_to_vec().as_slice()).ok()
+        });
+        let rule = deepest.expect("a shallow one is let through");
+        assert!(refused(Some(Rule::Plugin(rule))).contains("deep"));
     }
-}
-
-fn chain(chain: &[ChainRule]) -> Vec<v1::ChainRule> {
-    let rule = |rule: &ChainRule| match rule {
-        ChainRule::Exact => Rule::Exact(v1::ExactRule {}),
-        ChainRule::RougeL { threshold } => Rule::RougeL(v1::RougeLRule {
-            threshold: Some(*threshold),
-        }),
-        ChainRule::Rules(rules) => Rule::Rules(text_rules(rules)),
-        ChainRule::Plugin {
-            name,
-            config,
-            on_error,
-        } => Rule::Plugin(v1::PluginRule {
-            name: Some(name.clone()),
-            config: Some(to_struct(config)),
-            on_error: Some(self::on_error(*on_error).into()),
-        }),
-    };
-    chain
-        .iter()
-        .map(|link| v1::ChainRule {
-            rule: Some(rule(link)),
-        })
-        .collect()
-}
-
-fn text_rules(rules: &RulesSpec) -> v1::TextRules {
-    let RulesSpec {
-        min_tokens_en,
-        max_tokens_en,
-        min_tokens_zh,
-        max_tokens_zh,
-        blocked_words,
-    } = rules;
-    v1::TextRules {
-        min_tokens_en: Some(*min_tokens_en),
-        max_tokens_en: Some(*max_tokens_en),
-        min_tokens_zh: Some(*min_tokens_zh),
-        max_tokens_zh: Some(*max_tokens_zh),
-        blocked_words: blocked_words.clone(),
-    }
-}
-
-fn on_error(on_error: OnPluginError) -> v1::OnPluginError {
-    match on_error {
-        OnPluginError::Drop => v1::OnPluginError::Drop,
-        OnPluginError::Keep => v1::OnPluginError::Keep,
-        OnPluginError::Stop => v1::OnPluginError::Stop,
-    }
-}
-
-fn respond(spec: &RespondSpec) -> v1::RespondSpec {
-    v1::RespondSpec {
-        input_temperature: Some(spec.input_temperature),
-        temperature: Some(spec.temperature),
-        top_p: Some(spec.top_p),
-        repetition_penalty: Some(spec.repetition_penalty),
-        max_input_tokens: Some(spec.max_input_tokens),
-        max_tokens: Some(spec.max_tokens),
-        batch: Some(spec.batch),
-    }
-}
-
-fn train(spec: &TrainSpec) -> v1::TrainSpec {
-    let TrainSpec { method, options } = spec;
-    let TrainOptions {
-        r,
-        lora_alpha,
-        lora_dropout,
-        target_modules,
-        learning_rate,
-        weight_decay,
-        warmup_ratio,
-        max_grad_norm,
-        epochs,
-        batch_size,
-        max_length,
-        checkpoint_steps,
-    } = options;
-    v1::TrainSpec {
-        method: Some(method.clone()),
-        r: Some(*r),
-        lora_alpha: Some(*lora_alpha),
-        lora_dropout: Some(*lora_dropout),
-        target_modules: target_modules.clone(),
-        learning_rate: Some(*learning_rate),
-        weight_decay: Some(*weight_decay),
-        warmup_ratio: Some(*warmup_ratio),
-        max_grad_norm: Some(*max_grad_norm),
-        epochs: Some(*epochs),
-        batch_size: Some(*batch_size),
-        max_length: Some(*max_length),
-        checkpoint_steps: Some(*checkpoint_steps),
-    }
-}
-
-fn evaluate(spec: &EvaluateSpec) -> v1::EvaluateSpec {
-    let EvaluateSpec { max_tokens, batch } = spec;
-    v1::EvaluateSpec {
-        max_tokens: Some(*max_tokens),
-        batch: Some(*batch),
-    }
-}
-
-/// Writes a JSON object as the well-known `Struct`; anything else, which the parser never makes, as an empty one.
-fn to_struct(json: &serde_json::Value) -> prost_types::Struct {
-    let fields = json
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), to_value(value)));
-    prost_types::Struct {
-        fields: fields.collect(),
-    }
-}
-
-fn to_value(json: &serde_json::Value) -> prost_types::Value {
-    use prost_types::value::Kind;
-    let kind = match json {
-        serde_json::Value::Null => Kind::NullValue(0),
-        serde_json::Value::Bool(value) => Kind::BoolValue(*value),
-        serde_json::Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
-        serde_json::Value::String(value) => Kind::StringValue(value.clone()),
-        serde_json::Value::Array(values) => Kind::ListValue(prost_types::ListValue {
-            values: values.iter().map(to_value).collect(),
-        }),
-        serde_json::Value::Object(_) => Kind::StructValue(to_struct(json)),
-    };
-    prost_types::Value { kind: Some(kind) }
 }

@@ -42,7 +42,7 @@ impl WorkflowService for WorkflowApi {
         let (text, has_lines) = match request.into_inner().workflow {
             None => return Err(bad_field("workflow", "neither a text nor a message is set")),
             Some(Workflow::Yaml(text)) => (text, true),
-            Some(Workflow::Spec(spec)) => (convert::spec_text(&spec)?, false),
+            Some(Workflow::Spec(spec)) => (convert::spec_text(&spec), false),
         };
         read(&self.context, move |context| {
             Ok(match context.supervisor.check(&text) {
@@ -73,7 +73,7 @@ impl WorkflowService for WorkflowApi {
         let (text, has_lines) = match request.workflow {
             None => return Err(bad_field("workflow", "neither a text nor a message is set")),
             Some(Workflow::Yaml(text)) => (text, true),
-            Some(Workflow::Spec(spec)) => (convert::spec_text(&spec)?, false),
+            Some(Workflow::Spec(spec)) => (convert::spec_text(&spec), false),
         };
         mutate(&self.context, mutation, move |context| {
             match context.supervisor.submit(&text) {

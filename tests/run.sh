@@ -48,6 +48,12 @@ say "formatting"
 cargo fmt --all --check
 say "lints"
 cargo clippy --release --workspace --all-targets --quiet -- -D warnings
+if command -v cargo-deny >/dev/null; then
+  say "licences and sources"
+  cargo deny --offline check bans licenses sources
+else
+  echo "skipped: cargo deny, which is not installed (cargo install --locked cargo-deny)"
+fi
 say "build"
 # All targets at once: with the tests' own dependencies in, so that nothing is built a second time for them.
 cargo build --release --workspace --all-targets

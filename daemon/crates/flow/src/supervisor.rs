@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
@@ -19,6 +20,8 @@ use crate::spec::{Fault, nearest_name, parse_workflow};
 
 /// The most workflows that run at once; the engine serves them in turn, so more would only wait.
 const MAX_RUNNING: usize = 16;
+/// How often a run's end is tried to be written again, after the store refused it.
+const END_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a submission was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -360,13 +363,32 @@ fn work(ports: &Ports, workflow: WorkflowSummary, interrupt: &Interrupt, figures
     if interrupt.reason() == Some(InterruptReason::Cancel) {
         return;
     }
-    if let Err(error) = set_state(ports, &name, state, &message) {
-        ports.events.tell(
-            Some(&name),
-            EventBody::Warning {
-                message: format!("the end of {name} could not be written: {error}"),
-            },
-        );
+    if set_state(ports, &name, state, &message).is_err() {
+        write_the_end_later(ports, &name, state, &message, interrupt);
+    }
+}
+
+/// Tells watchers how a run ended although it could not be written, on a full disk mostly, and writes it as soon as it can
+/// be. A daemon that goes down before then leaves the workflow running, so the next one resumes it.
+fn write_the_end_later(
+    ports: &Ports,
+    name: &WorkflowName,
+    state: WorkflowState,
+    message: &str,
+    interrupt: &Interrupt,
+) {
+    ports.events.tell(
+        Some(name),
+        EventBody::State {
+            state,
+            message: message.to_string(),
+        },
+    );
+    while !interrupt.is_raised() {
+        std::thread::sleep(END_RETRY_INTERVAL);
+        if set_state(ports, name, state, message).is_ok() {
+            return;
+        }
     }
 }
 

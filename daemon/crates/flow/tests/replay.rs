@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::{Datasets, Journal};
 use autodidact_domain::{
-    Body, DatasetName, Example, Language, Report, WorkflowName, WorkflowState,
+    Body, DatasetName, EventBody, Example, Language, Report, WorkflowName, WorkflowState,
 };
 use autodidact_flow::Supervisor;
 use common::{Fake, World, ports};
@@ -291,4 +291,40 @@ fn a_bound_workflow_runs_on_every_new_version() {
     assert_eq!(started.len(), 1);
     assert_eq!(started[0].spec.name.as_str(), "bound-v1");
     supervisor.shutdown();
+}
+
+#[test]
+fn a_full_disk_fails_the_run_in_words_and_it_goes_on_once_there_is_room() {
+    let (_, expect) = straight_run();
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    *world.full_after.lock().expect("no panic") = Some(20);
+    supervisor.submit(WORKFLOW).expect("there is room yet");
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !done() {
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "waits for {what}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // Watchers hear of the end, though it cannot be written.
+    wait("the failure to be told", &|| {
+        world.told.lock().expect("no panic").iter().any(|event| {
+            matches!(event, EventBody::State { state: WorkflowState::Failed, message }
+                     if message.contains("the disk is full"))
+        })
+    });
+    let state = || world.state.lock().expect("no panic").workflows[&name()].state;
+    assert_eq!(state(), WorkflowState::Running);
+    *world.full_after.lock().expect("no panic") = None;
+    wait("the failure to be written", &|| {
+        state() == WorkflowState::Failed
+    });
+    supervisor.resume(&name()).expect("a failed run resumes");
+    assert_eq!(settle(&supervisor, &world), WorkflowState::Done);
+    assert_eq!(figures(&world).dataset_digest, expect.dataset_digest);
+    assert_eq!(figures(&world).adapter_digest, expect.adapter_digest);
 }

@@ -94,9 +94,14 @@ impl<M: WatchMessage> Follower<M> {
             }
             let mut told = false;
             for event in news.into_fleeting() {
+                // An end that the store could not take yet is an end all the same.
+                let ended = self.workflow.is_some() && is_final(&event);
                 self.sink
                     .send(M::event(convert::event(event)), &self.context)
                     .await?;
+                if ended {
+                    return Ok(Course::Ended);
+                }
                 told = true;
             }
             if told {

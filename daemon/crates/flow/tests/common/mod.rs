@@ -19,6 +19,10 @@ pub(crate) struct World {
     pub(crate) state: Mutex<State>,
     pub(crate) steps_left: AtomicU64,
     pub(crate) cut: AtomicBool,
+    /// Refuses writes as a full disk does, once so many more were made.
+    pub(crate) full_after: Mutex<Option<u64>>,
+    /// The events that were told and not kept.
+    pub(crate) told: Mutex<Vec<EventBody>>,
     pub(crate) clock_ms: AtomicU64,
     pub(crate) effects: AtomicU64,
 }
@@ -36,6 +40,12 @@ pub(crate) struct State {
 
 impl World {
     fn write(&self) -> PortResult<std::sync::MutexGuard<'_, State>> {
+        if let Some(left) = self.full_after.lock().expect("no panic").as_mut() {
+            if *left == 0 {
+                return Err(PortError::Unavailable("the disk is full".into()));
+            }
+            *left -= 1;
+        }
         if self.steps_left.fetch_sub(1, Ordering::SeqCst) == 0 {
             self.cut.store(true, Ordering::SeqCst);
         }
@@ -359,6 +369,9 @@ impl Workflows for Fake {
         state: WorkflowState,
         message: &str,
     ) -> PortResult<WorkflowSummary> {
+        if *self.0.full_after.lock().expect("no panic") == Some(0) {
+            return Err(PortError::Unavailable("the disk is full".into()));
+        }
         let mut world = self.0.read();
         let workflow = world
             .workflows
@@ -532,7 +545,9 @@ impl Events for Fake {
         Ok(event)
     }
 
-    fn tell(&self, _: Option<&WorkflowName>, _: EventBody) {}
+    fn tell(&self, _: Option<&WorkflowName>, body: EventBody) {
+        self.0.told.lock().expect("no panic").push(body);
+    }
 
     fn after(
         &self,

@@ -1,12 +1,13 @@
 //! Live progress: bars on a terminal, plain lines elsewhere, JSON lines for scripts.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use autodidact_client::v1::{self, event::Body};
 use autodidact_proto::json as messages;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::cli::{Failure, output};
 
@@ -138,12 +139,10 @@ impl Bars {
     fn bar(&mut self, round: u32, stage: v1::Stage) -> &ProgressBar {
         let all = &self.all;
         self.stages.entry((round, stage.into())).or_insert_with(|| {
-            // Width and rate first, so that the drop mix at the end may be cut on a narrow terminal.
-            let style = ProgressStyle::with_template(
-                "{prefix:18} {bar:20} {pos:>4}/{len:<4} {per_sec:>9} {eta:>4} left  {msg}",
-            )
-            .expect("the template is a constant and well formed");
-            let bar = all.add(ProgressBar::no_length().with_style(style.progress_chars("━━─")));
+            // Width and rate first, so that the drop mix at the end is cut on a narrow terminal.
+            let style =
+                style("{prefix:18} {bar:20} {pos:>4}/{len:<4} {rate:>7} {eta:>4} left  {wide_msg}");
+            let bar = all.add(ProgressBar::no_length().with_style(style));
             bar.set_prefix(title(round, stage));
             bar
         })
@@ -165,14 +164,25 @@ impl Bars {
             bar.set_message(kept_and_dropped(stage));
         }
         if stage.finished {
-            let style = ProgressStyle::with_template(
-                "{prefix:18} {bar:20} {pos:>4}/{len:<4} in {elapsed}  {msg}",
-            )
-            .expect("the template is a constant and well formed");
-            bar.set_style(style.progress_chars("━━─"));
+            bar.set_style(style(
+                "{prefix:18} {bar:20} {pos:>4}/{len:<4} in {elapsed}  {wide_msg}",
+            ));
             bar.abandon();
         }
     }
+}
+
+/// Makes a bar's style of a template; `{rate}` has two digits, whatever it measures.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("templates are constants and well formed")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+            let rate = state.per_sec();
+            let digits = if rate < 10.0 { 2 } else { 0 };
+            // Nobody can be told that a line could not be shown.
+            let _ = write!(out, "{rate:.digits$}/s");
+        })
+        .progress_chars("━━─")
 }
 
 /// A line when a stage begins and ends, and now and then between.

@@ -108,7 +108,7 @@ impl<'a> Sampler<'a> {
         softmax(
             isa,
             &mut self.probabilities,
-            logits.len(),
+            0..logits.len(),
             1.0 / self.sampling.temperature,
         );
         self.probabilities.truncate(logits.len());

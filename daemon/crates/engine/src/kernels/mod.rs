@@ -11,7 +11,7 @@ mod rows;
 
 pub(crate) use exact::{ExactMatrix, multiply_one_tile};
 pub(crate) use fast::{FastMatrix, QuantizedRows};
-pub(crate) use rows::{log_sum_exp, rms_norm, silu_mul, softmax};
+pub(crate) use rows::{gelu_mul, log_sum_exp, rms_norm, silu_mul, softmax};
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,14 +49,34 @@ pub(crate) fn silu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Makes probabilities of the first `count` scores, each times `scale` first, and zeros of the others.
-pub(crate) fn softmax(isa: Isa, scores: &mut [f32], count: usize, scale: f32) {
+/// Writes `gelu(gate) * up` to `out`, GELU in its tanh form (Hendrycks and Gimpel 2016).
+pub(crate) fn gelu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     assert!(
-        count > 0 && count <= scores.len() && scores.len().is_multiple_of(LANES),
+        gate.len() == up.len() && gate.len() == out.len(),
+        "rows of one width"
+    );
+    // SAFETY: the three rows have the length passed.
+    unsafe {
+        gelu_mul_row(
+            isa,
+            gate.as_ptr(),
+            up.as_ptr(),
+            gate.len(),
+            out.as_mut_ptr(),
+        )
+    }
+}
+
+/// Makes probabilities of the scores in `range`, each times `scale` first, and zeros of the others.
+pub(crate) fn softmax(isa: Isa, scores: &mut [f32], range: std::ops::Range<usize>, scale: f32) {
+    let (first, count) = (range.start, range.end);
+    assert!(
+        first < count && count <= scores.len() && scores.len().is_multiple_of(LANES),
         "whole vectors of scores"
     );
+    scores[..first].fill(f32::NEG_INFINITY);
     // SAFETY: the row has the length passed, a multiple of the vector's.
-    unsafe { softmax_row(isa, scores.as_mut_ptr(), scores.len(), count, scale) }
+    unsafe { softmax_row(isa, scores.as_mut_ptr(), scores.len(), first, count, scale) }
 }
 
 /// Computes the logarithm of the sum of exponentials.
@@ -74,7 +94,10 @@ dispatch! {
     unsafe fn silu_mul_row(gate: *const f32, up: *const f32, length: usize, out: *mut f32) = silu_mul_kernel
 }
 dispatch! {
-    unsafe fn softmax_row(scores: *mut f32, length: usize, count: usize, scale: f32) = softmax_kernel
+    unsafe fn gelu_mul_row(gate: *const f32, up: *const f32, length: usize, out: *mut f32) = gelu_mul_kernel
+}
+dispatch! {
+    unsafe fn softmax_row(scores: *mut f32, length: usize, first: usize, count: usize, scale: f32) = softmax_kernel
 }
 dispatch! {
     unsafe fn log_sum_exp_row(logits: *const f32, length: usize, out: *mut f64) = log_sum_exp_kernel
@@ -185,7 +208,33 @@ unsafe fn silu_mul_kernel<L: Lanes>(
 }
 
 #[inline(always)]
-unsafe fn softmax_kernel<L: Lanes>(scores: *mut f32, length: usize, count: usize, scale: f32) {
+unsafe fn gelu_mul_kernel<L: Lanes>(
+    gate: *const f32,
+    up: *const f32,
+    length: usize,
+    out: *mut f32,
+) {
+    let one = L::splat(1.0);
+    // (1 + tanh u) / 2 is the logistic function of 2 u; u = sqrt(2 / pi) (x + 0.044715 x^3).
+    let twice_root = L::splat(-2.0 * 0.797_884_6);
+    for at in (0..length).step_by(LANES) {
+        let x = load_part::<L>(gate, at, length, 0.0);
+        let up = load_part::<L>(up, at, length, 0.0);
+        let cube = L::mul(L::mul(x, x), x);
+        let u = L::mul(twice_root, L::mul_add(cube, L::splat(0.044_715), x));
+        let gelu = L::div(x, L::add(one, exp::<L>(u)));
+        store_part::<L>(out, at, length, L::mul(gelu, up));
+    }
+}
+
+#[inline(always)]
+unsafe fn softmax_kernel<L: Lanes>(
+    scores: *mut f32,
+    length: usize,
+    first: usize,
+    count: usize,
+    scale: f32,
+) {
     let mut greatest = L::splat(f32::NEG_INFINITY);
     for at in (0..count).step_by(LANES) {
         greatest = L::max(
@@ -200,9 +249,9 @@ unsafe fn softmax_kernel<L: Lanes>(scores: *mut f32, length: usize, count: usize
         let mut p = L::splat(0.0);
         if at < count {
             p = exp::<L>(L::mul_add(L::load(scores.add(at)), scale, offset));
-            if at + LANES > count {
+            if at + LANES > count || at < first {
                 L::store(scores.add(at), p);
-                for lane in count..at + LANES {
+                for lane in (at..first.min(at + LANES)).chain(count.max(at)..at + LANES) {
                     *scores.add(lane) = 0.0;
                 }
                 p = L::load(scores.add(at));
@@ -268,6 +317,17 @@ mod tests {
                         out[i]
                     );
                 }
+                gelu_mul(isa, &x, &y, &mut out);
+                for i in 0..count {
+                    let x = f64::from(x[i]);
+                    let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                    let expect = 0.5 * x * (1.0 + u.tanh()) * f64::from(y[i]);
+                    assert!(
+                        (f64::from(out[i]) - expect).abs() <= 4e-6 * expect.abs().max(1.0),
+                        "{isa:?} gelu {} {expect}",
+                        out[i]
+                    );
+                }
                 rms_norm(isa, &x, &y, 1e-5, &mut out);
                 let mean = x.iter().map(|x| f64::from(x * x)).sum::<f64>() / count as f64;
                 for i in 0..count {
@@ -290,8 +350,8 @@ mod tests {
                 let mut short = values(count.next_multiple_of(LANES));
                 let mut long = values(64);
                 long[count..].fill(1e9);
-                softmax(isa, &mut short, count, 0.125);
-                softmax(isa, &mut long, count, 0.125);
+                softmax(isa, &mut short, 0..count, 0.125);
+                softmax(isa, &mut long, 0..count, 0.125);
                 assert_eq!(short[..count], long[..count]);
                 assert!(long[count..].iter().all(|p| *p == 0.0));
                 let total: f64 = values(count)
@@ -301,6 +361,24 @@ mod tests {
                 for (p, x) in short.iter().zip(values(count)) {
                     assert!((f64::from(*p) - (f64::from(x) * 0.125).exp() / total).abs() < 1e-6);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_of_a_window_does_not_depend_on_how_much_is_before_it() {
+        for isa in supported() {
+            for first in [1usize, 5, 16, 21] {
+                let window = 20;
+                let mut near = values(48);
+                let mut far = vec![7.0; 32];
+                far.extend(values(48));
+                softmax(isa, &mut near, first..first + window, 0.125);
+                softmax(isa, &mut far, first + 32..first + 32 + window, 0.125);
+                assert_eq!(near[..], far[32..]);
+                assert!(far[..first + 32].iter().all(|p| *p == 0.0));
+                let total: f32 = near.iter().sum();
+                assert!((total - 1.0).abs() < 1e-6);
             }
         }
     }

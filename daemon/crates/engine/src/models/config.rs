@@ -4,34 +4,22 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::family::{FAMILIES, Family, Variant};
 use super::fields::{GgufFields, JsonFields};
 use super::gguf::{GgufHeader, Value};
 use crate::EngineError;
 
-/// The architectures that the decoder runs. One row is all a further Llama-like family needs here.
-const ARCHITECTURES: &[Architecture] = &[Architecture {
-    name: "llama",
-    hf_class: "LlamaForCausalLM",
-}];
-
 /// Limits that no sane model passes; a header beyond them is refused before anything is allocated.
 const MAX_LAYERS: usize = 1024;
 const MAX_WIDTH: usize = 1 << 18;
+pub(crate) const MAX_HEAD: usize = 1024;
 const MAX_VOCABULARY: usize = 1 << 22;
 const MAX_CONTEXT: usize = 1 << 28;
-
-/// One supported family.
-struct Architecture {
-    /// The name in GGUF's `general.architecture` and `config.json`'s `model_type`.
-    name: &'static str,
-    /// The name in `config.json`'s `architectures`.
-    hf_class: &'static str,
-}
 
 /// The shape and the constants of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// The family, `llama`.
+    /// The family, such as `llama`; GGUF's name for it, or `config.json`'s.
     pub architecture: String,
     /// Tokens in the vocabulary, and rows of the embedding.
     pub vocab_size: usize,
@@ -61,6 +49,8 @@ pub struct ModelConfig {
     pub bos_id: Option<u32>,
     /// Whether plain text begins with `bos_id`.
     pub add_bos: bool,
+    /// Where the family differs from the plain Llama.
+    pub variant: Variant,
 }
 
 impl ModelConfig {
@@ -72,35 +62,11 @@ impl ModelConfig {
             prefix: "",
         };
         let architecture = fields.text("general.architecture")?;
-        check_architecture(file, "general.architecture", &architecture, |row| {
-            row.name == architecture
-        })?;
+        let family = find_family(file, "general.architecture", &architecture, |row| row.gguf)?;
         let fields = GgufFields {
             prefix: &architecture,
             ..fields
         };
-        if let Some(kind) = header
-            .metadata
-            .get(&format!("{architecture}.rope.scaling.type"))
-        {
-            let kind = kind.as_str().unwrap_or("?").to_string();
-            if kind != "none" {
-                return Err(EngineError::unsupported(
-                    file,
-                    "rope.scaling.type",
-                    "none",
-                    kind,
-                ));
-            }
-        }
-        if header.tensors.contains_key("rope_freqs.weight") {
-            return Err(EngineError::unsupported(
-                file,
-                "rope_freqs.weight",
-                "no rope scaling",
-                "a tensor of rope factors",
-            ));
-        }
         if header
             .metadata
             .contains_key(&format!("{architecture}.expert_count"))
@@ -135,6 +101,11 @@ impl ModelConfig {
             .and_then(|tensor| tensor.shape.first().copied());
         let bos_id = fields.optional_token("tokenizer.ggml.bos_token_id");
         let eos_ids = gguf_eos_ids(&fields);
+        let layers = fields.count("block_count", MAX_LAYERS)?;
+        let shape = (hidden_size, heads.max(1), layers);
+        let variant = family
+            .traits
+            .variant_of_gguf(&fields, &architecture, shape, MAX_CONTEXT)?;
         let config = Self {
             vocab_size: vocab_size.ok_or_else(|| {
                 EngineError::damaged(
@@ -146,7 +117,7 @@ impl ModelConfig {
             })?,
             hidden_size,
             intermediate_size: fields.count("feed_forward_length", MAX_WIDTH)?,
-            layers: fields.count("block_count", MAX_LAYERS)?,
+            layers,
             heads,
             kv_heads: fields
                 .optional_count("attention.head_count_kv", MAX_WIDTH)?
@@ -163,6 +134,7 @@ impl ModelConfig {
             bos_id,
             add_bos: bos_id.is_some() && gguf_adds_bos(header),
             architecture,
+            variant,
         };
         config.check(file)?;
         Ok(config)
@@ -177,30 +149,16 @@ impl ModelConfig {
     ) -> Result<Self, EngineError> {
         let fields = JsonFields { file, json: config };
         let architecture = fields.text("model_type")?;
-        check_architecture(file, "model_type", &architecture, |row| {
-            row.name == architecture
-        })?;
+        let family = find_family(file, "model_type", &architecture, |row| row.hugging_face)?;
         if let Some(class) = config["architectures"][0].as_str() {
-            check_architecture(file, "architectures", class, |row| row.hf_class == class)?;
-        }
-        for key in ["attention_bias", "mlp_bias"] {
-            if config[key] == true {
-                return Err(EngineError::unsupported(file, key, "false", "true"));
-            }
-        }
-        if let Some(act) = config["hidden_act"].as_str()
-            && act != "silu"
-        {
-            return Err(EngineError::unsupported(file, "hidden_act", "silu", act));
-        }
-        for key in ["rope_scaling", "rope_parameters"] {
-            check_rope(file, key, &config[key])?;
+            find_family(file, "architectures", class, |row| row.class)?;
         }
         let hidden_size = fields.count("hidden_size", MAX_WIDTH)?;
         let heads = fields.count("num_attention_heads", MAX_WIDTH)?;
         let theta = config["rope_theta"]
             .as_f64()
-            .or_else(|| config["rope_parameters"]["rope_theta"].as_f64());
+            .or_else(|| config["rope_parameters"]["rope_theta"].as_f64())
+            .or_else(|| config["rope_parameters"]["full_attention"]["rope_theta"].as_f64());
         let mut eos_ids = token_ids(&config["eos_token_id"]);
         if let Some(generation) = generation {
             for id in token_ids(&generation["eos_token_id"]) {
@@ -210,11 +168,15 @@ impl ModelConfig {
             }
         }
         let tied = config["tie_word_embeddings"].as_bool().unwrap_or(false);
+        let layers = fields.count("num_hidden_layers", MAX_LAYERS)?;
+        let variant = family
+            .traits
+            .variant_of_json(&fields, (hidden_size, layers), MAX_CONTEXT)?;
         let result = Self {
             vocab_size: fields.count("vocab_size", MAX_VOCABULARY)?,
             hidden_size,
             intermediate_size: fields.count("intermediate_size", MAX_WIDTH)?,
-            layers: fields.count("num_hidden_layers", MAX_LAYERS)?,
+            layers,
             heads,
             kv_heads: fields
                 .optional_count("num_key_value_heads", MAX_WIDTH)?
@@ -237,6 +199,7 @@ impl ModelConfig {
             bos_id: token_ids(&config["bos_token_id"]).first().copied(),
             add_bos: false,
             architecture,
+            variant,
         };
         result.check(file)?;
         Ok(result)
@@ -269,7 +232,10 @@ impl ModelConfig {
                 self.kv_heads.to_string(),
             );
         }
-        if !self.head_dim.is_multiple_of(2) || self.heads * self.head_dim > MAX_WIDTH {
+        if !self.head_dim.is_multiple_of(2)
+            || self.head_dim > MAX_HEAD
+            || self.heads * self.head_dim > MAX_WIDTH
+        {
             return refuse(
                 "head width",
                 "an even number, within bounds over all heads".into(),
@@ -303,45 +269,17 @@ impl ModelConfig {
     }
 }
 
-fn check_architecture(
+fn find_family(
     file: &Path,
     part: &str,
     found: &str,
-    matches: impl Fn(&Architecture) -> bool,
-) -> Result<(), EngineError> {
-    if ARCHITECTURES.iter().any(matches) {
-        return Ok(());
-    }
-    let known: Vec<String> = ARCHITECTURES
-        .iter()
-        .map(|row| format!("{} ({})", row.name, row.hf_class))
-        .collect();
-    Err(EngineError::unsupported(
-        file,
-        part,
-        known.join(" or "),
-        found,
-    ))
-}
-
-/// Refuses any scaling of the rotary embedding: positions would be wrong without it.
-fn check_rope(file: &Path, key: &str, rope: &Json) -> Result<(), EngineError> {
-    if rope.is_null() {
-        return Ok(());
-    }
-    let kind = rope["rope_type"]
-        .as_str()
-        .or_else(|| rope["type"].as_str())
-        .unwrap_or("?");
-    if kind != "default" {
-        return Err(EngineError::unsupported(
-            file,
-            key,
-            "no scaling, or rope_type default",
-            kind,
-        ));
-    }
-    Ok(())
+    name: impl Fn(&Family) -> &'static str,
+) -> Result<&'static Family, EngineError> {
+    let known = FAMILIES.iter().filter(|row| !name(row).is_empty());
+    known.clone().find(|row| name(row) == found).ok_or_else(|| {
+        let names: Vec<&str> = known.map(|row| name(row)).collect();
+        EngineError::unsupported(file, part, names.join(", "), found)
+    })
 }
 
 /// Tells whether plain text begins with the begin token: as the file says, else as llama.cpp assumes for the vocabulary.
@@ -367,6 +305,8 @@ fn gguf_adds_bos(header: &GgufHeader) -> bool {
 fn gguf_eos_ids(fields: &GgufFields<'_>) -> Vec<u32> {
     // llama.cpp ends generation at these too (`llama-vocab.cpp`, end-of-generation tokens).
     const KNOWN: &[&str] = &[
+        "<end_of_turn>",
+        "<|end|>",
         "<|endoftext|>",
         "<|im_end|>",
         "<|eot_id|>",

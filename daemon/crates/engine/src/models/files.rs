@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use super::config::ModelConfig;
 use super::dequantize::ElementType;
+use super::family::RopeScaling;
 use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
 use super::gguf::{GgufHeader, TensorPlace};
 use super::safetensors;
@@ -19,21 +20,39 @@ use crate::EngineError;
 
 /// GGUF's names of a layer's tensors, and Hugging Face's.
 const LAYER_NAMES: &[(&str, &str)] = &[
-    ("attn_norm", "input_layernorm"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("ffn_gate", "mlp.gate_proj"),
-    ("ffn_up", "mlp.up_proj"),
-    ("ffn_down", "mlp.down_proj"),
+    ("attn_norm.weight", "input_layernorm.weight"),
+    ("ffn_norm.weight", "post_attention_layernorm.weight"),
+    ("attn_q.weight", "self_attn.q_proj.weight"),
+    ("attn_k.weight", "self_attn.k_proj.weight"),
+    ("attn_v.weight", "self_attn.v_proj.weight"),
+    ("attn_qkv.weight", "self_attn.qkv_proj.weight"),
+    ("attn_q.bias", "self_attn.q_proj.bias"),
+    ("attn_k.bias", "self_attn.k_proj.bias"),
+    ("attn_v.bias", "self_attn.v_proj.bias"),
+    ("attn_q_norm.weight", "self_attn.q_norm.weight"),
+    ("attn_k_norm.weight", "self_attn.k_norm.weight"),
+    ("attn_output.weight", "self_attn.o_proj.weight"),
+    ("ffn_gate.weight", "mlp.gate_proj.weight"),
+    ("ffn_up.weight", "mlp.up_proj.weight"),
+    ("ffn_down.weight", "mlp.down_proj.weight"),
 ];
+/// Those that families name otherwise, looked at first.
+const SANDWICH_NAMES: &[(&str, &str)] = &[
+    ("ffn_norm.weight", "pre_feedforward_layernorm.weight"),
+    (
+        "post_attention_norm.weight",
+        "post_attention_layernorm.weight",
+    ),
+    ("post_ffw_norm.weight", "post_feedforward_layernorm.weight"),
+];
+const FUSED_NAMES: &[(&str, &str)] = &[("ffn_up.weight", "mlp.gate_up_proj.weight")];
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
 ];
+/// GGUF's factors of the rotary embedding's frequencies, `[head_dim / 2]` f32: constants, no weights.
+const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// What the tokenizer and the chat template are made from.
 pub(crate) enum TextFiles {
@@ -87,20 +106,28 @@ impl ModelFiles {
     fn open_gguf(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
         let file = File::open(path).map_err(|error| EngineError::io(path, "open model", error))?;
         let header = GgufHeader::read(path, &file)?;
-        let config = ModelConfig::from_gguf(path, &header)?;
+        let mut config = ModelConfig::from_gguf(path, &header)?;
+        if let Some(place) = header.tensors.get(ROPE_FACTORS) {
+            config.variant.rope_scaling = read_rope_factors(path, &file, place, config.head_dim)?;
+        }
         let mut tensors = BTreeMap::new();
-        for (name, place) in &header.tensors {
-            let Some(hf_name) = hugging_face_name(name) else {
+        let interleaves = config.gguf_interleaves();
+        let weights = header
+            .tensors
+            .iter()
+            .filter(|(name, _)| *name != ROPE_FACTORS);
+        for (name, place) in weights {
+            let Some(hf_name) = hugging_face_name(name, &config) else {
                 return Err(EngineError::unsupported(
                     path,
                     name,
-                    "only the tensors of a plain Llama",
+                    format!("only the tensors of {}", config.architecture),
                     "this tensor too",
                 ));
             };
-            let interleaved_heads = if name.ends_with("attn_q.weight") {
+            let interleaved_heads = if interleaves && name.ends_with("attn_q.weight") {
                 Some(config.heads)
-            } else if name.ends_with("attn_k.weight") {
+            } else if interleaves && name.ends_with("attn_k.weight") {
                 Some(config.kv_heads)
             } else {
                 None
@@ -232,7 +259,7 @@ impl ModelFiles {
             Some(name) => Err(EngineError::unsupported(
                 &self.path,
                 name,
-                "only the tensors of a plain Llama",
+                format!("only the tensors of {}", config.architecture),
                 "this tensor too",
             )),
             None => Ok(()),
@@ -356,33 +383,95 @@ fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             vec![config.vocab_size, hidden],
         ));
     }
+    let variant = &config.variant;
+    let mut parts: Vec<(&str, Vec<usize>)> = vec![
+        ("input_layernorm.weight", vec![hidden]),
+        ("post_attention_layernorm.weight", vec![hidden]),
+        ("self_attn.o_proj.weight", vec![hidden, queries]),
+        ("mlp.down_proj.weight", vec![hidden, intermediate]),
+    ];
+    if variant.fused {
+        parts.push((
+            "self_attn.qkv_proj.weight",
+            vec![queries + 2 * keys, hidden],
+        ));
+        parts.push(("mlp.gate_up_proj.weight", vec![2 * intermediate, hidden]));
+    } else {
+        parts.push(("self_attn.q_proj.weight", vec![queries, hidden]));
+        parts.push(("self_attn.k_proj.weight", vec![keys, hidden]));
+        parts.push(("self_attn.v_proj.weight", vec![keys, hidden]));
+        parts.push(("mlp.gate_proj.weight", vec![intermediate, hidden]));
+        parts.push(("mlp.up_proj.weight", vec![intermediate, hidden]));
+    }
+    if variant.qkv_bias {
+        parts.push(("self_attn.q_proj.bias", vec![queries]));
+        parts.push(("self_attn.k_proj.bias", vec![keys]));
+        parts.push(("self_attn.v_proj.bias", vec![keys]));
+    }
+    if variant.qk_norm {
+        parts.push(("self_attn.q_norm.weight", vec![config.head_dim]));
+        parts.push(("self_attn.k_norm.weight", vec![config.head_dim]));
+    }
+    if variant.sandwich_norms {
+        parts.push(("pre_feedforward_layernorm.weight", vec![hidden]));
+        parts.push(("post_feedforward_layernorm.weight", vec![hidden]));
+    }
     for layer in 0..config.layers {
-        for (_, name) in LAYER_NAMES {
-            let shape = match *name {
-                "input_layernorm" | "post_attention_layernorm" => vec![hidden],
-                "self_attn.q_proj" => vec![queries, hidden],
-                "self_attn.k_proj" | "self_attn.v_proj" => vec![keys, hidden],
-                "self_attn.o_proj" => vec![hidden, queries],
-                "mlp.down_proj" => vec![hidden, intermediate],
-                _ => vec![intermediate, hidden],
-            };
-            expected.push((format!("model.layers.{layer}.{name}.weight"), shape));
+        for (name, shape) in &parts {
+            expected.push((format!("model.layers.{layer}.{name}"), shape.clone()));
         }
     }
     expected
 }
 
-fn hugging_face_name(gguf: &str) -> Option<String> {
+fn hugging_face_name(gguf: &str, config: &ModelConfig) -> Option<String> {
     if let Some((_, name)) = OTHER_NAMES.iter().find(|(name, _)| *name == gguf) {
         return Some((*name).to_string());
     }
     let (layer, part) = gguf.strip_prefix("blk.")?.split_once('.')?;
-    let part = part.strip_suffix(".weight")?;
-    let (_, name) = LAYER_NAMES.iter().find(|(name, _)| *name == part)?;
+    let special: &[(&str, &str)] = match &config.variant {
+        variant if variant.sandwich_norms => SANDWICH_NAMES,
+        variant if variant.fused => FUSED_NAMES,
+        _ => &[],
+    };
+    let (_, name) = special
+        .iter()
+        .chain(LAYER_NAMES)
+        .find(|(name, _)| *name == part)?;
     Some(format!(
-        "model.layers.{}.{name}.weight",
+        "model.layers.{}.{name}",
         layer.parse::<u32>().ok()?
     ))
+}
+
+fn read_rope_factors(
+    path: &Path,
+    file: &File,
+    place: &TensorPlace,
+    head_dim: usize,
+) -> Result<RopeScaling, EngineError> {
+    if place.shape != [head_dim / 2] {
+        let expected = format!("shape [{}]", head_dim / 2);
+        let found = format!("{:?}", place.shape);
+        return Err(EngineError::damaged(path, ROPE_FACTORS, expected, found));
+    }
+    let mut bytes = vec![0u8; place.bytes as usize];
+    file.read_exact_at(&mut bytes, place.offset)
+        .map_err(|error| EngineError::io(path, "read", error))?;
+    let mut factors = vec![0f32; head_dim / 2];
+    place.element.to_f32(&bytes, &mut factors)?;
+    if factors
+        .iter()
+        .any(|factor| !(factor.is_finite() && *factor > 0.0))
+    {
+        return Err(EngineError::damaged(
+            path,
+            ROPE_FACTORS,
+            "factors above 0",
+            "others",
+        ));
+    }
+    Ok(RopeScaling::Factors(factors))
 }
 
 /// Undoes GGUF's interleaving: row `2 i + j` of a head goes to row `j * half + i`.
@@ -417,10 +506,48 @@ mod tests {
 
     #[test]
     fn names_are_translated() {
-        assert_eq!(
-            hugging_face_name("blk.7.attn_q.weight").as_deref(),
-            Some("model.layers.7.self_attn.q_proj.weight")
+        let mut config = crate::models::config::ModelConfig {
+            architecture: "llama".into(),
+            vocab_size: 8,
+            hidden_size: 4,
+            intermediate_size: 4,
+            layers: 8,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 4,
+            rms_norm_eps: 1e-5,
+            rope_theta: 1e4,
+            context_length: 8,
+            tie_word_embeddings: true,
+            eos_ids: Vec::new(),
+            bos_id: None,
+            add_bos: false,
+            variant: Default::default(),
+        };
+        let check = |config: &ModelConfig, gguf: &str, expect: &str| {
+            assert_eq!(hugging_face_name(gguf, config).as_deref(), Some(expect));
+        };
+        check(
+            &config,
+            "blk.7.attn_q.weight",
+            "model.layers.7.self_attn.q_proj.weight",
         );
-        assert_eq!(hugging_face_name("blk.7.attn_q.bias"), None);
+        check(
+            &config,
+            "blk.7.attn_q.bias",
+            "model.layers.7.self_attn.q_proj.bias",
+        );
+        check(
+            &config,
+            "blk.7.ffn_norm.weight",
+            "model.layers.7.post_attention_layernorm.weight",
+        );
+        assert_eq!(hugging_face_name("blk.7.attn_r.weight", &config), None);
+        config.variant.sandwich_norms = true;
+        check(
+            &config,
+            "blk.7.ffn_norm.weight",
+            "model.layers.7.pre_feedforward_layernorm.weight",
+        );
     }
 }

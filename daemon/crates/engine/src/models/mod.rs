@@ -2,6 +2,7 @@
 
 pub mod config;
 pub(crate) mod dequantize;
+pub mod family;
 mod fields;
 pub(crate) mod files;
 mod folder;

@@ -5,6 +5,7 @@
 use candle_core::{Device, Tensor};
 
 use super::config::ModelConfig;
+use super::family::Variant;
 use super::files::ModelFiles;
 use crate::EngineError;
 
@@ -51,6 +52,14 @@ impl Weights {
     /// [`EngineError::ModelFile`] when a tensor is missing or of another shape than the configuration says,
     /// [`EngineError::Io`] when the file cannot be read.
     pub(crate) fn load(files: &ModelFiles, config: &ModelConfig) -> Result<Self, EngineError> {
+        if config.variant != Variant::default() {
+            return Err(EngineError::unsupported(
+                &files.path,
+                "architecture",
+                "a plain Llama, for training",
+                format!("{}, which generates and scores", config.architecture),
+            ));
+        }
         let layers = (0..config.layers)
             .map(|index| LayerWeights::load(files, config, index))
             .collect::<Result<_, _>>()?;

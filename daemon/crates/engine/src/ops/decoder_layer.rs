@@ -164,6 +164,7 @@ mod tests {
             eos_ids: vec![],
             bos_id: None,
             add_bos: false,
+            variant: Default::default(),
         }
     }
 

@@ -17,6 +17,10 @@ pub(crate) struct Attention<'a> {
     pub(crate) isa: Isa,
     pub(crate) layer: usize,
     pub(crate) head_dim: usize,
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
+    /// The last positions that a token sees, itself among them.
+    pub(crate) window: usize,
     /// Query heads to a key-value head.
     pub(crate) group: usize,
     pub(crate) cache: &'a SharedCache,
@@ -74,8 +78,13 @@ impl Attention<'_> {
             )
         };
         let visible = |row: usize| position + row / self.group + 1;
+        let hidden = |row: usize| visible(row).saturating_sub(self.window);
+        // Whole blocks that no row sees are left out. Those before a row's window have a weight of zero, so a row's result
+        // does not depend on where the others begin.
+        let start = hidden(rows.start) / LANES * LANES;
         let positions = visible(rows.end - 1);
-        let width = positions.next_multiple_of(LANES);
+        let count_of_values = positions - start;
+        let width = count_of_values.next_multiple_of(LANES);
 
         scratch.queries.clear();
         for row in rows.clone() {
@@ -88,7 +97,9 @@ impl Attention<'_> {
         for block in 0..width / LANES {
             // SAFETY: keys by the contract; a row of scores has `width` elements, of which this writes sixteen.
             unsafe {
-                let keys = self.cache.key_block(self.layer, head, block);
+                let keys = self
+                    .cache
+                    .key_block(self.layer, head, start / LANES + block);
                 let to = scratch.scores.as_mut_ptr().add(block * LANES);
                 multiply_one_tile(
                     self.isa,
@@ -102,13 +113,12 @@ impl Attention<'_> {
                 );
             }
         }
-        let scale = 1.0 / (head_dim as f32).sqrt();
         for (index, row) in rows.clone().enumerate() {
             softmax(
                 self.isa,
                 &mut scratch.scores[index * width..][..width],
-                visible(row),
-                scale,
+                hidden(row) - start..visible(row) - start,
+                self.scale,
             );
         }
         let value_width = head_dim.next_multiple_of(LANES);
@@ -116,14 +126,14 @@ impl Attention<'_> {
         for tile in 0..value_width / LANES {
             // SAFETY: values by the contract; a row of `mixed` has `value_width` elements, of which this writes sixteen.
             unsafe {
-                let values = self.cache.values(self.layer, head, tile, positions);
+                let values = self.cache.values(self.layer, head, tile, start..positions);
                 let to = scratch.mixed.as_mut_ptr().add(tile * LANES);
                 multiply_one_tile(
                     self.isa,
                     scratch.scores.as_ptr(),
                     width,
                     values.as_ptr(),
-                    positions,
+                    count_of_values,
                     count,
                     to,
                     value_width,

@@ -156,7 +156,7 @@ impl SharedCache {
         }
     }
 
-    /// Shows sixteen columns of the first `positions` values, `[positions][16]`.
+    /// Shows sixteen columns of the values at some positions, `[positions][16]`.
     ///
     /// # Safety
     /// Nothing writes them meanwhile.
@@ -165,14 +165,16 @@ impl SharedCache {
         layer: usize,
         head: usize,
         tile: usize,
-        positions: usize,
+        positions: std::ops::Range<usize>,
     ) -> &[f32] {
-        assert!(positions <= self.capacity, "positions within the cache");
+        assert!(positions.end <= self.capacity, "positions within the cache");
         let head = layer * self.shape.kv_heads + head;
         // SAFETY: by the contract.
         unsafe {
-            self.values
-                .slice(self.value_tile(head, tile), positions * LANES)
+            self.values.slice(
+                self.value_tile(head, tile) + positions.start * LANES,
+                positions.len() * LANES,
+            )
         }
     }
 }

@@ -28,8 +28,18 @@ pub(crate) struct Decoder {
 
 /// One layer. Matrices with the same input are one: q, k and v, and gate and up.
 pub(crate) struct DecoderLayer {
+    /// Before attention.
     pub(crate) input_norm: Vec<f32>,
-    pub(crate) post_attention_norm: Vec<f32>,
+    /// After attention, where the family has sandwich norms.
+    pub(crate) attention_norm: Option<Vec<f32>>,
+    /// Before the feed-forward part.
+    pub(crate) feed_forward_norm: Vec<f32>,
+    /// After it, where the family has sandwich norms.
+    pub(crate) output_norm: Option<Vec<f32>>,
+    /// Of the heads of q and of k.
+    pub(crate) head_norms: Option<(Vec<f32>, Vec<f32>)>,
+    /// `[q, k, v]`, one after the other.
+    pub(crate) qkv_bias: Option<Vec<f32>>,
     pub(crate) qkv: Linear,
     pub(crate) o: Linear,
     pub(crate) gate_up: Linear,
@@ -49,18 +59,58 @@ impl Decoder {
         config: &ModelConfig,
         compute: Compute,
     ) -> Result<Self, EngineError> {
+        let variant = &config.variant;
+        let norm = |name: &str| {
+            let mut weight = files.read_f32(name)?.1;
+            if variant.norms_less_one {
+                weight.iter_mut().for_each(|weight| *weight += 1.0);
+            }
+            Ok::<_, EngineError>(weight)
+        };
         let layer = |index: usize| {
             let name = |part: &str| format!("model.layers.{index}.{part}.weight");
             let linear = |parts: &[&str]| {
                 let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
                 Linear::load(files, &names, compute)
             };
+            let norm = |part: &str| norm(&name(part));
+            let (after_attention, before_feed_forward) = match variant.sandwich_norms {
+                true => (
+                    Some(norm("post_attention_layernorm")?),
+                    norm("pre_feedforward_layernorm")?,
+                ),
+                false => (None, norm("post_attention_layernorm")?),
+            };
+            let mut qkv_bias = Vec::new();
+            for part in ["q", "k", "v"].iter().filter(|_| variant.qkv_bias) {
+                let name = format!("model.layers.{index}.self_attn.{part}_proj.bias");
+                qkv_bias.extend(files.read_f32(&name)?.1);
+            }
+            let (qkv, gate_up): (&[&str], &[&str]) = match variant.fused {
+                true => (&["self_attn.qkv_proj"], &["mlp.gate_up_proj"]),
+                false => (
+                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+                    &["mlp.gate_proj", "mlp.up_proj"],
+                ),
+            };
             Ok(DecoderLayer {
-                input_norm: files.read_f32(&name("input_layernorm"))?.1,
-                post_attention_norm: files.read_f32(&name("post_attention_layernorm"))?.1,
-                qkv: linear(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"])?,
+                input_norm: norm("input_layernorm")?,
+                attention_norm: after_attention,
+                feed_forward_norm: before_feed_forward,
+                output_norm: variant
+                    .sandwich_norms
+                    .then(|| norm("post_feedforward_layernorm"))
+                    .transpose()?,
+                head_norms: variant
+                    .qk_norm
+                    .then(|| {
+                        Ok::<_, EngineError>((norm("self_attn.q_norm")?, norm("self_attn.k_norm")?))
+                    })
+                    .transpose()?,
+                qkv_bias: variant.qkv_bias.then_some(qkv_bias),
+                qkv: linear(qkv)?,
                 o: linear(&["self_attn.o_proj"])?,
-                gate_up: linear(&["mlp.gate_proj", "mlp.up_proj"])?,
+                gate_up: linear(gate_up)?,
                 down: linear(&["mlp.down_proj"])?,
             })
         };
@@ -74,7 +124,7 @@ impl Decoder {
             layers: (0..config.layers)
                 .map(layer)
                 .collect::<Result<_, EngineError>>()?,
-            norm: files.read_f32("model.norm.weight")?.1,
+            norm: norm("model.norm.weight")?,
             lm_head: Linear::load(files, &[head.to_string()], compute)?,
             files: files.clone(),
         })
@@ -89,7 +139,11 @@ impl Decoder {
             )));
         }
         self.files
-            .read_row("model.embed_tokens.weight", id as usize, out)
+            .read_row("model.embed_tokens.weight", id as usize, out)?;
+        if let Some(scale) = self.config.variant.embedding_scale {
+            out.iter_mut().for_each(|x| *x *= scale);
+        }
+        Ok(())
     }
 
     /// Tells the bytes of the packed weights.

@@ -11,7 +11,9 @@ use super::decoder::{Decoder, DecoderLayer, Linear};
 use super::lora::{LoraLayer, add_updates};
 use super::team::Team;
 use crate::EngineError;
-use crate::kernels::{QuantizedRows, SharedMut, Write, rms_norm, silu_mul};
+use crate::kernels::{QuantizedRows, SharedMut, Write, gelu_mul, rms_norm, silu_mul};
+use crate::models::config::MAX_HEAD;
+use crate::models::family::Activation;
 
 /// Tokens of a pass: enough to reuse each weight well, little enough that activations stay in the cache.
 pub(crate) const MAX_BATCH_TOKENS: usize = 128;
@@ -74,8 +76,18 @@ pub(crate) struct Buffers {
     gate_up: Vec<f32>,
     activated: Vec<f32>,
     quantized: QuantizedRows,
-    rotations: Vec<f32>,
+    /// What attention or the feed-forward part gave, before its own norm.
+    branch: Vec<f32>,
+    rotations: Rotations,
     logits: Vec<f32>,
+}
+
+/// Each token's cosines and sines, `[tokens][cos half, sin half]`.
+#[derive(Default)]
+struct Rotations {
+    global: Vec<f32>,
+    /// Those of layers with a window, where they differ.
+    local: Option<Vec<f32>>,
 }
 
 /// One pass: what it works with.
@@ -155,21 +167,28 @@ impl Pass<'_> {
         }
     }
 
-    /// Computes each token's cosines and sines, `[tokens][cos half, sin half]` (Su et al. 2021).
-    ///
-    /// Frequencies and angles are rounded to f32 as the reference implementation's are.
-    fn fill_rotations(&self, rotations: &mut Vec<f32>) {
-        let half = self.decoder.config.head_dim / 2;
-        let theta = self.decoder.config.rope_theta;
-        let exponent = |i: usize| (2 * i) as f32 / self.decoder.config.head_dim as f32;
-        let frequencies: Vec<f32> = (0..half).map(|i| 1.0 / theta.powf(exponent(i))).collect();
-        rotations.resize(self.tokens() * 2 * half, 0.0);
-        for ((position, _), row) in self.places.iter().zip(rotations.chunks_exact_mut(2 * half)) {
-            let (cosines, sines) = row.split_at_mut(half);
-            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
-                let angle = f64::from(*position as f32 * frequency);
-                (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
+    /// Computes each token's cosines and sines (Su et al. 2021). Angles are rounded to f32 as the reference's are.
+    fn fill_rotations(&self, rotations: &mut Rotations) {
+        let config = &self.decoder.config;
+        let fill = |frequencies: &[f32], rotations: &mut Vec<f32>| {
+            let half = frequencies.len();
+            rotations.resize(self.tokens() * 2 * half, 0.0);
+            for ((position, _), row) in self.places.iter().zip(rotations.chunks_exact_mut(2 * half))
+            {
+                let (cosines, sines) = row.split_at_mut(half);
+                for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(frequencies) {
+                    let angle = f64::from(*position as f32 * frequency);
+                    (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
+                }
             }
+        };
+        fill(&config.rope_frequencies(None), &mut rotations.global);
+        let window = config.variant.window.as_ref();
+        if window.is_some_and(|window| window.rope_theta.is_some()) {
+            let local = rotations.local.get_or_insert_default();
+            fill(&config.rope_frequencies(window), local);
+        } else {
+            rotations.local = None;
         }
     }
 
@@ -221,6 +240,7 @@ impl Pass<'_> {
             mixed,
             quantized,
             rotations,
+            branch,
             ..
         } = buffers;
         qkv.resize(tokens * stride, 0.0);
@@ -233,7 +253,11 @@ impl Pass<'_> {
             (lora.v_proj.as_ref(), queries + keys),
         ];
         add_updates(self.team, &updates, normed, hidden, qkv, stride);
-        self.rotate_and_store(index, qkv, stride, rotations);
+        let rotations = match (&rotations.local, config.window_of(index)) {
+            (Some(local), Some(_)) => local,
+            _ => &rotations.global,
+        };
+        self.rotate_and_store(index, layer, qkv, stride, rotations);
 
         mixed.resize(tokens * queries, 0.0);
         self.attend_all(index, qkv, stride, SharedMut::new(mixed));
@@ -247,21 +271,64 @@ impl Pass<'_> {
                 };
             });
         }
-        layer
-            .o
-            .multiply(self.team, mixed, quantized, tokens, residual, Write::Add);
-        add_updates(
-            self.team,
-            &[(lora.o_proj.as_ref(), 0)],
-            mixed,
-            queries,
+        self.add_branch(
+            layer.attention_norm.as_deref(),
             residual,
-            hidden,
+            branch,
+            normed,
+            &mut |out, write| {
+                layer
+                    .o
+                    .multiply(self.team, mixed, quantized, tokens, out, write);
+                let update = [(lora.o_proj.as_ref(), 0)];
+                add_updates(self.team, &update, mixed, queries, out, hidden);
+            },
         );
     }
 
+    /// Adds what `project` gives to the residual: at once, or with a norm between where the family has one.
+    fn add_branch(
+        &self,
+        norm: Option<&[f32]>,
+        residual: &mut [f32],
+        branch: &mut Vec<f32>,
+        normed: &mut Vec<f32>,
+        project: &mut dyn FnMut(&mut [f32], Write),
+    ) {
+        let Some(norm) = norm else {
+            return project(residual, Write::Add);
+        };
+        let hidden = self.decoder.config.hidden_size;
+        branch.resize(self.tokens() * hidden, 0.0);
+        normed.resize(self.tokens() * hidden, 0.0);
+        project(branch, Write::Store);
+        let (residual, normed) = (SharedMut::new(residual), SharedMut::new(normed));
+        self.each_row(self.tokens(), &|row| {
+            let x = &branch[row * hidden..][..hidden];
+            let epsilon = self.decoder.config.rms_norm_eps;
+            // SAFETY: this row belongs to this task.
+            let (out, sum) = unsafe {
+                (
+                    normed.slice(row * hidden, hidden),
+                    residual.slice(row * hidden, hidden),
+                )
+            };
+            rms_norm(self.team.isa(), x, norm, epsilon, out);
+            sum.iter_mut().zip(out).for_each(|(sum, x)| *sum += *x);
+        });
+    }
+
     /// Turns queries and keys by their positions, and writes keys and values to the caches.
-    fn rotate_and_store(&self, layer: usize, qkv: &mut [f32], stride: usize, rotations: &[f32]) {
+    ///
+    /// Biases are added and heads normed before, where the family has such.
+    fn rotate_and_store(
+        &self,
+        index: usize,
+        layer: &DecoderLayer,
+        qkv: &mut [f32],
+        stride: usize,
+        rotations: &[f32],
+    ) {
         let config = &self.decoder.config;
         let head_dim = config.head_dim;
         let qkv = SharedMut::new(qkv);
@@ -270,7 +337,17 @@ impl Pass<'_> {
             let row = unsafe { qkv.slice(token * stride, stride) };
             let (cosines, sines) = rotations[token * head_dim..][..head_dim].split_at(head_dim / 2);
             let turned = (config.heads + config.kv_heads) * head_dim;
-            for head in row[..turned].chunks_exact_mut(head_dim) {
+            if let Some(bias) = &layer.qkv_bias {
+                row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+            }
+            for (number, head) in row[..turned].chunks_exact_mut(head_dim).enumerate() {
+                if let Some((queries, keys)) = &layer.head_norms {
+                    let weight = if number < config.heads { queries } else { keys };
+                    let mut copy = [0f32; MAX_HEAD];
+                    let copy = &mut copy[..head_dim];
+                    copy.copy_from_slice(head);
+                    rms_norm(self.team.isa(), copy, weight, config.rms_norm_eps, head);
+                }
                 let (left, right) = head.split_at_mut(head_dim / 2);
                 for ((a, b), (cosine, sine)) in
                     left.iter_mut().zip(right).zip(cosines.iter().zip(sines))
@@ -287,7 +364,7 @@ impl Pass<'_> {
                 .enumerate()
             {
                 // SAFETY: as above.
-                unsafe { self.caches[cache].write(layer, head, position, key, value) };
+                unsafe { self.caches[cache].write(index, head, position, key, value) };
             }
         });
     }
@@ -314,6 +391,13 @@ impl Pass<'_> {
                 isa: self.team.isa(),
                 layer,
                 head_dim: config.head_dim,
+                scale: config
+                    .variant
+                    .attention_scale
+                    .unwrap_or_else(|| 1.0 / (config.head_dim as f32).sqrt()),
+                window: config
+                    .window_of(layer)
+                    .map_or(usize::MAX, |window| window.positions),
                 group: config.heads / config.kv_heads,
                 cache: &self.caches[segment.cache],
                 queries: qkv,
@@ -340,13 +424,14 @@ impl Pass<'_> {
         let config = &self.decoder.config;
         let (tokens, hidden, width) = (self.tokens(), config.hidden_size, config.intermediate_size);
         let rows: Vec<usize> = (0..tokens).collect();
-        self.norm_rows(&layer.post_attention_norm, &layer.gate_up, &rows, buffers);
+        self.norm_rows(&layer.feed_forward_norm, &layer.gate_up, &rows, buffers);
         let Buffers {
             residual,
             normed,
             gate_up,
             activated,
             quantized,
+            branch,
             ..
         } = buffers;
         gate_up.resize(tokens * 2 * width, 0.0);
@@ -364,27 +449,27 @@ impl Pass<'_> {
             // SAFETY: this row belongs to this task.
             unsafe {
                 let out = shared.slice(row * width, width);
-                silu_mul(self.team.isa(), gate, up, out);
+                match config.variant.activation {
+                    Activation::Silu => silu_mul(self.team.isa(), gate, up, out),
+                    Activation::GeluTanh => gelu_mul(self.team.isa(), gate, up, out),
+                }
                 if let Linear::Fast(_) = layer.down {
                     bytes.quantize(self.team.isa(), row, out);
                 }
             }
         });
-        layer.down.multiply(
-            self.team,
-            activated,
-            quantized,
-            tokens,
+        self.add_branch(
+            layer.output_norm.as_deref(),
             residual,
-            Write::Add,
-        );
-        add_updates(
-            self.team,
-            &[(lora.down_proj.as_ref(), 0)],
-            activated,
-            width,
-            residual,
-            hidden,
+            branch,
+            normed,
+            &mut |out, write| {
+                layer
+                    .down
+                    .multiply(self.team, activated, quantized, tokens, out, write);
+                let update = [(lora.down_proj.as_ref(), 0)];
+                add_updates(self.team, &update, activated, width, out, hidden);
+            },
         );
     }
 

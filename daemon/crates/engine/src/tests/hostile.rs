@@ -331,7 +331,7 @@ fn faults_are_named_with_file_and_place() {
 }
 
 #[test]
-fn scaled_rope_is_refused() {
+fn a_config_that_is_not_run_is_refused() {
     let config: Json =
         serde_json::from_slice(&std::fs::read(golden_path("tiny/config.json")).unwrap()).unwrap();
     let folder = Folder::new("rope");
@@ -360,13 +360,20 @@ fn scaled_rope_is_refused() {
         (
             "rope_scaling",
             serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
-            "llama3",
+            "rope_scaling.low_freq_factor",
         ),
         (
             "rope_scaling",
-            serde_json::json!({"type": "linear", "factor": 2.0}),
-            "linear",
+            serde_json::json!({"type": "linear", "factor": -2.0}),
+            "rope_scaling.factor",
         ),
+        (
+            "rope_scaling",
+            serde_json::json!({"type": "yarn", "factor": 2.0}),
+            "yarn",
+        ),
+        ("model_type", Json::from("mamba"), "mamba"),
+        ("sliding_window", Json::from(0), "sliding_window"),
         ("hidden_act", Json::from("gelu"), "gelu"),
         ("attention_bias", Json::from(true), "attention_bias"),
         ("num_attention_heads", Json::from(0), "heads"),

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod batching;
+mod families;
 mod golden;
 mod hostile;
 mod speed;

@@ -453,6 +453,7 @@ mod tests {
             eos_ids: vec![2],
             bos_id: Some(1),
             add_bos: true,
+            variant: Default::default(),
         };
         let tokenizer = from_gguf(Path::new("x"), &header, &config).unwrap();
         let id = |text: &str| texts.iter().position(|token| token == text).unwrap() as u32;

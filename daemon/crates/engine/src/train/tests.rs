@@ -23,6 +23,7 @@ fn config() -> ModelConfig {
         eos_ids: vec![],
         bos_id: None,
         add_bos: false,
+        variant: Default::default(),
     }
 }
 

@@ -130,8 +130,14 @@ pub(crate) fn flag(key: &str, name: &str, value: impl Into<String>) -> Setting {
 
 /// Reads the command line, does what it says and tells the exit code.
 pub(crate) fn main() -> ExitCode {
-    // Wrong command lines end here, with code 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args().any(|arg| arg == "--json") => {
+            return Failure::usage(&error.render().to_string()).report(true);
+        }
+        // Wrong command lines end here, with code 2; so do --help and --version, with 0.
+        Err(error) => error.exit(),
+    };
     let json = cli.global.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -72,7 +72,7 @@ impl ModelFetcher {
         if let Some(expected) = expected
             && expected != resolved.sha256
         {
-            return Err(PortError::Corrupt(format!(
+            return Err(PortError::Invalid(format!(
                 "{} has SHA-256 {} where {expected} was expected: the source has other content than the digest was made from, so check both; nothing was registered",
                 resolved.path.display(),
                 resolved.sha256,

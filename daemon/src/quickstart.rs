@@ -335,9 +335,7 @@ async fn show_report(
         format!("{program} model chat {model}{adapter} --start --data-dir {data_dir}");
     let export_command = report.dataset.as_ref().map(|dataset| {
         let name = dataset.split('@').next().unwrap_or(dataset);
-        format!(
-            "{program} serve --data-dir {data_dir} &\n  {program} dataset export {name} --out {name}.json --data-dir {data_dir}"
-        )
+        format!("{program} dataset export {name} --out {name}.jsonl --start --data-dir {data_dir}")
     });
     let places = Places {
         report_folder: &answer.folder,

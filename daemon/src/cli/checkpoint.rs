@@ -11,7 +11,7 @@ pub(super) enum CheckpointCommand {
     /// List the checkpoints
     List,
     /// Show a checkpoint's facts
-    #[command(after_help = "Example:\n  autodidact checkpoint show self-instruct-round-1")]
+    #[command(after_help = "Example:\n  autodidact checkpoint show self-instruct.round-1")]
     Show {
         /// The checkpoint
         id: String,

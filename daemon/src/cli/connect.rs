@@ -6,6 +6,7 @@ use autodidact_client::{Client, Target};
 
 use super::{Failure, Global};
 use crate::config::{self, Config};
+use crate::serve::Daemon;
 
 /// Connects to the daemon that the flags, the environment and the configuration name.
 ///
@@ -31,6 +32,57 @@ pub(crate) async fn connect(global: &Global) -> Result<Client, Failure> {
             }
             _ => error.into(),
         })
+}
+
+/// Whether a command brings a daemon of its own.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Starting {
+    Never,
+    WhereNoneRuns,
+}
+
+impl Starting {
+    /// Reads a command's `--start`.
+    pub(crate) fn of_flag(start: bool) -> Self {
+        if start {
+            Self::WhereNoneRuns
+        } else {
+            Self::Never
+        }
+    }
+}
+
+/// Connects and does the work; a daemon is started in this process where that is asked for and none runs, and stopped after
+/// the work or when the user interrupts it.
+///
+/// # Errors
+/// As [`connect`], what keeps a daemon from starting, and the work's own.
+pub(crate) async fn with_client(
+    global: &Global,
+    starting: Starting,
+    work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match connect(global).await {
+        Ok(client) => return work(&client).await,
+        Err(_) if starting == Starting::WhereNoneRuns && global.address.is_none() => {}
+        Err(failure) => return Err(failure),
+    }
+    let mut config = Config::load(
+        &global.settings(),
+        global.config.as_deref(),
+        &config::process_variables(),
+    )?;
+    // A log between the words would be no talk.
+    config.log.level = "warn".into();
+    crate::telemetry::log_to_stderr(&config.log)?;
+    let daemon = Daemon::start(config).await?;
+    let client = connect(global).await?;
+    let done = tokio::select! {
+        done = work(&client) => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("")),
+    };
+    daemon.stop().await;
+    done
 }
 
 fn no_daemon(socket: &Path, data_dir: Option<&Path>) -> String {

@@ -1,13 +1,15 @@
 //! `autodidact dataset …`
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use autodidact_client::{Client, v1};
 use autodidact_proto::json as messages;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, Global, connect, output, request_id};
+use super::connect::{Starting, with_client};
+use super::{Failure, Global, output, request_id};
 
 /// The largest file that is sent; the daemon has its own, lower bound.
 const MAX_SENT_BYTES: u64 = 1 << 30;
@@ -24,7 +26,7 @@ Example:
     Import {
         /// The dataset; it is made where it does not exist
         dataset: String,
-        /// The files, each a version of its own
+        /// The files, each a version of its own; - for stdin
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -43,21 +45,9 @@ Example:
     },
     /// Write a version to a file
     #[command(
-        after_help = "Example:\n  autodidact dataset export seeds --format alpaca --out seeds.json"
+        after_help = "Example:\n  autodidact dataset export seeds --format alpaca --out seeds.jsonl"
     )]
-    Export {
-        /// The dataset
-        name: String,
-        /// The version [default: the newest]
-        #[arg(long)]
-        version: Option<u32>,
-        /// The format: alpaca, seeds or chat
-        #[arg(long, default_value = "alpaca")]
-        format: String,
-        /// The file, or - for stdout
-        #[arg(long, default_value = "-")]
-        out: PathBuf,
-    },
+    Export(ExportArgs),
     /// Remove a dataset with all its versions
     Delete {
         /// The dataset
@@ -65,25 +55,49 @@ Example:
     },
 }
 
+/// What is written where.
+#[derive(Args)]
+pub(super) struct ExportArgs {
+    /// The dataset
+    name: String,
+    /// The version [default: the newest]
+    #[arg(long)]
+    version: Option<u32>,
+    /// The format: alpaca, seeds or chat
+    #[arg(long, default_value = "alpaca")]
+    format: String,
+    /// The file, or - for stdout
+    #[arg(long, default_value = "-")]
+    out: PathBuf,
+    /// Start a daemon in this process for as long as it takes, where none runs
+    #[arg(long)]
+    start: bool,
+}
+
 /// Runs a dataset command.
 pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), Failure> {
-    let connection = connect(global).await?;
+    let starting = match &command {
+        DatasetCommand::Export(args) => Starting::of_flag(args.start),
+        _ => Starting::Never,
+    };
+    with_client(global, starting, async |client| {
+        ask(client, command, global).await
+    })
+    .await
+}
+
+async fn ask(connection: &Client, command: DatasetCommand, global: &Global) -> Result<(), Failure> {
     match command {
+        DatasetCommand::Export(args) => export(connection, args, global).await,
         DatasetCommand::Import { dataset, files } => {
-            import(&connection, &dataset, &files, global).await
+            import(connection, &dataset, &files, global).await
         }
-        DatasetCommand::List => list(&connection, global).await,
+        DatasetCommand::List => list(connection, global).await,
         DatasetCommand::Show {
             name,
             version,
             records,
-        } => show(&connection, name, version, records, global).await,
-        DatasetCommand::Export {
-            name,
-            version,
-            format,
-            out,
-        } => export(&connection, &name, version, &format, &out, global).await,
+        } => show(connection, name, version, records, global).await,
         DatasetCommand::Delete { name } => {
             let request = v1::DeleteDatasetRequest {
                 request_id: request_id(),
@@ -91,7 +105,7 @@ pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), 
             };
             connection.datasets().delete(request).await?;
             if global.json {
-                Ok(())
+                output::json(&json!({"deleted": name}))
             } else {
                 output::line(format!("{name} is deleted"))
             }
@@ -284,15 +298,11 @@ fn tell_record(record: &v1::Example) -> Result<(), Failure> {
     }
 }
 
-async fn export(
-    connection: &Client,
-    name: &str,
-    version: Option<u32>,
-    format: &str,
-    out: &Path,
-    global: &Global,
-) -> Result<(), Failure> {
-    let exported = connection.export_dataset(name, version, format).await?;
+async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Result<(), Failure> {
+    let out = args.out.as_path();
+    let exported = connection
+        .export_dataset(&args.name, args.version, &args.format)
+        .await?;
     if out == Path::new("-") {
         return output::bytes(&exported.bytes);
     }
@@ -315,6 +325,16 @@ async fn export(
 pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::local(format!("read {}: {error}", path.display()));
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin()
+            .take(MAX_SENT_BYTES + 1)
+            .read_to_end(&mut bytes);
+        return match read.map_err(unreadable)? as u64 {
+            0..=MAX_SENT_BYTES => Ok(bytes),
+            _ => Err(Failure::refused("TOO_LARGE", "at most 1 GiB is sent")),
+        };
+    }
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_SENT_BYTES {
         let message = format!(

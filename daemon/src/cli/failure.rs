@@ -12,6 +12,8 @@ use crate::shutdown::EXIT_INTERRUPTED;
 
 /// The exit code of everything refused or failed.
 const EXIT_FAILED: u8 = 1;
+/// The exit code of a wrong command line.
+const EXIT_USAGE: u8 = 2;
 
 /// A command's end that is not its success.
 #[derive(Debug)]
@@ -62,6 +64,15 @@ impl Failure {
         Self {
             exit_code: EXIT_FAILED,
             errors: vec![body],
+        }
+    }
+
+    /// The command line is wrong.
+    pub(crate) fn usage(message: &str) -> Self {
+        let message = message.trim().trim_start_matches("error: ");
+        Self {
+            exit_code: EXIT_USAGE,
+            ..Self::refused("USAGE", message)
         }
     }
 

@@ -67,7 +67,7 @@ An empty line or Ctrl-D ends the talk; /new starts it over.
 
 Examples:
   autodidact model chat smollm2-135m-instruct
-  autodidact model chat smollm2-135m-instruct --adapter self-instruct-round-2 --prompt \"Name three rivers.\"")]
+  autodidact model chat smollm2-135m-instruct --adapter self-instruct.round-1 --prompt \"Name three rivers.\"")]
     Chat {
         /// The model
         name: String,

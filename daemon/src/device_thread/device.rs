@@ -133,6 +133,16 @@ impl Device {
     ) -> PortResult<Completion> {
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
+        let (tokens, context) = (
+            model.encode(&request.prompt)?.len(),
+            model.config().context_length,
+        );
+        if tokens >= context {
+            return Err(PortError::Invalid(format!(
+                "the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
+                wanted.model
+            )));
+        }
         let mut observer = StreamObserver { piece };
         let mut completions =
             model.generate(adapter.as_deref(), &[request], &mut observer, interrupt)?;

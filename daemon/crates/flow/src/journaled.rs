@@ -247,6 +247,13 @@ impl Run {
             progress.dropped = report.dropped;
             progress.reasons = report.reasons;
             progress.tokens += recorded.tokens;
+            // What a stage has done follows from its decisions, so that watchers never see the two apart.
+            match stage {
+                StageName::Validate => progress.done = report.kept,
+                StageName::Train | StageName::Promote => {}
+                _ => progress.done = report.kept + report.dropped,
+            }
+            progress.total = progress.total.max(progress.done);
         })
     }
 

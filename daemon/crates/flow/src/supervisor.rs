@@ -16,7 +16,7 @@ use autodidact_domain::{
 use crate::error::FlowError;
 use crate::journaled::{Figures, Run};
 use crate::run::run_workflow;
-use crate::spec::{Fault, nearest_name, parse_workflow};
+use crate::spec::{Fault, nearest_name, read_what_is_there};
 
 /// The most workflows that run at once; the engine serves them in turn, so more would only wait.
 const MAX_RUNNING: usize = 16;
@@ -65,9 +65,19 @@ impl Supervisor {
     }
 
     fn check_and_pin(&self, yaml: &str) -> Result<(WorkflowSpec, Pinned), Vec<Fault>> {
-        let spec = parse_workflow(yaml)?;
-        let pinned = pin(&self.ports, &spec, yaml)?;
-        Ok((spec, pinned))
+        let (spec, mut faults) = read_what_is_there(yaml)?;
+        let Some(spec) = spec else {
+            return Err(faults);
+        };
+        match pin(&self.ports, &spec, yaml) {
+            Ok(pinned) if faults.is_empty() => Ok((spec, pinned)),
+            Ok(_) => Err(faults),
+            Err(missing) => {
+                faults.extend(missing);
+                faults.sort_by_key(|fault| fault.line);
+                Err(faults)
+            }
+        }
     }
 
     /// Checks, stores and starts a workflow. Submitting the same one again finds it there.
@@ -475,6 +485,19 @@ fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fau
     };
     let seeds = dataset("seeds", spec.seeds.as_ref());
     let held_out = dataset("held_out", spec.held_out.as_ref());
+    if let (Some(seeds), Some(held_out), Some(_)) = (&seeds, &held_out, &spec.stages.evaluate)
+        && seeds.digest == held_out.digest
+    {
+        faults.push(Fault {
+            line: line_of(yaml, "held_out", held_out.name.as_str()),
+            path: "held_out".into(),
+            message: "the held-out tasks are the seeds themselves, so they would measure nothing"
+                .into(),
+            expected: "a dataset with other tasks than the seeds".into(),
+            found: format!("{:?}", held_out.name.as_str()),
+            nearest: None,
+        });
+    }
     let mut plugins = Vec::new();
     for (path, name, config) in plugin_links(spec) {
         match ports.plugins.get(&name) {

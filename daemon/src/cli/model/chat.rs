@@ -8,9 +8,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{Prompt, SamplingArgs, complete, turn};
-use crate::cli::{Failure, Global, connect, output};
-use crate::config::{self, Config};
-use crate::serve::Daemon;
+use crate::cli::connect::{Starting, with_client};
+use crate::cli::{Failure, Global, output};
 
 /// The longest line that is taken; no prompt is longer than a message may be.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -28,28 +27,11 @@ pub(super) struct ChatOptions {
 
 /// Talks until the user ends it, with a daemon of its own where that was asked for and none runs.
 pub(super) async fn run(options: ChatOptions, global: &Global) -> Result<(), Failure> {
-    match connect(global).await {
-        Ok(client) => talk(&client, &options, global).await,
-        Err(_) if options.start && global.address.is_none() => {
-            let mut config = Config::load(
-                &global.settings(),
-                global.config.as_deref(),
-                &config::process_variables(),
-            )?;
-            // A log between the words would be no talk.
-            config.log.level = "warn".into();
-            crate::telemetry::log_to_stderr(&config.log)?;
-            let daemon = Daemon::start(config).await?;
-            let client = connect(global).await?;
-            let talked = tokio::select! {
-                talked = talk(&client, &options, global) => talked,
-                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("")),
-            };
-            daemon.stop().await;
-            talked
-        }
-        Err(failure) => Err(failure),
-    }
+    let starting = Starting::of_flag(options.start);
+    with_client(global, starting, async |client| {
+        talk(client, &options, global).await
+    })
+    .await
 }
 
 async fn talk(client: &Client, options: &ChatOptions, global: &Global) -> Result<(), Failure> {

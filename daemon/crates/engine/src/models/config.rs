@@ -277,7 +277,7 @@ fn find_family(
 ) -> Result<&'static Family, EngineError> {
     let known = FAMILIES.iter().filter(|row| !name(row).is_empty());
     known.clone().find(|row| name(row) == found).ok_or_else(|| {
-        let names: Vec<&str> = known.map(|row| name(row)).collect();
+        let names: Vec<&str> = known.map(&name).collect();
         EngineError::unsupported(file, part, names.join(", "), found)
     })
 }

@@ -118,7 +118,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
             .flat_map(|e| summarize(e, spec.seed))
             .collect(),
         examples: sample_examples(&outcome.kept),
-        before_after: before_after(&outcome.evaluations, held_out),
+        before_after: before_after(outcome, held_out),
         plugins: plugin_reports(run),
     }
 }
@@ -161,12 +161,18 @@ fn sample_examples(kept: &[Example]) -> Vec<SampleExample> {
         .collect()
 }
 
-/// Shows the held-out task whose loss fell most, answered by the base and by the last round's model.
-fn before_after(evaluations: &[Evaluation], held_out: &[Example]) -> Option<BeforeAfter> {
-    let (base, last) = (
-        evaluations.first()?,
-        evaluations.last().filter(|_| evaluations.len() > 1)?,
-    );
+/// Shows the held-out task whose loss fell most, answered by the base and by the model that the run ends with; by the
+/// last round's where none was promoted.
+fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfter> {
+    let (base, tuned) = outcome.evaluations.split_first()?;
+    // The base has the first evaluation, so round n has the one at n - 1 of the rest.
+    let promoted = outcome.rounds.iter().rev().find(|round| {
+        let promotion = round.promotion.as_ref();
+        promotion.is_some_and(|promotion| promotion.promoted)
+    });
+    let last = promoted
+        .and_then(|round| tuned.get(round.round as usize - 1))
+        .or(tuned.last())?;
     let (before, after) = (base.losses(), last.losses());
     let chosen = (0..before.len().min(after.len()))
         .filter(|i| base.results[*i].answer != last.results[*i].answer)

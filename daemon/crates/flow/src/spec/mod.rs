@@ -25,6 +25,19 @@ const MAX_WORKFLOW_NAME: usize = 40;
 /// # Errors
 /// Every fault found, sorted by line; none of the file's other parts are thrown away for the first one.
 pub fn parse_workflow(yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
+    match read_what_is_there(yaml) {
+        Ok((Some(spec), faults)) if faults.is_empty() => Ok(spec),
+        Ok((_, faults)) | Err(faults) => Err(faults),
+    }
+}
+
+/// Reads a workflow file, faults and all: the spec, where it has a name and a model, with defaults where values are wrong.
+///
+/// # Errors
+/// The fault that keeps the file from being read at all.
+pub(crate) fn read_what_is_there(
+    yaml: &str,
+) -> Result<(Option<WorkflowSpec>, Vec<Fault>), Vec<Fault>> {
     check_shape(yaml).map_err(|fault| vec![*fault])?;
     let documents = MarkedYaml::load_from_str(yaml).map_err(|error| {
         vec![syntax_fault(
@@ -44,11 +57,7 @@ pub fn parse_workflow(yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
     };
     let faults = Faults::default();
     let spec = read_workflow(Node::new(document, &faults), &faults);
-    let faults = faults.into_sorted();
-    match spec {
-        Some(spec) if faults.is_empty() => Ok(spec),
-        _ => Err(faults),
-    }
+    Ok((spec, faults.into_sorted()))
 }
 
 /// A workflow with every stage and every rule, and nothing else: the reader asks it for every field there is.
@@ -143,10 +152,9 @@ fn read_workflow(root: Node<'_>, faults: &Faults) -> Option<WorkflowSpec> {
     let seeds = fields.parsed("seeds");
     let held_out = fields.parsed("held_out");
     let mix = read_mix(&mut fields);
-    let stages = match fields.require("stages", "at least one stage, such as generate or train") {
-        Some(node) => stages::read_stages(node),
-        None => autodidact_domain::workflow::Stages::default(),
-    };
+    let stages = fields.require("stages", "at least one stage, such as generate or train");
+    let stages_line = stages.map_or(0, |node| node.line());
+    let stages = stages.map(stages::read_stages).unwrap_or_default();
     let on_drop = fields.parsed("on_drop");
     fields.finish();
     let spec = WorkflowSpec {
@@ -161,7 +169,7 @@ fn read_workflow(root: Node<'_>, faults: &Faults) -> Option<WorkflowSpec> {
         stages,
         on_drop,
     };
-    check_needs(&spec, faults);
+    check_needs(&spec, stages_line, faults);
     Some(spec)
 }
 
@@ -225,10 +233,10 @@ fn read_mix(fields: &mut Fields<'_>) -> Mix {
 }
 
 /// Checks what the stages need of the top fields and of each other.
-fn check_needs(spec: &WorkflowSpec, faults: &Faults) {
+fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
     let missing = |path: &str, expected: &str| {
         faults.push(Fault {
-            line: 0,
+            line: stages_line,
             path: path.to_string(),
             message: "missing".to_string(),
             expected: expected.to_string(),

@@ -62,7 +62,7 @@ impl<'a> Node<'a> {
         Self { yaml, faults }
     }
 
-    fn line(&self) -> u32 {
+    pub(super) fn line(&self) -> u32 {
         u32::try_from(self.yaml.span.start.line()).unwrap_or(0)
     }
 

@@ -213,25 +213,28 @@ impl Engine for DeviceThread {
     fn generate_stream(
         &self,
         model: &ModelRef,
-        request: GenerateRequest,
+        requests: Vec<GenerateRequest>,
         interrupt: &Interrupt,
-        piece: &mut dyn FnMut(&str),
-    ) -> PortResult<Completion> {
+        piece: &mut dyn FnMut(usize, &str),
+    ) -> PortResult<Vec<Completion>> {
         let (wanted, flag) = (model.clone(), interrupt.clone());
         // Every token gives one piece at most, and the end may give a rest.
-        let capacity = request.sampling.max_tokens as usize + 1;
+        let pieces = |request: &GenerateRequest| request.sampling.max_tokens as usize + 1;
+        let capacity = requests.iter().map(pieces).sum();
         let receiver = self.submit(
             Priority::Interactive,
             model,
             interrupt,
             capacity,
             move |device, sender| {
-                device.generate_stream(&wanted, request, &flag, &mut |text| {
-                    let _ = sender.try_send(Update::Progress(text.to_string()));
+                device.generate_stream(&wanted, &requests, &flag, &mut |request, text| {
+                    let _ = sender.try_send(Update::Progress((request, text.to_string())));
                 })
             },
         )?;
-        finish(&receiver, &mut |text: String| piece(&text))
+        finish(&receiver, &mut |(request, text): (usize, String)| {
+            piece(request, &text)
+        })
     }
 
     fn compute(&self) -> &'static str {
@@ -324,10 +327,7 @@ mod tests {
     #[test]
     fn a_missing_model_and_a_raised_interrupt_are_answered() {
         let (_folder, _store, device) = device();
-        let request = GenerateRequest {
-            prompt: Prompt::Text("x".into()),
-            sampling: Sampling::default(),
-        };
+        let request = GenerateRequest::new(Prompt::Text("x".into()), Sampling::default());
         let generate = |interrupt: &Interrupt| {
             device.generate(&model(), vec![request.clone()], interrupt, &mut |_| {})
         };

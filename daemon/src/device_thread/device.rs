@@ -123,32 +123,30 @@ impl Device {
         Ok(model.train(request, start.as_ref(), interrupt, &mut step)?)
     }
 
-    /// Completes one prompt, piece by piece.
+    /// Completes prompts, piece by piece.
     pub(super) fn generate_stream(
         &mut self,
         wanted: &ModelRef,
-        request: GenerateRequest,
+        requests: &[GenerateRequest],
         interrupt: &Interrupt,
-        piece: &mut dyn FnMut(&str),
-    ) -> PortResult<Completion> {
+        piece: &mut dyn FnMut(usize, &str),
+    ) -> PortResult<Vec<Completion>> {
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
-        let (tokens, context) = (
-            model.encode(&request.prompt)?.len(),
-            model.config().context_length,
-        );
-        if tokens >= context {
-            return Err(PortError::Invalid(format!(
-                "the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
-                wanted.model
-            )));
+        for request in requests {
+            let (tokens, context) = (
+                model.encode(&request.prompt)?.len(),
+                model.config().context_length,
+            );
+            if tokens >= context {
+                return Err(PortError::Invalid(format!(
+                    "the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
+                    wanted.model
+                )));
+            }
         }
         let mut observer = StreamObserver { piece };
-        let mut completions =
-            model.generate(adapter.as_deref(), &[request], &mut observer, interrupt)?;
-        completions
-            .pop()
-            .ok_or_else(|| PortError::Internal("the engine gave no completion for a prompt".into()))
+        Ok(model.generate(adapter.as_deref(), requests, &mut observer, interrupt)?)
     }
 
     /// Does the jobs of people who wait for the model that is at work, one after the other.
@@ -235,13 +233,13 @@ impl GenerateObserver for BatchObserver<'_> {
     }
 }
 
-/// Passes the pieces of one completion on.
+/// Passes the pieces of completions on.
 struct StreamObserver<'a> {
-    piece: &'a mut dyn FnMut(&str),
+    piece: &'a mut dyn FnMut(usize, &str),
 }
 
 impl GenerateObserver for StreamObserver<'_> {
-    fn piece(&mut self, _request: usize, text: &str) {
-        (self.piece)(text);
+    fn piece(&mut self, request: usize, text: &str) {
+        (self.piece)(request, text);
     }
 }

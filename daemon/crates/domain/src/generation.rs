@@ -1,5 +1,7 @@
 //! Asking a model for text.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Message;
@@ -23,10 +25,16 @@ pub struct Sampling {
     pub top_k: u32,
     /// Keeps the least set of tokens whose probabilities reach this sum; 1 keeps all.
     pub top_p: f32,
+    /// Drops tokens less likely than this share of the likeliest one's probability (Nguyen et al. 2024); 0 keeps all.
+    pub min_p: f32,
     /// Divides (positive) or multiplies (negative) the logits of tokens seen in prompt or completion (Keskar et al. 2019); 1 is off.
     pub repetition_penalty: f32,
     /// Subtracted once from the logits of tokens that the completion holds already; 0 is off.
     pub presence_penalty: f32,
+    /// Subtracted from the logits of tokens that the completion holds already, once for each time; 0 is off.
+    pub frequency_penalty: f32,
+    /// Added to the logits of these token ids; minus infinity forbids a token.
+    pub logit_bias: BTreeMap<u32, f32>,
     /// The most tokens to generate.
     pub max_tokens: u32,
     /// Texts that end a completion; they are not part of it.
@@ -41,8 +49,11 @@ impl Default for Sampling {
             temperature: 0.0,
             top_k: 0,
             top_p: 1.0,
+            min_p: 0.0,
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
             max_tokens: 128,
             stop: Vec::new(),
             seed: 0,
@@ -57,6 +68,34 @@ pub struct GenerateRequest {
     pub prompt: Prompt,
     /// How it is continued.
     pub sampling: Sampling,
+    /// What the text has to be like.
+    pub constraint: Option<Constraint>,
+    /// Asks for log-probabilities: of each chosen token, and of this many of the likeliest ones at its place.
+    pub logprobs: Option<u32>,
+}
+
+impl GenerateRequest {
+    /// Makes a request without constraint or log-probabilities.
+    pub fn new(prompt: Prompt, sampling: Sampling) -> Self {
+        Self {
+            prompt,
+            sampling,
+            constraint: None,
+            logprobs: None,
+        }
+    }
+}
+
+/// A form that a completion's whole text has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// One of these texts.
+    Choices(Vec<String>),
+    /// A text that this regular expression matches from beginning to end.
+    Regex(String),
+    /// A JSON value that this JSON schema allows.
+    JsonSchema(serde_json::Value),
 }
 
 /// Why a completion ended.
@@ -82,6 +121,19 @@ pub struct Completion {
     pub prompt_tokens: u32,
     /// The tokens generated.
     pub completion_tokens: u32,
+    /// The log-probabilities of its tokens, where they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How likely a chosen token was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token's bytes; a character may be spread over several tokens.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability, before temperature and penalties.
+    pub logprob: f32,
+    /// The likeliest tokens at its place with theirs, the likeliest first.
+    pub top: Vec<(Vec<u8>, f32)>,
 }
 
 /// How well a model predicts a given answer.

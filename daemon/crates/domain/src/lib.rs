@@ -26,7 +26,9 @@ pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile};
 pub use error::{PortError, PortResult};
 pub use event::{Event, EventBody, StageProgress};
 pub use example::{Body, Example, Language, Lineage, Message, Origin, Role, TaskType};
-pub use generation::{Completion, FinishReason, GenerateRequest, Prompt, Sampling};
+pub use generation::{
+    Completion, Constraint, FinishReason, GenerateRequest, Prompt, Sampling, TokenLogprob,
+};
 pub use id::{CheckpointId, DatasetName, Digest, ExampleId, ModelName, PluginName, WorkflowName};
 pub use interrupt::{Interrupt, InterruptReason};
 pub use journal::{StepKey, StepRecord};

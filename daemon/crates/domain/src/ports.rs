@@ -44,14 +44,14 @@ pub trait Engine: Send + Sync {
         progress: &mut dyn FnMut(TrainProgress),
     ) -> PortResult<TrainSegment>;
 
-    /// Streams one completion, in pieces of whole characters.
+    /// Continues prompts for someone who waits: `piece(request, text)` hears whole characters as they come.
     fn generate_stream(
         &self,
         model: &ModelRef,
-        request: GenerateRequest,
+        requests: Vec<GenerateRequest>,
         interrupt: &Interrupt,
-        piece: &mut dyn FnMut(&str),
-    ) -> PortResult<Completion>;
+        piece: &mut dyn FnMut(usize, &str),
+    ) -> PortResult<Vec<Completion>>;
 
     /// Names the compute path that generates: `exact` or `fast`.
     fn compute(&self) -> &'static str;

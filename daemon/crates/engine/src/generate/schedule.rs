@@ -111,6 +111,7 @@ impl<'a> Schedule<'a> {
                     finish: FinishReason::Length,
                     prompt_tokens: prompt_tokens as u32,
                     completion_tokens: 0,
+                    logprobs: Vec::new(),
                 });
                 continue;
             }
@@ -301,6 +302,7 @@ impl<'a> Schedule<'a> {
                 finish,
                 prompt_tokens: sequence.prompt_tokens as u32,
                 completion_tokens: (sequence.ids.len() - sequence.prompt_tokens) as u32,
+                logprobs: Vec::new(),
             });
             let mut ids = sequence.ids;
             ids.truncate(sequence.computed);

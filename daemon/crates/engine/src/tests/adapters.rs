@@ -80,13 +80,13 @@ fn an_adapter_changes_completions_on_both_paths() {
         let golden = golden_json("tiny_lora_all.json");
         let checkpoint = checkpoint(&model, &golden, "tiny_lora_all_final.safetensors");
         let adapter = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
-        let request = GenerateRequest {
-            prompt: Prompt::Text("Come up with".into()),
-            sampling: Sampling {
+        let request = GenerateRequest::new(
+            Prompt::Text("Come up with".into()),
+            Sampling {
                 max_tokens: 24,
                 ..Sampling::default()
             },
-        };
+        );
         let requests = vec![request; 9];
         let plain = model
             .generate(None, &requests, &mut Silent, &calm())

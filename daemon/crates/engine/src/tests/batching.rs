@@ -114,9 +114,11 @@ fn requests() -> Vec<GenerateRequest> {
         Prompt::Text(format!("{header}1. Write a poem.\n2. Name a bird.\n3.")),
         Prompt::Text("x".repeat(300)),
     ];
-    let request = |index: usize| GenerateRequest {
-        prompt: prompts[index % prompts.len()].clone(),
-        sampling: sampled(index as u64, 5 + (index as u32 * 7) % 40),
+    let request = |index: usize| {
+        GenerateRequest::new(
+            prompts[index % prompts.len()].clone(),
+            sampled(index as u64, 5 + (index as u32 * 7) % 40),
+        )
     };
     (0..40).map(request).collect()
 }
@@ -269,13 +271,15 @@ fn pieces_join_to_the_completions() {
 fn stops_span_tokens_and_greedy_text_ends_before_them() {
     let model = tiny(Compute::Exact, 1);
     let prompt = Prompt::Chat(vec![Message::user("Write a story about the sea.")]);
-    let request = |stop: Vec<String>| GenerateRequest {
-        prompt: prompt.clone(),
-        sampling: Sampling {
-            max_tokens: 40,
-            stop,
-            ..Sampling::default()
-        },
+    let request = |stop: Vec<String>| {
+        GenerateRequest::new(
+            prompt.clone(),
+            Sampling {
+                max_tokens: 40,
+                stop,
+                ..Sampling::default()
+            },
+        )
     };
     let whole = model
         .generate(None, &[request(vec![])], &mut Silent, &calm())
@@ -322,9 +326,8 @@ fn an_interrupt_ends_generation() {
 #[test]
 fn limits_are_kept() {
     let model = tiny(Compute::Fast, 1);
-    let request = |text: &str, max_tokens| GenerateRequest {
-        prompt: Prompt::Text(text.into()),
-        sampling: sampled(1, max_tokens),
+    let request = |text: &str, max_tokens| {
+        GenerateRequest::new(Prompt::Text(text.into()), sampled(1, max_tokens))
     };
     let generate = |request| model.generate(None, &[request], &mut Silent, &calm());
     assert!(matches!(

@@ -181,13 +181,13 @@ fn real_answers_a_question() {
     let Some(model) = real(Compute::Fast) else {
         return;
     };
-    let request = GenerateRequest {
-        prompt: Prompt::Chat(vec![Message::user("What is the capital of France?")]),
-        sampling: Sampling {
+    let request = GenerateRequest::new(
+        Prompt::Chat(vec![Message::user("What is the capital of France?")]),
+        Sampling {
             max_tokens: 32,
             ..Sampling::default()
         },
-    };
+    );
     let completion = &model
         .generate(None, &[request], &mut Silent, &calm())
         .unwrap()[0];

@@ -105,12 +105,14 @@ fn evaluate_batch(
 ) -> Result<Outcome<Vec<TaskResult>>, FlowError> {
     let requests = batch
         .iter()
-        .map(|task| GenerateRequest {
-            prompt: prompts::answer_request(task.body.instruction_text(), task.body.input_text()),
-            sampling: Sampling {
-                max_tokens: spec.max_tokens,
-                ..Sampling::default()
-            },
+        .map(|task| {
+            GenerateRequest::new(
+                prompts::answer_request(task.body.instruction_text(), task.body.input_text()),
+                Sampling {
+                    max_tokens: spec.max_tokens,
+                    ..Sampling::default()
+                },
+            )
         })
         .collect();
     let mut progress = run.token_progress(round, StageName::Evaluate);

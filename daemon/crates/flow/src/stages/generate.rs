@@ -157,10 +157,7 @@ fn build_prompt(
         ..Sampling::default()
     };
     BuiltPrompt {
-        request: GenerateRequest {
-            prompt: prompts::instruction_list(language, &texts),
-            sampling,
-        },
+        request: GenerateRequest::new(prompts::instruction_list(language, &texts), sampling),
         language,
         seeds: chosen.iter().map(|example| example.id).collect(),
     }

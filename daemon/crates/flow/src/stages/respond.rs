@@ -193,9 +193,9 @@ fn input_request(
             .map(|i| without[*i]),
     );
     random.shuffle(&mut shown);
-    GenerateRequest {
-        prompt: prompts::input_request(candidate.language, &shown, &candidate.instruction),
-        sampling: Sampling {
+    GenerateRequest::new(
+        prompts::input_request(candidate.language, &shown, &candidate.instruction),
+        Sampling {
             temperature: spec.input_temperature,
             top_p: spec.top_p,
             max_tokens: spec.max_input_tokens,
@@ -206,7 +206,7 @@ fn input_request(
             ),
             ..Sampling::default()
         },
-    }
+    )
 }
 
 fn answer_request(
@@ -222,9 +222,9 @@ fn answer_request(
         run.spec().seed,
         &["sample", "answer", &round.to_string(), &index.to_string()],
     );
-    GenerateRequest {
+    GenerateRequest::new(
         prompt,
-        sampling: Sampling {
+        Sampling {
             temperature: spec.temperature,
             top_p: spec.top_p,
             repetition_penalty: spec.repetition_penalty,
@@ -232,5 +232,5 @@ fn answer_request(
             seed,
             ..Sampling::default()
         },
-    }
+    )
 }

@@ -151,6 +151,7 @@ impl Engine for Fake {
                     finish: FinishReason::Eos,
                     prompt_tokens: 9,
                     completion_tokens: 3,
+                    logprobs: Vec::new(),
                 }
             })
             .collect())
@@ -242,13 +243,11 @@ impl Engine for Fake {
     fn generate_stream(
         &self,
         model: &ModelRef,
-        request: GenerateRequest,
+        requests: Vec<GenerateRequest>,
         interrupt: &Interrupt,
-        _: &mut dyn FnMut(&str),
-    ) -> PortResult<Completion> {
-        Ok(self
-            .generate(model, vec![request], interrupt, &mut |_| {})?
-            .remove(0))
+        _: &mut dyn FnMut(usize, &str),
+    ) -> PortResult<Vec<Completion>> {
+        self.generate(model, requests, interrupt, &mut |_| {})
     }
 
     fn compute(&self) -> &'static str {

@@ -37,7 +37,7 @@ pub(crate) fn generate_request(
     let sampling = self::sampling(sampling.unwrap_or_default())?;
     Ok((
         ModelRef { model, adapter },
-        GenerateRequest { prompt, sampling },
+        GenerateRequest::new(prompt, sampling),
     ))
 }
 
@@ -80,6 +80,7 @@ fn sampling(sampling: v1::Sampling) -> Result<Sampling, Status> {
         max_tokens: sampling.max_tokens.unwrap_or(default.max_tokens),
         stop: sampling.stop,
         seed: sampling.seed.unwrap_or(default.seed),
+        ..default
     };
     let within = |field: &str, value: f32, low: f32, high: f32| {
         if (low..=high).contains(&value) {
@@ -115,6 +116,7 @@ pub(crate) fn completion(completion: Completion) -> v1::Completion {
         finish,
         prompt_tokens,
         completion_tokens,
+        logprobs: _,
     } = completion;
     let finish = match finish {
         FinishReason::Eos => v1::FinishReason::Eos,

@@ -220,7 +220,7 @@ async fn generate(
     let (completion, rest) = blocking(context, move |context| {
         // The engine must not wait for the caller: what finds no room joins the next piece.
         let mut waiting = String::new();
-        let mut piece = |text: &str| {
+        let mut piece = |_: usize, text: &str| {
             waiting.push_str(text);
             let offered = pieces.offer(message(Message::Piece(std::mem::take(&mut waiting))));
             if let Some(v1::GenerateResponse {
@@ -230,11 +230,14 @@ async fn generate(
                 waiting = back;
             }
         };
-        let completion = context
+        let mut completions = context
             .ports
             .engine
-            .generate_stream(&model, request, &interrupt, &mut piece)
+            .generate_stream(&model, vec![request], &interrupt, &mut piece)
             .or_status()?;
+        let completion = completions
+            .pop()
+            .ok_or_else(|| Status::internal("the engine gave no completion for a prompt"))?;
         Ok((completion, waiting))
     })
     .await?;

@@ -162,32 +162,37 @@ impl Engine for World {
         Err(PortError::Unavailable("no training here".into()))
     }
 
-    /// Repeats the prompt, word by word; the prompt `forever` until it is interrupted.
+    /// Repeats each prompt, word by word; the prompt `forever` until it is interrupted.
     fn generate_stream(
         &self,
         _: &ModelRef,
-        request: GenerateRequest,
+        requests: Vec<GenerateRequest>,
         interrupt: &Interrupt,
-        piece: &mut dyn FnMut(&str),
-    ) -> PortResult<Completion> {
-        let Prompt::Text(text) = request.prompt else {
-            return Err(PortError::Invalid("text alone".into()));
-        };
-        if text == "forever" {
-            while !interrupt.is_raised() {
-                piece("again ");
-                std::thread::sleep(Duration::from_millis(1));
+        piece: &mut dyn FnMut(usize, &str),
+    ) -> PortResult<Vec<Completion>> {
+        let repeat = |(index, request): (usize, GenerateRequest)| {
+            let Prompt::Text(text) = request.prompt else {
+                return Err(PortError::Invalid("text alone".into()));
+            };
+            if text == "forever" {
+                while !interrupt.is_raised() {
+                    piece(index, "again ");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                self.interrupted.fetch_add(1, Ordering::SeqCst);
+                return Err(PortError::Interrupted);
             }
-            self.interrupted.fetch_add(1, Ordering::SeqCst);
-            return Err(PortError::Interrupted);
-        }
-        text.split_inclusive(' ').for_each(piece);
-        Ok(Completion {
-            text,
-            finish: FinishReason::Eos,
-            prompt_tokens: 1,
-            completion_tokens: 2,
-        })
+            text.split_inclusive(' ')
+                .for_each(|word| piece(index, word));
+            Ok(Completion {
+                text,
+                finish: FinishReason::Eos,
+                prompt_tokens: 1,
+                completion_tokens: 2,
+                logprobs: Vec::new(),
+            })
+        };
+        requests.into_iter().enumerate().map(repeat).collect()
     }
 
     fn compute(&self) -> &'static str {

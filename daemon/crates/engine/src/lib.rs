@@ -22,7 +22,7 @@ mod tests;
 pub use adapter::Adapter;
 pub use engine::{Compute, Engine, LoadedModel, ModelInfo};
 pub use error::EngineError;
-pub use generate::{GenerateObserver, Silent};
+pub use generate::{GenerateObserver, GenerateTimes, Silent};
 pub use models::config::ModelConfig;
 pub use models::weights::{LayerWeights, Weights};
 pub use tokenizer::{ChatTemplate, Span, Tokenizer};

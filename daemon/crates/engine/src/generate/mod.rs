@@ -1,8 +1,11 @@
 //! Generation: requests in, completions out, as many sequences at once as memory allows.
 
 mod loss;
+mod measure;
 mod sampler;
 mod schedule;
+
+pub use measure::GenerateTimes;
 
 use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
 

@@ -5,7 +5,6 @@ mod batching;
 mod families;
 mod golden;
 mod hostile;
-mod speed;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,8 @@
 
 mod device;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -271,77 +273,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use autodidact_domain::{ModelName, Prompt, Sampling};
-    use autodidact_store::Store;
-
-    use super::*;
-    use crate::clock::SystemClock;
-
-    fn device() -> (tempfile::TempDir, Store, DeviceThread) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), Arc::new(SystemClock)).unwrap();
-        let options = DeviceOptions {
-            threads: 1,
-            compute: ComputePath::Exact,
-            queue: 4,
-            cached_adapters: 1,
-        };
-        let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
-        (folder, store, device)
-    }
-
-    fn model() -> ModelRef {
-        ModelRef {
-            model: ModelName::new("none").unwrap(),
-            adapter: None,
-        }
-    }
-
-    #[test]
-    fn a_panic_is_told_and_the_thread_goes_on() {
-        let (_folder, _store, device) = device();
-        let run = |work: fn() -> PortResult<u32>| {
-            let receiver = device
-                .submit::<(), u32>(
-                    Priority::Batch,
-                    &model(),
-                    &Interrupt::new(),
-                    0,
-                    move |_, _| work(),
-                )
-                .unwrap();
-            finish(&receiver, &mut |()| {})
-        };
-        let error = run(|| panic!("a broken kernel")).unwrap_err();
-        assert_eq!(
-            error,
-            PortError::Internal("the engine panicked: a broken kernel".into())
-        );
-        assert_eq!(run(|| Ok(7)), Ok(7));
-    }
-
-    #[test]
-    fn a_missing_model_and_a_raised_interrupt_are_answered() {
-        let (_folder, _store, device) = device();
-        let request = GenerateRequest::new(Prompt::Text("x".into()), Sampling::default());
-        let generate = |interrupt: &Interrupt| {
-            device.generate(&model(), vec![request.clone()], interrupt, &mut |_| {})
-        };
-        assert!(matches!(
-            generate(&Interrupt::new()),
-            Err(PortError::NotFound { what: "model", .. })
-        ));
-        let raised = Interrupt::new();
-        raised.raise(autodidact_domain::InterruptReason::Pause);
-        assert_eq!(generate(&raised), Err(PortError::Interrupted));
-        device.close();
-        assert!(matches!(
-            generate(&Interrupt::new()),
-            Err(PortError::Unavailable(_))
-        ));
-    }
 }

@@ -1,7 +1,9 @@
 //! What the device thread holds: the engine, one base model, and the adapters used last.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::{Checkpoints, Models};
@@ -10,7 +12,9 @@ use autodidact_domain::{
     CheckpointId, Completion, Digest, GenerateRequest, Interrupt, Message, ModelName, ModelRef,
     PortError, PortResult, TrainRequest, TrainSegment,
 };
-use autodidact_engine::{Adapter, Compute, Engine, GenerateObserver, LoadedModel, Weights};
+use autodidact_engine::{
+    Adapter, Compute, Engine, EngineError, GenerateObserver, LoadedModel, Pause, Weights,
+};
 
 use super::queue::JobQueue;
 use crate::config::ComputePath;
@@ -101,7 +105,10 @@ impl Device {
         Ok(model.response_loss(adapter.as_deref(), conversations, interrupt)?)
     }
 
-    /// Trains a stretch, serving people's short questions between steps.
+    /// Trains a stretch, serving people's short questions between layers.
+    ///
+    /// The stretch runs on a thread of its own, and either that one computes or this one, never both: the other
+    /// stands still at a pause meanwhile.
     pub(super) fn train(
         &mut self,
         request: &TrainRequest,
@@ -116,11 +123,52 @@ impl Device {
         };
         self.training_weights = Some(model.weights()?);
         let name = &request.model.model;
-        let mut step = |figures: TrainProgress| {
-            progress(figures);
-            self.serve_people(name);
+        let (sender, heard) = sync_channel(0);
+        let (go_on, gone_on) = sync_channel::<()>(0);
+        let pause = {
+            let (queue, name, sender) = (Arc::clone(&self.queue), name.clone(), sender.clone());
+            let gone_on = Mutex::new(gone_on);
+            Pause::new(move || {
+                // The other side only goes when this one has panicked; then there is nobody to wait for.
+                if queue.has_interactive(&name) && sender.send(Heard::Paused).is_ok() {
+                    let _ = gone_on
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .recv();
+                }
+            })
         };
-        Ok(model.train(request, start.as_ref(), interrupt, &mut step)?)
+        std::thread::scope(|scope| {
+            // They end with this closure, so that a panic here leaves nobody waiting.
+            let (heard, go_on) = (heard, go_on);
+            let training = || {
+                let mut step = |figures: TrainProgress| {
+                    let _ = sender.send(Heard::Step(figures));
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    model.train(request, start.as_ref(), interrupt, &pause, &mut step)
+                }));
+                let _ = sender.send(Heard::Done(result.map(Box::new)));
+            };
+            std::thread::Builder::new()
+                .name("train".into())
+                .spawn_scoped(scope, training)
+                .map_err(|error| PortError::Unavailable(format!("start a thread: {error}")))?;
+            loop {
+                match heard.recv() {
+                    Ok(Heard::Step(figures)) => progress(figures),
+                    Ok(Heard::Paused) => {
+                        self.serve_people(name);
+                        let _ = go_on.send(());
+                    }
+                    Ok(Heard::Done(Ok(result))) => return Ok((*result)?),
+                    Ok(Heard::Done(Err(panic))) => resume_unwind(panic),
+                    Err(_) => {
+                        return Err(PortError::Internal("training ended without a word".into()));
+                    }
+                }
+            }
+        })
     }
 
     /// Completes prompts, piece by piece.
@@ -217,6 +265,16 @@ impl Device {
             .push((id.clone(), digest, Arc::clone(&adapter)));
         Ok(Some(adapter))
     }
+}
+
+/// What the device hears of a stretch of training.
+enum Heard {
+    /// A step is made.
+    Step(TrainProgress),
+    /// It stands still until it is told to go on.
+    Paused,
+    /// It ended, or panicked.
+    Done(std::thread::Result<Box<Result<TrainSegment, EngineError>>>),
 }
 
 /// Counts tokens and lets people in between them.

@@ -132,6 +132,12 @@ impl<D> JobQueue<D> {
         job
     }
 
+    /// Tells whether a person waits whom the model in memory can serve.
+    pub(super) fn has_interactive(&self, model: &ModelName) -> bool {
+        let waiting = &self.state().waiting[Priority::Interactive as usize];
+        waiting.iter().any(|job| job.model == *model)
+    }
+
     /// Refuses everything from now on and drops what waits; its callers see the end of their channel.
     pub(super) fn close(&self) {
         let mut state = self.state();

@@ -25,4 +25,5 @@ pub use error::EngineError;
 pub use generate::{GenerateObserver, GenerateTimes, Silent};
 pub use models::config::ModelConfig;
 pub use models::weights::{LayerWeights, Weights};
+pub use ops::pause::Pause;
 pub use tokenizer::{ChatTemplate, Span, Tokenizer};

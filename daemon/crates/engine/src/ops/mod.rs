@@ -22,6 +22,7 @@ pub(crate) mod dropout;
 mod fused_layer;
 pub(crate) mod gemm;
 pub(crate) mod linear;
+pub(crate) mod pause;
 pub(crate) mod plain;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;

@@ -4,11 +4,12 @@ use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{Checkpoint, Interrupt, Message, TrainRequest, TrainSegment};
 
 use super::{Base, EncodedExample, run};
-use crate::{EngineError, LoadedModel};
+use crate::{EngineError, LoadedModel, Pause};
 
 impl LoadedModel {
     /// Trains for a stretch; see [`run`]. `init` is the adapter that `request.model.adapter` names, where it names one.
     ///
+    /// Between layers `pause` may let others use the device.
     /// The weights are read as f32 unless someone holds them already ([`LoadedModel::weights`]).
     ///
     /// # Errors
@@ -18,6 +19,7 @@ impl LoadedModel {
         request: &TrainRequest,
         init: Option<&Checkpoint>,
         interrupt: &Interrupt,
+        pause: &Pause,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> Result<TrainSegment, EngineError> {
         let weights = self.weights()?;
@@ -27,6 +29,7 @@ impl LoadedModel {
             digest: self.info().digest,
             threads: self.team.threads(),
             encode: &|messages| self.encode_example(messages),
+            pause,
         };
         run(base, request, init, interrupt, progress)
     }
@@ -78,7 +81,9 @@ mod tests {
             steps: 11,
         };
         let calm = Interrupt::new();
-        let train = |request: &TrainRequest| model.train(request, None, &calm, &mut |_| {});
+        let train = |request: &TrainRequest| {
+            model.train(request, None, &calm, &Pause::never(), &mut |_| {})
+        };
         let loss = |adapter: Option<&Adapter>| {
             let conversations = std::slice::from_ref(&conversation);
             let loss = model

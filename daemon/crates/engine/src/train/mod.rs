@@ -25,6 +25,7 @@ use crate::EngineError;
 use crate::methods::lora::{LoraConfig, LoraPlan};
 use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
+use crate::ops::pause::Pause;
 use checkpoint::{Position, Run};
 use data::{Order, PackedBatch, TrainingData};
 use model::TrainableModel;
@@ -43,6 +44,8 @@ pub struct Base<'a> {
     pub threads: usize,
     /// Lays a conversation out as tokens, and tells which are a response's.
     pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+    /// Where a step stands still while somebody else needs the device.
+    pub pause: &'a Pause,
 }
 
 /// Trains for a stretch.
@@ -110,7 +113,8 @@ pub fn run(
         max_tokens,
         max_length,
         base.threads,
-    )?;
+    )?
+    .pausing(base.pause.clone());
     let mut losses = Vec::with_capacity(batches.len());
     for batch in &batches {
         if interrupt.is_raised() {

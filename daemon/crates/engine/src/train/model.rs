@@ -13,6 +13,7 @@ use crate::models::weights::Weights;
 use crate::ops::buffers::BufferPool;
 use crate::ops::cross_entropy::LinearCrossEntropy;
 use crate::ops::decoder_layer::{Batch, DecoderLayer};
+use crate::ops::pause::Pause;
 use crate::ops::plain;
 use crate::ops::rms_norm::RmsNorm;
 use crate::ops::rope::RopeTables;
@@ -25,6 +26,7 @@ pub(crate) struct TrainableModel<'a> {
     rope: Arc<RopeTables>,
     pool: Arc<BufferPool>,
     threads: rayon::ThreadPool,
+    pause: Pause,
 }
 
 impl<'a> TrainableModel<'a> {
@@ -57,7 +59,13 @@ impl<'a> TrainableModel<'a> {
             rope,
             pool: BufferPool::new(max_tokens),
             threads,
+            pause: Pause::never(),
         })
+    }
+
+    /// Lets others use the device between layers.
+    pub(crate) fn pausing(self, pause: Pause) -> Self {
+        Self { pause, ..self }
     }
 
     /// Computes the mean loss of a batch in nats a response token, and the gradient of every layer's trainable numbers.
@@ -115,7 +123,7 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<Tensor, EngineError> {
         let mut x = self.embed(&batch.ids)?;
         for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
-            x = layer.fused(&x, parameters)?;
+            x = layer.fused(&x, parameters)?.apply_op1(self.pause.clone())?;
         }
         let x = x.apply_op1(RmsNorm {
             weight: self.weights.norm.clone(),

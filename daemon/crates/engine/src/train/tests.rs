@@ -130,6 +130,7 @@ fn train(
         digest: Digest::of(b"tiny"),
         threads: 2,
         encode: &encode,
+        pause: &Pause::never(),
     };
     run(base, request, init, interrupt, &mut |_| {})
 }

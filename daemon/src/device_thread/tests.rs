@@ -1,0 +1,192 @@
+//! The device thread with real jobs.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use autodidact_domain::ports::ModelSource as _;
+use autodidact_domain::{ModelName, Prompt, Sampling, TrainOptions};
+use autodidact_store::Store;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::model_source::ModelFetcher;
+
+fn device() -> (tempfile::TempDir, Store, DeviceThread) {
+    device_on(1, ComputePath::Exact)
+}
+
+fn device_on(threads: usize, compute: ComputePath) -> (tempfile::TempDir, Store, DeviceThread) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Arc::new(SystemClock)).unwrap();
+    let options = DeviceOptions {
+        threads,
+        compute,
+        queue: 4,
+        cached_adapters: 1,
+    };
+    let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
+    (folder, store, device)
+}
+
+fn model() -> ModelRef {
+    ModelRef {
+        model: ModelName::new("none").unwrap(),
+        adapter: None,
+    }
+}
+
+#[test]
+fn a_panic_is_told_and_the_thread_goes_on() {
+    let (_folder, _store, device) = device();
+    let run = |work: fn() -> PortResult<u32>| {
+        let receiver = device
+            .submit::<(), u32>(
+                Priority::Batch,
+                &model(),
+                &Interrupt::new(),
+                0,
+                move |_, _| work(),
+            )
+            .unwrap();
+        finish(&receiver, &mut |()| {})
+    };
+    let error = run(|| panic!("a broken kernel")).unwrap_err();
+    assert_eq!(
+        error,
+        PortError::Internal("the engine panicked: a broken kernel".into())
+    );
+    assert_eq!(run(|| Ok(7)), Ok(7));
+}
+
+#[test]
+fn a_missing_model_and_a_raised_interrupt_are_answered() {
+    let (_folder, _store, device) = device();
+    let request = GenerateRequest::new(Prompt::Text("x".into()), Sampling::default());
+    let generate = |interrupt: &Interrupt| {
+        device.generate(&model(), vec![request.clone()], interrupt, &mut |_| {})
+    };
+    assert!(matches!(
+        generate(&Interrupt::new()),
+        Err(PortError::NotFound { what: "model", .. })
+    ));
+    let raised = Interrupt::new();
+    raised.raise(autodidact_domain::InterruptReason::Pause);
+    assert_eq!(generate(&raised), Err(PortError::Interrupted));
+    device.close();
+    assert!(matches!(
+        generate(&Interrupt::new()),
+        Err(PortError::Unavailable(_))
+    ));
+}
+
+/// Registers the model of a path as `none`.
+fn register(store: &Store, path: &Path) {
+    let fetcher = ModelFetcher::new(PathBuf::from("unused"));
+    let source = path.to_string_lossy();
+    let summary = fetcher
+        .fetch(
+            &model().model,
+            &source,
+            None,
+            &Interrupt::new(),
+            &mut |_| {},
+        )
+        .unwrap();
+    store.models().put(&summary).unwrap();
+}
+
+fn training(words: usize, examples: usize, steps: u32) -> TrainRequest {
+    let example = |index: usize| {
+        let answer: Vec<String> = (0..words)
+            .map(|word| format!("word {}", word * (index + 3) % 97))
+            .collect();
+        vec![
+            Message::user(format!("Write list number {index}.")),
+            Message::assistant(answer.join(" ")),
+        ]
+    };
+    TrainRequest {
+        model: model(),
+        options: TrainOptions {
+            batch_size: 4,
+            max_length: 512,
+            ..TrainOptions::default()
+        },
+        examples: (0..examples).map(example).collect(),
+        seed: 7,
+        resume: None,
+        steps,
+    }
+}
+
+fn ask(device: &DeviceThread, heard: &mut dyn FnMut(&str)) -> PortResult<Vec<Completion>> {
+    let sampling = Sampling {
+        max_tokens: 4,
+        ..Sampling::default()
+    };
+    let prompt = Prompt::Chat(vec![Message::user(
+        "What does a gardener do in winter? Say it in one short sentence.",
+    )]);
+    let request = GenerateRequest::new(prompt, sampling);
+    let interrupt = Interrupt::new();
+    device.generate_stream(&model(), vec![request], &interrupt, &mut |_, piece| {
+        heard(piece);
+    })
+}
+
+#[test]
+fn people_are_served_within_a_step_and_the_run_is_what_it_is_without_them() {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny");
+    let (_folder, store, device) = device_on(2, ComputePath::Fast);
+    register(&store, &tiny);
+    let request = training(60, 16, 4);
+    let calm = Interrupt::new();
+    let alone = device.train(request.clone(), &calm, &mut |_| {}).unwrap();
+    let (mut asked, mut steps) = (0, 0);
+    let disturbed = std::thread::scope(|scope| {
+        let run = scope.spawn(|| device.train(request, &Interrupt::new(), &mut |_| steps += 1));
+        while !run.is_finished() {
+            ask(&device, &mut |_| {}).unwrap();
+            asked += 1;
+        }
+        run.join().unwrap().unwrap()
+    });
+    assert!(asked > 4, "{asked} questions in {steps} steps");
+    assert_eq!(alone.losses, disturbed.losses);
+    assert_eq!(alone.checkpoint, disturbed.checkpoint);
+}
+
+#[test]
+fn on_the_real_model_the_first_token_comes_within_two_seconds_of_training() {
+    let Some(path) = std::env::var_os("AUTODIDACT_TEST_MODEL").map(PathBuf::from) else {
+        eprintln!("skipped: AUTODIDACT_TEST_MODEL names no GGUF of SmolLM2-135M-Instruct");
+        return;
+    };
+    let (_folder, store, device) = device_on(2, ComputePath::Fast);
+    register(&store, &path);
+    let stop = Interrupt::new();
+    let mut waits = Vec::new();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| device.train(training(400, 40, 10), &stop, &mut |_| {}));
+        // The base is read for training first; what counts is the time while steps are made.
+        std::thread::sleep(Duration::from_secs(6));
+        for _ in 0..5 {
+            let started = Instant::now();
+            let mut first = None;
+            ask(&device, &mut |_| {
+                first.get_or_insert_with(|| started.elapsed());
+            })
+            .unwrap();
+            waits.push(first.expect("a piece"));
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        assert!(!run.is_finished(), "the run went on meanwhile");
+        stop.raise(autodidact_domain::InterruptReason::Cancel);
+        assert!(matches!(run.join().unwrap(), Err(PortError::Interrupted)));
+    });
+    eprintln!("first tokens after {waits:?}");
+    assert!(
+        waits.iter().all(|wait| *wait < Duration::from_secs(2)),
+        "{waits:?}"
+    );
+}

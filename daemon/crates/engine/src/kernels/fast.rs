@@ -20,17 +20,40 @@ use crate::models::dequantize::{AffineBlock, BLOCK};
 /// One block of k for sixteen outputs: bytes as `[k / 4][output][4]`, as `vpdpbusd` takes them.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct TileBlock {
+struct ByteBlock {
     q: [u8; LANES * BLOCK],
     d: [f32; LANES],
     m: [f32; LANES],
+}
+
+/// The same of numbers below 16: group `2 j` of four k in the low nibbles of vector j, group `2 j + 1` in the high ones.
+///
+/// One sequence alone is read at the speed of the memory, so that half the bytes count.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct NibbleBlock {
+    q: [u8; LANES * BLOCK / 2],
+    d: [f32; LANES],
+    m: [f32; LANES],
+}
+
+/// How many bits a stored weight has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WeightBits {
+    Four,
+    Eight,
+}
+
+enum Blocks {
+    Bytes(Vec<ByteBlock>),
+    Nibbles(Vec<NibbleBlock>),
 }
 
 /// An `[n, k]` matrix packed as `[n / 16][k / 32]` blocks, filled up with zeros.
 pub(crate) struct FastMatrix {
     n: usize,
     k: usize,
-    blocks: Vec<TileBlock>,
+    blocks: Blocks,
 }
 
 /// Rows of activations as signed bytes, a scale for each 32 of them.
@@ -44,32 +67,56 @@ pub(crate) struct QuantizedRows {
 }
 
 impl FastMatrix {
-    pub(crate) fn zeros(n: usize, k: usize) -> Self {
-        let empty = TileBlock {
-            q: [0; LANES * BLOCK],
-            d: [0.0; LANES],
-            m: [0.0; LANES],
+    pub(crate) fn zeros(n: usize, k: usize, bits: WeightBits) -> Self {
+        let count = n.div_ceil(LANES) * k.div_ceil(BLOCK);
+        let (d, m) = ([0.0; LANES], [0.0; LANES]);
+        let blocks = match bits {
+            WeightBits::Eight => {
+                let q = [0; LANES * BLOCK];
+                Blocks::Bytes(vec![ByteBlock { q, d, m }; count])
+            }
+            WeightBits::Four => {
+                let q = [0; LANES * BLOCK / 2];
+                Blocks::Nibbles(vec![NibbleBlock { q, d, m }; count])
+            }
         };
-        Self {
-            n,
-            k,
-            blocks: vec![empty; n.div_ceil(LANES) * k.div_ceil(BLOCK)],
-        }
+        Self { n, k, blocks }
     }
 
     /// Writes block `index` of a row.
+    ///
+    /// # Panics
+    /// When the matrix is of four bits and a number of the block needs more.
     pub(crate) fn set_block(&mut self, row: usize, index: usize, block: &AffineBlock) {
         assert!(
             row < self.n && index < self.k.div_ceil(BLOCK),
             "a block of the matrix"
         );
         let lane = row % LANES;
-        let place = &mut self.blocks[row / LANES * self.k.div_ceil(BLOCK) + index];
-        for (group, bytes) in block.q.chunks_exact(4).enumerate() {
-            place.q[group * 4 * LANES + lane * 4..][..4].copy_from_slice(bytes);
-        }
-        place.d[lane] = block.d;
-        place.m[lane] = block.m;
+        let place = row / LANES * self.k.div_ceil(BLOCK) + index;
+        let groups = block.q.chunks_exact(4).enumerate();
+        let (d, m) = match &mut self.blocks {
+            Blocks::Bytes(blocks) => {
+                let place = &mut blocks[place];
+                for (group, bytes) in groups {
+                    place.q[group * 4 * LANES + lane * 4..][..4].copy_from_slice(bytes);
+                }
+                (&mut place.d, &mut place.m)
+            }
+            Blocks::Nibbles(blocks) => {
+                assert!(block.q.iter().all(|q| *q < 16), "numbers of four bits");
+                let place = &mut blocks[place];
+                for (group, bytes) in groups {
+                    let shift = group % 2 * 4;
+                    let to = &mut place.q[group / 2 * 4 * LANES + lane * 4..][..4];
+                    for (to, byte) in to.iter_mut().zip(bytes) {
+                        *to = *to & !(15 << shift) | byte << shift;
+                    }
+                }
+                (&mut place.d, &mut place.m)
+            }
+        };
+        (d[lane], m[lane]) = (block.d, block.m);
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -81,7 +128,10 @@ impl FastMatrix {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.blocks.len() * size_of::<TileBlock>()
+        match &self.blocks {
+            Blocks::Bytes(blocks) => size_of_val(&blocks[..]),
+            Blocks::Nibbles(blocks) => size_of_val(&blocks[..]),
+        }
     }
 
     /// Multiplies the first `rows` quantised rows with tiles `first..first + count`, and writes the columns they stand
@@ -119,21 +169,27 @@ impl FastMatrix {
         );
         for tile in first..first + count {
             let width = LANES.min(self.n - tile * LANES);
-            let weights = self.blocks[tile * blocks..][..blocks].as_ptr();
             let to = out.as_ptr().add(tile * LANES);
-            multiply_tile(
-                isa,
-                x.q.as_ptr(),
-                x.scale.as_ptr(),
-                x.sum.as_ptr(),
-                weights,
-                blocks,
-                rows,
-                to,
-                out_stride,
-                width,
-                write,
-            );
+            macro_rules! product {
+                ($stored:ident) => {
+                    Product {
+                        q: x.q.as_ptr(),
+                        scale: x.scale.as_ptr(),
+                        sum: x.sum.as_ptr(),
+                        weights: $stored[tile * blocks..][..blocks].as_ptr(),
+                        blocks,
+                        rows,
+                        out: to,
+                        out_stride,
+                        width,
+                        write,
+                    }
+                };
+            }
+            match &self.blocks {
+                Blocks::Bytes(stored) => multiply_bytes(isa, product!(stored)),
+                Blocks::Nibbles(stored) => multiply_nibbles(isa, product!(stored)),
+            }
         }
     }
 }
@@ -248,42 +304,102 @@ unsafe fn quantize_kernel<L: Lanes>(
     }
 }
 
-dispatch! {
-    #[expect(clippy::too_many_arguments, reason = "a kernel takes its shapes and strides one by one")]
-    unsafe fn multiply_tile(
-        q: *const i8, scale: *const f32, sum: *const f32, weights: *const TileBlock, blocks: usize, rows: usize,
-        out: *mut f32, out_stride: usize, width: usize, write: Write,
-    ) = tile_kernel
+/// A block that a kernel reads.
+trait Block {
+    fn scales(&self) -> (&[f32; LANES], &[f32; LANES]);
+
+    /// Shows the bytes, in `room` where they have to be made.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `L`.
+    unsafe fn bytes<'a, L: Lanes>(&'a self, room: &'a mut Room) -> &'a [u8; LANES * BLOCK];
 }
 
-#[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a kernel takes its shapes and strides one by one"
-)]
-unsafe fn tile_kernel<L: Lanes>(
+/// Room for a block's bytes.
+#[repr(C, align(64))]
+struct Room([u8; LANES * BLOCK]);
+
+impl Block for ByteBlock {
+    #[inline(always)]
+    fn scales(&self) -> (&[f32; LANES], &[f32; LANES]) {
+        (&self.d, &self.m)
+    }
+
+    #[inline(always)]
+    unsafe fn bytes<'a, L: Lanes>(&'a self, _: &'a mut Room) -> &'a [u8; LANES * BLOCK] {
+        &self.q
+    }
+}
+
+impl Block for NibbleBlock {
+    #[inline(always)]
+    fn scales(&self) -> (&[f32; LANES], &[f32; LANES]) {
+        (&self.d, &self.m)
+    }
+
+    #[inline(always)]
+    unsafe fn bytes<'a, L: Lanes>(&'a self, room: &'a mut Room) -> &'a [u8; LANES * BLOCK] {
+        const VECTOR: usize = 4 * LANES;
+        let to = room.0.as_mut_ptr();
+        for pair in 0..BLOCK / 8 {
+            let from = self.q.as_ptr().add(pair * VECTOR);
+            let low = to.add(2 * pair * VECTOR);
+            L::unpack_nibbles(from, low, low.add(VECTOR));
+        }
+        &room.0
+    }
+}
+
+/// Rows times one tile of the weights: what a kernel takes.
+#[derive(Clone, Copy)]
+struct Product<B> {
     q: *const i8,
     scale: *const f32,
     sum: *const f32,
-    weights: *const TileBlock,
+    /// One tile's blocks.
+    weights: *const B,
     blocks: usize,
     rows: usize,
     out: *mut f32,
     out_stride: usize,
+    /// Columns that exist; the last tile may have fewer than sixteen.
     width: usize,
     write: Write,
-) {
+}
+
+dispatch! {
+    unsafe fn multiply_bytes(product: Product<ByteBlock>) = bytes_kernel
+}
+
+dispatch! {
+    unsafe fn multiply_nibbles(product: Product<NibbleBlock>) = nibbles_kernel
+}
+
+#[inline(always)]
+unsafe fn bytes_kernel<L: Lanes>(product: Product<ByteBlock>) {
+    tile_kernel::<L, _>(product);
+}
+
+#[inline(always)]
+unsafe fn nibbles_kernel<L: Lanes>(product: Product<NibbleBlock>) {
+    tile_kernel::<L, _>(product);
+}
+
+#[inline(always)]
+unsafe fn tile_kernel<L: Lanes, B: Block + Copy>(product: Product<B>) {
     let mut row = 0;
-    while row < rows {
-        let q = q.add(row * blocks * BLOCK);
-        let (scale, sum) = (scale.add(row * blocks), sum.add(row * blocks));
-        let out = out.add(row * out_stride);
-        let left = rows - row;
+    while row < product.rows {
+        let rest = Product {
+            q: product.q.add(row * product.blocks * BLOCK),
+            scale: product.scale.add(row * product.blocks),
+            sum: product.sum.add(row * product.blocks),
+            out: product.out.add(row * product.out_stride),
+            ..product
+        };
+        let left = product.rows - row;
         macro_rules! block {
             ($rows:literal) => {{
-                row_block::<L, $rows>(
-                    q, scale, sum, weights, blocks, out, out_stride, width, write,
-                );
+                row_block::<L, B, $rows>(rest);
                 row += $rows;
             }};
         }
@@ -299,34 +415,31 @@ unsafe fn tile_kernel<L: Lanes>(
     }
 }
 
+/// Multiplies the first `ROWS` rows.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a kernel takes its shapes and strides one by one"
-)]
-unsafe fn row_block<L: Lanes, const ROWS: usize>(
-    q: *const i8,
-    scale: *const f32,
-    sum: *const f32,
-    weights: *const TileBlock,
-    blocks: usize,
-    out: *mut f32,
-    out_stride: usize,
-    width: usize,
-    write: Write,
-) {
+unsafe fn row_block<L: Lanes, B: Block, const ROWS: usize>(product: Product<B>) {
+    let Product {
+        q,
+        scale,
+        sum,
+        weights,
+        blocks,
+        ..
+    } = product;
     let mut sums = [L::splat(0.0); ROWS];
+    let mut room = Room([0; LANES * BLOCK]);
     for block in 0..blocks {
         let tile = &*weights.add(block);
-        let d = L::load(tile.d.as_ptr());
-        let m = L::load(tile.m.as_ptr());
+        let (d, m) = tile.scales();
+        let (d, m) = (L::load(d.as_ptr()), L::load(m.as_ptr()));
+        let bytes = tile.bytes::<L>(&mut room).as_ptr();
         for (row, total) in sums.iter_mut().enumerate() {
             let activations = q.add((row * blocks + block) * BLOCK).cast::<i32>();
             let mut dot = L::zero();
             for group in 0..BLOCK / 4 {
                 dot = L::dot4(
                     dot,
-                    tile.q.as_ptr().add(group * 4 * LANES),
+                    bytes.add(group * 4 * LANES),
                     activations.add(group).read_unaligned(),
                 );
             }
@@ -336,6 +449,58 @@ unsafe fn row_block<L: Lanes, const ROWS: usize>(
         }
     }
     for (row, total) in sums.into_iter().enumerate() {
-        write_lanes::<L>(out.add(row * out_stride), total, width, write);
+        let out = product.out.add(row * product.out_stride);
+        write_lanes::<L>(out, total, product.width, product.write);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autodidact_domain::random::Random;
+
+    use super::*;
+
+    /// Four bits are another way to store, not another arithmetic.
+    #[test]
+    fn a_matrix_of_four_bits_multiplies_as_one_of_eight_to_the_bit() {
+        let (n, k, rows) = (37, 70, 11);
+        let mut random = Random::from_seed(5);
+        let mut matrices =
+            [WeightBits::Eight, WeightBits::Four].map(|bits| FastMatrix::zeros(n, k, bits));
+        for row in 0..n {
+            for index in 0..k.div_ceil(BLOCK) {
+                let mut block = AffineBlock {
+                    q: [0; BLOCK],
+                    d: random.next_f64() as f32,
+                    m: -(random.next_f64() as f32),
+                };
+                block.q.iter_mut().for_each(|q| *q = random.below(16) as u8);
+                for matrix in &mut matrices {
+                    matrix.set_block(row, index, &block);
+                }
+            }
+        }
+        assert!(matrices[1].bytes() * 5 == matrices[0].bytes() * 3);
+        for isa in Isa::all().into_iter().filter(|isa| isa.is_supported()) {
+            let mut x = QuantizedRows::default();
+            x.resize(rows, k);
+            let shared = x.share();
+            for row in 0..rows {
+                let values: Vec<f32> = (0..k).map(|_| random.next_f64() as f32 - 0.5).collect();
+                // SAFETY: nothing else touches the rows.
+                unsafe { shared.quantize(isa, row, &values) };
+            }
+            let products = matrices.each_ref().map(|matrix| {
+                let mut out = vec![0f32; rows * n];
+                let shared = SharedMut::new(&mut out);
+                // SAFETY: nothing else touches the product.
+                unsafe {
+                    matrix.multiply(isa, &x, rows, 0, matrix.tiles(), &shared, n, Write::Store);
+                }
+                out
+            });
+            assert_eq!(products[0], products[1], "{isa:?}");
+            assert!(products[0].iter().all(|x| *x != 0.0));
+        }
     }
 }

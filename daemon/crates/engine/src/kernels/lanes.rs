@@ -43,6 +43,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn zero() -> Self::I;
     /// Adds to lane i the dot product of bytes 4i..4i+4 of `w` (64 unsigned bytes) with the four signed bytes of `a`.
     unsafe fn dot4(sum: Self::I, w: *const u8, a: i32) -> Self::I;
+    /// Spreads 64 bytes into their low and their high nibbles, 64 bytes each.
+    unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8);
     /// Writes lanes that lie within -128..=127 as bytes.
     unsafe fn store_i8(to: *mut i8, x: Self::I);
 }
@@ -125,6 +127,12 @@ impl Lanes for Scalar {
             }
         }
         out
+    }
+    unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8) {
+        for i in 0..4 * LANES {
+            let byte = *from.add(i);
+            (*low.add(i), *high.add(i)) = (byte & 15, byte >> 4);
+        }
     }
     unsafe fn store_i8(to: *mut i8, x: Self::I) {
         for (i, x) in x.into_iter().enumerate() {
@@ -213,6 +221,14 @@ mod x86 {
         #[inline(always)]
         unsafe fn dot4(sum: __m512i, w: *const u8, a: i32) -> __m512i {
             _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(w.cast()), _mm512_set1_epi32(a))
+        }
+        #[inline(always)]
+        unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8) {
+            let mask = _mm512_set1_epi8(15);
+            let bytes = _mm512_loadu_si512(from.cast());
+            _mm512_storeu_si512(low.cast(), _mm512_and_si512(bytes, mask));
+            let shifted = _mm512_srli_epi16::<4>(bytes);
+            _mm512_storeu_si512(high.cast(), _mm512_and_si512(shifted, mask));
         }
         #[inline(always)]
         unsafe fn store_i8(to: *mut i8, x: __m512i) {
@@ -309,6 +325,16 @@ mod x86 {
                 half(sum[0], _mm256_loadu_si256(w.cast())),
                 half(sum[1], _mm256_loadu_si256(w.add(32).cast())),
             ]
+        }
+        #[inline(always)]
+        unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8) {
+            let mask = _mm256_set1_epi8(15);
+            for at in [0, 32] {
+                let bytes = _mm256_loadu_si256(from.add(at).cast());
+                _mm256_storeu_si256(low.add(at).cast(), _mm256_and_si256(bytes, mask));
+                let shifted = _mm256_srli_epi16::<4>(bytes);
+                _mm256_storeu_si256(high.add(at).cast(), _mm256_and_si256(shifted, mask));
+            }
         }
         #[inline(always)]
         unsafe fn store_i8(to: *mut i8, x: Self::I) {

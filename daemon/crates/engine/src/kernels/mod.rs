@@ -10,7 +10,7 @@ pub(crate) mod lanes;
 mod rows;
 
 pub(crate) use exact::{ExactMatrix, multiply_one_tile};
-pub(crate) use fast::{FastMatrix, QuantizedRows};
+pub(crate) use fast::{FastMatrix, QuantizedRows, WeightBits};
 pub(crate) use rows::{gelu_mul, log_sum_exp, rms_norm, silu_mul, softmax};
 
 /// Which instructions the kernels use.

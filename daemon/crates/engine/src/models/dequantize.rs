@@ -175,19 +175,36 @@ impl ElementType {
         }
     }
 
-    /// Tells whether blocks of this format are affine in unsigned bytes as they are.
+    /// Tells whether this format is blocks of 32 that are affine in unsigned bytes as they are.
     pub(crate) fn is_affine(self) -> bool {
-        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q8_0)
+        matches!(
+            self,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::Q4_K
+        )
     }
 
-    /// Reads a block of a format that is affine in unsigned bytes as it is; none for others.
-    pub(crate) fn affine_block(self, bytes: &[u8]) -> Option<AffineBlock> {
+    /// Tells whether its affine blocks hold numbers below 16 only.
+    pub(crate) fn is_four_bits(self) -> bool {
+        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q4_K)
+    }
+
+    /// Reads the affine blocks of one stored block, in order; none of a format that is not affine as it is.
+    pub(crate) fn each_affine_block(self, bytes: &[u8], sink: &mut dyn FnMut(&AffineBlock)) {
+        if self == Self::Q4_K {
+            (0..8).for_each(|part| sink(&q4_k_part(bytes, part)));
+        } else if let Some(block) = self.affine_block(bytes) {
+            sink(&block);
+        }
+    }
+
+    /// Reads a block of a format whose stored blocks are affine blocks; none for others.
+    fn affine_block(self, bytes: &[u8]) -> Option<AffineBlock> {
         let half = |at: usize| f16_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
-        let nibbles = |packed: &[u8]| {
-            let mut q = [0u8; BLOCK];
-            for (i, byte) in packed.iter().enumerate() {
-                q[i] = byte & 15;
-                q[i + BLOCK / 2] = byte >> 4;
+        let fifth_bits = |q: [u8; BLOCK], high: &[u8]| {
+            let high = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
+            let mut q = q;
+            for (i, q) in q.iter_mut().enumerate() {
+                *q |= ((high >> i & 1) as u8) << 4;
             }
             q
         };
@@ -199,6 +216,16 @@ impl ElementType {
             },
             Self::Q4_1 => AffineBlock {
                 q: nibbles(&bytes[4..20]),
+                d: half(0),
+                m: half(2),
+            },
+            Self::Q5_0 => AffineBlock {
+                q: fifth_bits(nibbles(&bytes[6..22]), &bytes[2..6]),
+                d: half(0),
+                m: -16.0 * half(0),
+            },
+            Self::Q5_1 => AffineBlock {
+                q: fifth_bits(nibbles(&bytes[8..24]), &bytes[4..8]),
                 d: half(0),
                 m: half(2),
             },
@@ -215,6 +242,39 @@ impl ElementType {
             }
             _ => return None,
         })
+    }
+}
+
+/// Reads sixteen bytes as the first half of a block in low nibbles and the second in high ones.
+fn nibbles(packed: &[u8]) -> [u8; BLOCK] {
+    let mut q = [0u8; BLOCK];
+    for (i, byte) in packed.iter().enumerate() {
+        q[i] = byte & 15;
+        q[i + BLOCK / 2] = byte >> 4;
+    }
+    q
+}
+
+/// Reads one of the eight parts of a Q4_K block: `d * scale * q - d_min * minimum`, scale and minimum of six bits each.
+fn q4_k_part(bytes: &[u8], part: usize) -> AffineBlock {
+    let half = |at: usize| f16_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+    let packed = &bytes[4..16];
+    let (scale, minimum) = if part < 4 {
+        (packed[part] & 63, packed[part + 4] & 63)
+    } else {
+        (
+            packed[part + 4] & 15 | packed[part - 4] >> 6 << 4,
+            packed[part + 4] >> 4 | packed[part] >> 6 << 4,
+        )
+    };
+    let mut q = [0u8; BLOCK];
+    for (q, byte) in q.iter_mut().zip(&bytes[16 + part / 2 * BLOCK..]) {
+        *q = if part % 2 == 0 { byte & 15 } else { byte >> 4 };
+    }
+    AffineBlock {
+        q,
+        d: half(0) * f32::from(scale),
+        m: -(half(2) * f32::from(minimum)),
     }
 }
 
@@ -296,6 +356,42 @@ mod tests {
                     .unwrap(),
                 "{element:?}"
             );
+        }
+    }
+
+    #[test]
+    fn affine_blocks_say_what_candle_dequantises() {
+        let mut random = autodidact_domain::random::Random::from_seed(4);
+        let affine = [
+            ElementType::Q4_0,
+            ElementType::Q4_1,
+            ElementType::Q5_0,
+            ElementType::Q5_1,
+            ElementType::Q8_0,
+            ElementType::Q4_K,
+        ];
+        for element in affine {
+            assert!(element.is_affine());
+            let mut bytes: Vec<u8> = (0..element.block_bytes())
+                .map(|_| random.next_u64() as u8)
+                .collect();
+            (bytes[1], bytes[3]) = (0x21, 0x2A); // keeps both scales finite, and the fifth bits mixed
+            let count = element.block_elements();
+            let mut theirs = vec![0f32; count];
+            element.to_f32(&bytes, &mut theirs).unwrap();
+            let mut ours = Vec::new();
+            element.each_affine_block(&bytes, &mut |block| {
+                assert!(!element.is_four_bits() || block.q.iter().all(|q| *q < 16));
+                ours.extend(block.q.map(|q| block.d * f32::from(q) + block.m));
+            });
+            assert_eq!(ours.len(), count, "{element:?}");
+            let size = theirs.iter().fold(0f32, |size, x| size.max(x.abs()));
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                assert!(
+                    (ours - theirs).abs() <= 1e-6 * size,
+                    "{element:?}: {ours} and {theirs}"
+                );
+            }
         }
     }
 

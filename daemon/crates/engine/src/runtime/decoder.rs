@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::EngineError;
 use crate::engine::Compute;
-use crate::kernels::{ExactMatrix, FastMatrix, QuantizedRows, SharedMut, Write};
+use crate::kernels::{ExactMatrix, FastMatrix, QuantizedRows, SharedMut, WeightBits, Write};
 use crate::models::config::ModelConfig;
 use crate::models::dequantize::{BLOCK, quantize_affine};
 use crate::models::files::ModelFiles;
@@ -169,7 +169,15 @@ impl Linear {
         let k = parts[0].shape[1];
         let mut linear = match compute {
             Compute::Exact => Self::Exact(ExactMatrix::zeros(n, k)),
-            Compute::Fast => Self::Fast(FastMatrix::zeros(n, k)),
+            Compute::Fast => {
+                let four = parts.iter().all(|part| part.element.is_four_bits());
+                let bits = if four {
+                    WeightBits::Four
+                } else {
+                    WeightBits::Eight
+                };
+                Self::Fast(FastMatrix::zeros(n, k, bits))
+            }
         };
         let mut first = 0;
         for part in &parts {
@@ -182,11 +190,12 @@ impl Linear {
                         matrix.set_rows(row, &values, 1.0);
                     }
                     Self::Fast(matrix) if part.element.is_affine() => {
-                        for (index, bytes) in
-                            bytes.chunks_exact(part.element.block_bytes()).enumerate()
-                        {
-                            let block = part.element.affine_block(bytes).expect("asked before");
-                            matrix.set_block(row, index, &block);
+                        let mut index = 0;
+                        for bytes in bytes.chunks_exact(part.element.block_bytes()) {
+                            part.element.each_affine_block(bytes, &mut |block| {
+                                matrix.set_block(row, index, block);
+                                index += 1;
+                            });
                         }
                     }
                     Self::Fast(matrix) => {

@@ -5,6 +5,7 @@
 
 mod device;
 mod queue;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,7 @@ use autodidact_domain::{
 use crate::config::ComputePath;
 use crate::serve::compute_name;
 use device::Device;
-use queue::{Job, JobQueue, Priority};
+use queue::{GenerateCall, Job, JobQueue, Priority, Told};
 
 /// How often a waiting caller looks at the tokens counted so far.
 const PROGRESS_POLL: Duration = Duration::from_millis(100);
@@ -133,6 +134,35 @@ impl DeviceThread {
     }
 }
 
+impl DeviceThread {
+    /// Queues prompts, which may be served beside others.
+    fn submit_prompts<P: Send + 'static>(
+        &self,
+        priority: Priority,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        interrupt: &Interrupt,
+        capacity: usize,
+        mut hear: impl FnMut(Told<'_>, &SyncSender<Update<P, Vec<Completion>>>) + Send + 'static,
+    ) -> PortResult<Receiver<Update<P, Vec<Completion>>>> {
+        let (sender, receiver) = sync_channel(capacity + 1);
+        let call = GenerateCall {
+            model: model.clone(),
+            requests,
+            priority,
+            interrupt: interrupt.clone(),
+            tell: Box::new(move |told| hear(told, &sender)),
+        };
+        self.queue.put(Job::generate(call), interrupt)?;
+        Ok(receiver)
+    }
+}
+
+/// Tells a caller; one that is gone wants nothing.
+fn send<T>(sender: &SyncSender<T>, update: T) {
+    let _ = sender.try_send(update);
+}
+
 impl Drop for DeviceThread {
     fn drop(&mut self) {
         self.close();
@@ -148,13 +178,21 @@ impl Engine for DeviceThread {
         progress: &mut dyn FnMut(u64),
     ) -> PortResult<Vec<Completion>> {
         let tokens = Arc::new(AtomicU64::new(0));
-        let (counter, wanted, flag) = (Arc::clone(&tokens), model.clone(), interrupt.clone());
-        let receiver =
-            self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
-                device.generate(&wanted, &requests, &flag, &mut |count| {
-                    counter.fetch_add(count, Ordering::Relaxed);
-                })
-            })?;
+        let counter = Arc::clone(&tokens);
+        let receiver = self.submit_prompts(
+            Priority::Batch,
+            model,
+            requests,
+            interrupt,
+            0,
+            move |told, sender| match told {
+                Told::Token => {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+                Told::Piece(..) => {}
+                Told::Done(result) => send(sender, Update::<(), _>::Done(result)),
+            },
+        )?;
         let mut told = 0;
         let mut tell = |progress: &mut dyn FnMut(u64)| {
             let now = tokens.load(Ordering::Relaxed);
@@ -219,19 +257,21 @@ impl Engine for DeviceThread {
         interrupt: &Interrupt,
         piece: &mut dyn FnMut(usize, &str),
     ) -> PortResult<Vec<Completion>> {
-        let (wanted, flag) = (model.clone(), interrupt.clone());
         // Every token gives one piece at most, and the end may give a rest.
         let pieces = |request: &GenerateRequest| request.sampling.max_tokens as usize + 1;
         let capacity = requests.iter().map(pieces).sum();
-        let receiver = self.submit(
+        let receiver = self.submit_prompts(
             Priority::Interactive,
             model,
+            requests,
             interrupt,
             capacity,
-            move |device, sender| {
-                device.generate_stream(&wanted, &requests, &flag, &mut |request, text| {
-                    let _ = sender.try_send(Update::Progress((request, text.to_string())));
-                })
+            |told, sender| match told {
+                Told::Token => {}
+                Told::Piece(request, text) => {
+                    send(sender, Update::Progress((request, text.to_string())));
+                }
+                Told::Done(result) => send(sender, Update::Done(result)),
             },
         )?;
         finish(&receiver, &mut |(request, text): (usize, String)| {

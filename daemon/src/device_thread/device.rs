@@ -9,14 +9,12 @@ use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::{Checkpoints, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    CheckpointId, Completion, Digest, GenerateRequest, Interrupt, Message, ModelName, ModelRef,
-    PortError, PortResult, TrainRequest, TrainSegment,
+    CheckpointId, Digest, Interrupt, Message, ModelName, ModelRef, PortError, PortResult,
+    TrainRequest, TrainSegment,
 };
-use autodidact_engine::{
-    Adapter, Compute, Engine, EngineError, GenerateObserver, LoadedModel, Pause, Weights,
-};
+use autodidact_engine::{Adapter, Compute, Engine, EngineError, LoadedModel, Pause, Weights};
 
-use super::queue::JobQueue;
+use super::queue::{JobQueue, Priority};
 use crate::config::ComputePath;
 
 /// The engine with what it has in memory.
@@ -24,13 +22,15 @@ pub(super) struct Device {
     engine: Engine,
     models: Arc<dyn Models>,
     checkpoints: Arc<dyn Checkpoints>,
-    queue: Arc<JobQueue<Device>>,
+    pub(super) queue: Arc<JobQueue<Device>>,
     resident: Option<Resident>,
     /// The adapters used last, the latest at the end.
     adapters: Vec<(CheckpointId, Digest, Arc<Adapter>)>,
     cached_adapters: usize,
     /// The base in f32, which training needs; kept from one stretch to the next, let go of when something else comes.
-    training_weights: Option<Arc<Weights>>,
+    pub(super) training_weights: Option<Arc<Weights>>,
+    /// Whose prompts are taken in between: while other work stands still for a person, people's alone.
+    pub(super) lowest_served: Priority,
 }
 
 /// The base in memory.
@@ -63,6 +63,7 @@ impl Device {
             adapters: Vec::new(),
             cached_adapters,
             training_weights: None,
+            lowest_served: Priority::Batch,
         }
     }
 
@@ -71,25 +72,6 @@ impl Device {
         self.resident = None;
         self.adapters.clear();
         self.training_weights = None;
-    }
-
-    /// Completes prompts, serving people's short questions between tokens.
-    pub(super) fn generate(
-        &mut self,
-        wanted: &ModelRef,
-        requests: &[GenerateRequest],
-        interrupt: &Interrupt,
-        progress: &mut dyn FnMut(u64),
-    ) -> PortResult<Vec<Completion>> {
-        let model = self.model(&wanted.model)?;
-        let adapter = self.adapter(wanted, &model)?;
-        self.training_weights = None;
-        let mut observer = BatchObserver {
-            device: self,
-            model: &wanted.model,
-            progress,
-        };
-        Ok(model.generate(adapter.as_deref(), requests, &mut observer, interrupt)?)
     }
 
     /// Scores conversations.
@@ -171,41 +153,17 @@ impl Device {
         })
     }
 
-    /// Completes prompts, piece by piece.
-    pub(super) fn generate_stream(
-        &mut self,
-        wanted: &ModelRef,
-        requests: &[GenerateRequest],
-        interrupt: &Interrupt,
-        piece: &mut dyn FnMut(usize, &str),
-    ) -> PortResult<Vec<Completion>> {
-        let model = self.model(&wanted.model)?;
-        let adapter = self.adapter(wanted, &model)?;
-        for request in requests {
-            let (tokens, context) = (
-                model.encode(&request.prompt)?.len(),
-                model.config().context_length,
-            );
-            if tokens >= context {
-                return Err(PortError::Invalid(format!(
-                    "the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
-                    wanted.model
-                )));
-            }
-        }
-        let mut observer = StreamObserver { piece };
-        Ok(model.generate(adapter.as_deref(), requests, &mut observer, interrupt)?)
-    }
-
     /// Does the jobs of people who wait for the model that is at work, one after the other.
-    fn serve_people(&mut self, model: &ModelName) {
+    pub(super) fn serve_people(&mut self, model: &ModelName) {
+        let lowest = std::mem::replace(&mut self.lowest_served, Priority::Interactive);
         while let Some(job) = Arc::clone(&self.queue).take_interactive(model) {
             job.run(self);
         }
+        self.lowest_served = lowest;
     }
 
     /// Finds the model in memory, or loads it in place of the one there.
-    fn model(&mut self, name: &ModelName) -> PortResult<Arc<LoadedModel>> {
+    pub(super) fn model(&mut self, name: &ModelName) -> PortResult<Arc<LoadedModel>> {
         let summary = self.models.get(name)?;
         if let Some(resident) = &self.resident
             && resident.name == *name
@@ -235,7 +193,7 @@ impl Device {
     }
 
     /// Finds the adapter in memory, or loads it from its checkpoint.
-    fn adapter(
+    pub(super) fn adapter(
         &mut self,
         wanted: &ModelRef,
         model: &LoadedModel,
@@ -275,29 +233,4 @@ enum Heard {
     Paused,
     /// It ended, or panicked.
     Done(std::thread::Result<Box<Result<TrainSegment, EngineError>>>),
-}
-
-/// Counts tokens and lets people in between them.
-struct BatchObserver<'a> {
-    device: &'a mut Device,
-    model: &'a ModelName,
-    progress: &'a mut dyn FnMut(u64),
-}
-
-impl GenerateObserver for BatchObserver<'_> {
-    fn tokens(&mut self, count: u64) {
-        (self.progress)(count);
-        self.device.serve_people(self.model);
-    }
-}
-
-/// Passes the pieces of completions on.
-struct StreamObserver<'a> {
-    piece: &'a mut dyn FnMut(usize, &str),
-}
-
-impl GenerateObserver for StreamObserver<'_> {
-    fn piece(&mut self, request: usize, text: &str) {
-        (self.piece)(request, text);
-    }
 }

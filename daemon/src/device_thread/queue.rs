@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use autodidact_domain::{Interrupt, ModelName, PortError, PortResult};
+use autodidact_domain::{
+    Completion, GenerateRequest, Interrupt, ModelName, ModelRef, PortError, PortResult,
+};
 
 /// How often a caller that waits for a place looks at its interrupt.
 const WAIT: Duration = Duration::from_millis(100);
@@ -26,7 +28,40 @@ const PRIORITIES: usize = 3;
 pub(super) struct Job<D> {
     priority: Priority,
     model: ModelName,
-    work: Box<dyn FnOnce(&mut D) + Send>,
+    work: Work<D>,
+}
+
+enum Work<D> {
+    /// Has the device for itself.
+    Alone(Box<dyn FnOnce(&mut D) + Send>),
+    /// May be done beside others of its kind.
+    Generate(GenerateCall),
+}
+
+/// Somebody's prompts.
+pub(super) struct GenerateCall {
+    pub(super) model: ModelRef,
+    pub(super) requests: Vec<GenerateRequest>,
+    pub(super) priority: Priority,
+    pub(super) interrupt: Interrupt,
+    /// Tells the caller; never blocks.
+    pub(super) tell: Box<dyn FnMut(Told<'_>) + Send>,
+}
+
+/// What a caller hears of its prompts.
+pub(super) enum Told<'a> {
+    /// One more token of some request.
+    Token,
+    /// The next piece of a request's text.
+    Piece(usize, &'a str),
+    /// The end.
+    Done(PortResult<Vec<Completion>>),
+}
+
+/// Generates for callers.
+pub(super) trait Generates {
+    /// Serves a call, and others that come meanwhile and can be served beside it.
+    fn generate(&mut self, call: GenerateCall);
 }
 
 impl<D> Job<D> {
@@ -39,13 +74,32 @@ impl<D> Job<D> {
         Self {
             priority,
             model,
-            work: Box::new(work),
+            work: Work::Alone(Box::new(work)),
+        }
+    }
+
+    /// Wraps prompts.
+    pub(super) fn generate(call: GenerateCall) -> Self {
+        Self {
+            priority: call.priority,
+            model: call.model.model.clone(),
+            work: Work::Generate(call),
         }
     }
 
     /// Does the work.
-    pub(super) fn run(self, device: &mut D) {
-        (self.work)(device);
+    pub(super) fn run(self, device: &mut D)
+    where
+        D: Generates,
+    {
+        match self.work {
+            Work::Alone(work) => work(device),
+            Work::Generate(call) => device.generate(call),
+        }
+    }
+
+    fn joins(&self, model: &ModelRef) -> bool {
+        matches!(&self.work, Work::Generate(call) if call.model == *model)
     }
 }
 
@@ -132,6 +186,28 @@ impl<D> JobQueue<D> {
         job
     }
 
+    /// Takes calls for the same model and adapter, without waiting: people's, and where `lowest` is a batch, workflows'
+    /// that are next in turn. Nobody is overtaken by a later one of the same priority.
+    pub(super) fn take_joining(&self, model: &ModelRef, lowest: Priority) -> Vec<GenerateCall> {
+        let mut taken = Vec::new();
+        let mut state = self.state();
+        for (place, waiting) in state.waiting.iter_mut().enumerate() {
+            if place > lowest as usize || place > Priority::Batch as usize {
+                break;
+            }
+            while waiting.front().is_some_and(|job| job.joins(model)) {
+                let job = waiting.pop_front().expect("looked at before");
+                if let Work::Generate(call) = job.work {
+                    taken.push(call);
+                }
+            }
+        }
+        if !taken.is_empty() {
+            self.changed.notify_all();
+        }
+        taken
+    }
+
     /// Tells whether a person waits whom the model in memory can serve.
     pub(super) fn has_interactive(&self, model: &ModelName) -> bool {
         let waiting = &self.state().waiting[Priority::Interactive as usize];
@@ -154,6 +230,53 @@ impl<D> JobQueue<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Generates for Vec<&'static str> {
+        fn generate(&mut self, _: GenerateCall) {
+            self.push("generated");
+        }
+    }
+
+    fn call(priority: Priority, adapter: &str) -> Job<Vec<&'static str>> {
+        Job::generate(GenerateCall {
+            model: model_ref(adapter),
+            requests: Vec::new(),
+            priority,
+            interrupt: Interrupt::new(),
+            tell: Box::new(|_| {}),
+        })
+    }
+
+    fn model_ref(adapter: &str) -> ModelRef {
+        ModelRef {
+            model: ModelName::new("m").unwrap(),
+            adapter: Some(autodidact_domain::CheckpointId::new(adapter).unwrap()),
+        }
+    }
+
+    #[test]
+    fn calls_join_those_of_their_kind_and_overtake_nobody_of_their_priority() {
+        let queue = JobQueue::new(8);
+        for next in [
+            call(Priority::Batch, "a"),
+            call(Priority::Batch, "b"),
+            call(Priority::Batch, "a"),
+            call(Priority::Interactive, "a"),
+        ] {
+            queue.put(next, &Interrupt::new()).unwrap();
+        }
+        let joining = |adapter: &str, lowest| queue.take_joining(&model_ref(adapter), lowest).len();
+        assert_eq!(
+            joining("b", Priority::Batch),
+            0,
+            "the first workflow wants a"
+        );
+        assert_eq!(joining("a", Priority::Interactive), 1, "the person alone");
+        assert_eq!(joining("a", Priority::Batch), 1, "the third comes after b");
+        assert_eq!(joining("b", Priority::Batch), 1);
+        assert_eq!(joining("a", Priority::Batch), 1);
+        assert_eq!(joining("a", Priority::Batch), 0);
+    }
 
     fn job(priority: Priority, model: &str, mark: &'static str) -> Job<Vec<&'static str>> {
         Job::new(

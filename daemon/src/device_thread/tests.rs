@@ -190,3 +190,47 @@ fn on_the_real_model_the_first_token_comes_within_two_seconds_of_training() {
         "{waits:?}"
     );
 }
+
+#[test]
+fn workflows_and_people_with_one_model_are_served_together() {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny");
+    let (_folder, store, device) = device_on(2, ComputePath::Fast);
+    register(&store, &tiny);
+    let requests = |seed: u64, max_tokens| -> Vec<GenerateRequest> {
+        let request = |index: u64| {
+            let sampling = Sampling {
+                temperature: 1.0,
+                max_tokens,
+                seed: seed + index,
+                ..Sampling::default()
+            };
+            GenerateRequest::new(Prompt::Text(format!("Task {index}: write")), sampling)
+        };
+        (0..6).map(request).collect()
+    };
+    let generate = |seed: u64, max_tokens| {
+        device.generate(
+            &model(),
+            requests(seed, max_tokens),
+            &Interrupt::new(),
+            &mut |_| {},
+        )
+    };
+    let alone = [generate(0, 200).unwrap(), generate(100, 30).unwrap()];
+    std::thread::scope(|scope| {
+        let long = scope.spawn(|| generate(0, 200));
+        let short = scope.spawn(|| generate(100, 30));
+        let gone = Interrupt::new();
+        gone.raise(autodidact_domain::InterruptReason::Cancel);
+        let nobody = device.generate_stream(&model(), requests(5, 9), &gone, &mut |_, _| {});
+        assert_eq!(nobody, Err(PortError::Interrupted));
+        ask(&device, &mut |_| {}).unwrap();
+        let too_long =
+            GenerateRequest::new(Prompt::Text("again ".repeat(4000)), Sampling::default());
+        let refused =
+            device.generate_stream(&model(), vec![too_long], &Interrupt::new(), &mut |_, _| {});
+        assert!(matches!(refused, Err(PortError::Invalid(_))), "{refused:?}");
+        assert_eq!(short.join().unwrap().unwrap(), alone[1]);
+        assert_eq!(long.join().unwrap().unwrap(), alone[0]);
+    });
+}

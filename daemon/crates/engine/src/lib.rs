@@ -22,7 +22,7 @@ mod tests;
 pub use adapter::Adapter;
 pub use engine::{Compute, Engine, LoadedModel, ModelInfo};
 pub use error::EngineError;
-pub use generate::{GenerateObserver, GenerateTimes, Silent};
+pub use generate::{GenerateObserver, GenerateTimes, Session, Silent, Urgency};
 pub use models::config::ModelConfig;
 pub use models::weights::{LayerWeights, Weights};
 pub use ops::pause::Pause;

@@ -99,7 +99,7 @@ impl LoadedModel {
 struct Run<'a> {
     model: &'a LoadedModel,
     caches: Vec<KvCache>,
-    samplers: Vec<Sampler<'a>>,
+    samplers: Vec<Sampler>,
     /// Each sequence's newest token.
     last: Vec<u32>,
     batch: Batch,

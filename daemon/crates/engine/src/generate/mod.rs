@@ -3,9 +3,10 @@
 mod loss;
 mod measure;
 mod sampler;
-mod schedule;
+mod session;
 
 pub use measure::GenerateTimes;
+pub use session::{Session, Urgency};
 
 use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
 
@@ -20,9 +21,9 @@ const CACHE_BUDGET_BYTES: usize = 768 << 20;
 
 /// Is told what happens while completions grow. Both methods do nothing unless implemented.
 pub trait GenerateObserver {
-    /// Hears how many tokens were generated since the last call.
-    fn tokens(&mut self, count: u64) {
-        let _ = count;
+    /// Hears that a request has one more token.
+    fn token(&mut self, request: usize) {
+        let _ = request;
     }
 
     /// Hears the next piece of a request's text: whole characters, and never a part of a stop text.
@@ -54,13 +55,18 @@ impl LoadedModel {
         observer: &mut dyn GenerateObserver,
         interrupt: &Interrupt,
     ) -> Result<Vec<Completion>, EngineError> {
-        let lora = self.lora_of(adapter)?;
-        let prompts = requests
-            .iter()
-            .enumerate()
-            .map(|(index, request)| self.encode_prompt(index, request));
-        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
-        schedule::Schedule::new(self, lora, requests, prompts).run(observer, interrupt)
+        let mut session = self.session(adapter)?;
+        for request in requests {
+            session.add(request.clone(), Urgency::Ordinary)?;
+        }
+        session.finish(observer, interrupt)?;
+        let mut completions: Vec<(usize, Completion)> =
+            std::iter::from_fn(|| session.take_finished()).collect();
+        completions.sort_by_key(|(number, _)| *number);
+        Ok(completions
+            .into_iter()
+            .map(|(_, completion)| completion)
+            .collect())
     }
 
     /// Lays out and encodes a prompt as generation does.

@@ -43,8 +43,8 @@ pub(super) fn check(sampling: &Sampling) -> Result<(), String> {
 }
 
 /// The state of one sequence's choices.
-pub(super) struct Sampler<'a> {
-    sampling: &'a Sampling,
+pub(super) struct Sampler {
+    sampling: Sampling,
     random: Random,
     /// Distinct tokens of prompt and completion.
     in_context: TokenSet,
@@ -53,14 +53,14 @@ pub(super) struct Sampler<'a> {
     probabilities: Vec<f32>,
 }
 
-impl<'a> Sampler<'a> {
-    pub(super) fn new(sampling: &'a Sampling, prompt: &[u32], vocab_size: usize) -> Self {
+impl Sampler {
+    pub(super) fn new(sampling: &Sampling, prompt: &[u32], vocab_size: usize) -> Self {
         let mut in_context = TokenSet::new(vocab_size);
         if sampling.repetition_penalty != 1.0 {
             prompt.iter().for_each(|id| in_context.insert(*id));
         }
         Self {
-            sampling,
+            sampling: sampling.clone(),
             random: Random::at(sampling.seed, &["completion"]),
             in_context,
             in_completion: TokenSet::new(vocab_size),

@@ -6,7 +6,7 @@ use autodidact_domain::{
 };
 
 use super::*;
-use crate::{EngineError, GenerateObserver, Silent};
+use crate::{EngineError, GenerateObserver, Silent, Urgency};
 
 fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
     rows.iter()
@@ -221,8 +221,8 @@ struct Recorder {
 }
 
 impl GenerateObserver for Recorder {
-    fn tokens(&mut self, count: u64) {
-        self.tokens += count;
+    fn token(&mut self, _: usize) {
+        self.tokens += 1;
         if let Some((at, interrupt)) = &self.interrupt_at
             && self.tokens >= *at
         {
@@ -352,4 +352,103 @@ fn limits_are_kept() {
         .unwrap()
         .remove(0);
     assert!(filled.prompt_tokens + filled.completion_tokens <= 1024);
+}
+
+/// Requests that come while others are at work, urgent ones among them, and one that goes away.
+#[test]
+fn joining_and_leaving_changes_nobodys_completion() {
+    for compute in [Compute::Exact, Compute::Fast] {
+        let model = tiny(compute, 2);
+        let requests = requests();
+        let expect = model
+            .generate(None, &requests, &mut Silent, &calm())
+            .unwrap();
+        let mut session = model.session(None).unwrap();
+        let mut numbers = Vec::new();
+        let mut found = vec![None; requests.len()];
+        let mut passes = 0;
+        while numbers.len() < requests.len() || !session.is_idle() {
+            // Three at a time, every second pass.
+            for index in numbers.len()..requests.len().min(numbers.len() + 3) {
+                if passes % 2 == 0 {
+                    let urgency = match index % 5 {
+                        0 => Urgency::Urgent,
+                        _ => Urgency::Ordinary,
+                    };
+                    numbers.push(session.add(requests[index].clone(), urgency).unwrap());
+                }
+            }
+            if passes == 6 {
+                session.abandon(numbers[4]);
+            }
+            session.step(&mut Silent).unwrap();
+            while let Some((number, completion)) = session.take_finished() {
+                found[number] = Some(completion);
+            }
+            passes += 1;
+        }
+        for (index, number) in numbers.iter().enumerate() {
+            if index != 4 {
+                assert_eq!(found[*number].as_ref(), Some(&expect[index]), "{index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_urgent_request_does_not_wait_for_a_place() {
+    struct First(Option<usize>);
+    impl GenerateObserver for First {
+        fn token(&mut self, request: usize) {
+            if request >= 60 {
+                self.0.get_or_insert(request);
+            }
+        }
+    }
+    let model = tiny(Compute::Fast, 2);
+    let request = |index: u64| {
+        GenerateRequest::new(Prompt::Text(format!("Task {index}:")), sampled(index, 60))
+    };
+    let mut session = model.session(None).unwrap();
+    for index in 0..60 {
+        session.add(request(index), Urgency::Ordinary).unwrap();
+    }
+    for _ in 0..5 {
+        session.step(&mut Silent).unwrap();
+    }
+    session.add(request(60), Urgency::Ordinary).unwrap();
+    session.add(request(61), Urgency::Urgent).unwrap();
+    let mut first = First(None);
+    session.step(&mut first).unwrap();
+    assert_eq!(first.0, Some(61), "in the very next pass");
+}
+
+#[test]
+fn a_common_beginning_is_computed_once() {
+    let model = tiny(Compute::Fast, 1);
+    let header = "Come up with a series of tasks:\n1. Write a poem about the sea.\n2. ".repeat(3);
+    let requests: Vec<GenerateRequest> = (0..20)
+        .map(|index| {
+            GenerateRequest::new(Prompt::Text(format!("{header}{index}")), sampled(index, 1))
+        })
+        .collect();
+    let prompt = model.encode(&requests[0].prompt).unwrap().len();
+    let mut session = model.session(None).unwrap();
+    for request in &requests {
+        session.add(request.clone(), Urgency::Ordinary).unwrap();
+    }
+    let mut passes = 0;
+    while !session.is_idle() {
+        session.step(&mut Silent).unwrap();
+        passes += 1;
+    }
+    // Each for itself would take all the prompts' tokens; together it is one prompt and nineteen ends of a few tokens.
+    let (once, each) = (
+        prompt.div_ceil(MAX_BATCH_TOKENS) + 1,
+        (20 * prompt).div_ceil(MAX_BATCH_TOKENS),
+    );
+    assert!(
+        passes <= once + 1 && once + 1 < each,
+        "{passes} passes, {once} and {each}"
+    );
 }

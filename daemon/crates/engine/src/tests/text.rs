@@ -163,7 +163,7 @@ fn streams_never_break_characters_nor_show_parts_of_stops() {
         ids.len() > text.chars().count() / 2,
         "many characters take several tokens"
     );
-    let mut stream = TextStream::new(tokenizer, &[]);
+    let mut stream = TextStream::new(tokenizer, Vec::new());
     let mut seen = String::new();
     for id in &ids {
         assert!(!stream.push(*id));
@@ -175,7 +175,7 @@ fn streams_never_break_characters_nor_show_parts_of_stops() {
     assert_eq!(stream.finish(), text);
 
     let stops = ["owls, n".to_string(), "ight".to_string()];
-    let mut stream = TextStream::new(tokenizer, &stops);
+    let mut stream = TextStream::new(tokenizer, stops.to_vec());
     let mut seen = String::new();
     for id in &ids {
         let stopped = stream.push(*id);

@@ -69,7 +69,7 @@ impl Tokenizer {
 
     /// Decodes tokens to text, leaving special tokens out and replacing bytes that are not UTF-8.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let mut stream = stream::TextStream::new(self, &[]);
+        let mut stream = stream::TextStream::new(self, Vec::new());
         for id in ids {
             stream.push(*id);
         }

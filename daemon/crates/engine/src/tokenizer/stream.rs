@@ -5,7 +5,7 @@ use super::Tokenizer;
 /// The text of one completion while it grows.
 pub(crate) struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    stops: &'a [String],
+    stops: Vec<String>,
     text: String,
     /// Bytes of a character that is not whole yet; at most three.
     partial: Vec<u8>,
@@ -16,7 +16,7 @@ pub(crate) struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer, stops: &'a [String]) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, stops: Vec<String>) -> Self {
         Self {
             tokenizer,
             stops,

@@ -175,6 +175,13 @@ impl Device {
         self.forget();
         tracing::info!(model = %name, path = %summary.path, "loading");
         let model = Arc::new(self.engine.load(Path::new(&summary.path))?);
+        if !model.info().is_batched {
+            tracing::warn!(
+                model = %name,
+                architecture = %model.info().config.architecture,
+                "runs unbatched, in f32, and cannot be fine-tuned: the architecture is candle-transformers' alone"
+            );
+        }
         let found = model.info().digest;
         if found != summary.digest {
             return Err(PortError::Corrupt(format!(

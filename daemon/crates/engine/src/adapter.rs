@@ -92,6 +92,11 @@ impl LoadedModel {
         adapter: Option<&'a Adapter>,
     ) -> Result<Option<&'a [LoraLayer]>, EngineError> {
         match adapter {
+            Some(_) if self.decoder.is_foreign() => Err(fault(
+                "architecture",
+                "one that adapters fit",
+                &self.info.architecture,
+            )),
             Some(adapter) if adapter.base_digest != self.info.digest => {
                 Err(fault("base digest", self.info.digest, adapter.base_digest))
             }

@@ -8,8 +8,9 @@ use autodidact_domain::{Digest, Message};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
+use crate::models::foreign::{self, is_foreign};
 use crate::models::weights::Weights;
-use crate::runtime::{Decoder, Team};
+use crate::runtime::{Decoder, ForeignRunner, Runner, Team};
 use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
 
 /// Which arithmetic generates.
@@ -42,6 +43,8 @@ pub struct ModelInfo {
     pub quantization: String,
     /// The longest sequence it was made for, in tokens.
     pub context_length: u64,
+    /// Whether many sequences are computed at once, and adapters trained; where not, candle-transformers runs the model.
+    pub is_batched: bool,
     /// The BLAKE3 digest of the weights file; of several files, that of their digests in order.
     pub digest: Digest,
 }
@@ -82,6 +85,7 @@ impl Engine {
             parameters: files.parameters(),
             quantization: files.quantization(),
             context_length: config.context_length as u64,
+            is_batched: !is_foreign(&config.architecture),
             digest: files.digest()?,
         })
     }
@@ -100,7 +104,14 @@ impl Engine {
         };
         let template = ChatTemplate::from_files(&text, &tokenizer, &config)?;
         let files = Arc::new(files);
-        let decoder = Decoder::load(&files, &config, self.compute)?;
+        let decoder = match is_foreign(&config.architecture) {
+            true => {
+                let model = foreign::build(&config.architecture, &files)?;
+                let runner = ForeignRunner::new(model, config.vocab_size, files.parameters());
+                Runner::Foreign(runner)
+            }
+            false => Runner::Own(Box::new(Decoder::load(&files, &config, self.compute)?)),
+        };
         Ok(LoadedModel {
             path: path.to_path_buf(),
             info,
@@ -124,7 +135,7 @@ pub struct LoadedModel {
     pub(crate) files: Arc<ModelFiles>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Option<ChatTemplate>,
-    pub(crate) decoder: Decoder,
+    pub(crate) decoder: Runner,
     pub(crate) team: Arc<Team>,
     pub(crate) compute: Compute,
     weights: Mutex<Weak<Weights>>,

@@ -3,7 +3,7 @@
 use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::{Interrupt, Message};
 
-use super::{CACHE_BUDGET_BYTES, MAX_SEQUENCES};
+use super::CACHE_BUDGET_BYTES;
 use crate::engine::LoadedModel;
 use crate::kernels::log_sum_exp;
 use crate::runtime::cache::KvCache;
@@ -46,7 +46,7 @@ impl LoadedModel {
         let (mut active, mut caches) = (Vec::<Scored>::new(), Vec::<KvCache>::new());
         let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
         loop {
-            while waiting < conversations.len() && active.len() < MAX_SEQUENCES {
+            while waiting < conversations.len() && active.len() < self.max_sequences() {
                 let scored = self.lay_out(waiting, &conversations[waiting])?;
                 let used: usize = caches.iter().map(KvCache::bytes).sum();
                 if !active.is_empty() && used + shape.bytes(scored.ids.len()) > CACHE_BUDGET_BYTES {

@@ -110,6 +110,18 @@ impl LoadedModel {
     }
 
     fn cache_shape(&self) -> CacheShape {
-        CacheShape::of(&self.config)
+        match self.decoder.is_foreign() {
+            // It keeps its own.
+            true => CacheShape::none(),
+            false => CacheShape::of(&self.config),
+        }
+    }
+
+    /// Tells how many sequences are computed at once.
+    fn max_sequences(&self) -> usize {
+        match self.decoder.is_foreign() {
+            true => 1,
+            false => MAX_SEQUENCES,
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use autodidact_domain::{Completion, FinishReason, GenerateRequest, Interrupt};
 
 use super::sampler::Sampler;
-use super::{CACHE_BUDGET_BYTES, GenerateObserver, MAX_SEQUENCES};
+use super::{CACHE_BUDGET_BYTES, GenerateObserver};
 use crate::engine::LoadedModel;
 use crate::runtime::cache::KvCache;
 use crate::runtime::lora::LoraLayer;
@@ -206,8 +206,10 @@ impl Session<'_> {
         let shape = self.model.cache_shape();
         while let Some(next) = self.waiting.front() {
             let most = match next.urgency {
-                Urgency::Urgent => MAX_SEQUENCES + URGENT_SEQUENCES,
-                Urgency::Ordinary => MAX_SEQUENCES,
+                Urgency::Urgent if !self.model.decoder.is_foreign() => {
+                    self.model.max_sequences() + URGENT_SEQUENCES
+                }
+                Urgency::Urgent | Urgency::Ordinary => self.model.max_sequences(),
             };
             if self.active.len() >= most {
                 return Ok(());
@@ -300,6 +302,9 @@ impl Session<'_> {
     ///
     /// A position's keys and values depend on the tokens up to it alone, so the copy equals what would be computed.
     fn share_prefix(&mut self, index: usize) -> bool {
+        if self.model.decoder.is_foreign() {
+            return true;
+        }
         let ids = &self.active[index].ids;
         // The last token is always computed: its logits are wanted.
         let limit = ids.len() - 1;

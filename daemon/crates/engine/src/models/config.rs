@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::family::{FAMILIES, Family, Variant};
 use super::fields::{GgufFields, JsonFields};
+use super::foreign::is_foreign;
 use super::gguf::{GgufHeader, Value};
 use crate::EngineError;
 
@@ -15,6 +16,8 @@ const MAX_WIDTH: usize = 1 << 18;
 pub(crate) const MAX_HEAD: usize = 1024;
 const MAX_VOCABULARY: usize = 1 << 22;
 const MAX_CONTEXT: usize = 1 << 28;
+/// Stands where a foreign model has no RMSNorm; nothing computes with it.
+const FOREIGN_NORM_EPSILON: f64 = 1e-5;
 
 /// The shape and the constants of a decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,10 +152,11 @@ impl ModelConfig {
     ) -> Result<Self, EngineError> {
         let fields = JsonFields { file, json: config };
         let architecture = fields.text("model_type")?;
-        let family = find_family(file, "model_type", &architecture, |row| row.hugging_face)?;
-        if let Some(class) = config["architectures"][0].as_str() {
-            find_family(file, "architectures", class, |row| row.class)?;
-        }
+        let foreign = is_foreign(&architecture);
+        let family = match foreign {
+            true => None,
+            false => Some(hugging_face_family(file, config, &architecture)?),
+        };
         let hidden_size = fields.count("hidden_size", MAX_WIDTH)?;
         let heads = fields.count("num_attention_heads", MAX_WIDTH)?;
         let theta = config["rope_theta"]
@@ -169,9 +173,18 @@ impl ModelConfig {
         }
         let tied = config["tie_word_embeddings"].as_bool().unwrap_or(false);
         let layers = fields.count("num_hidden_layers", MAX_LAYERS)?;
-        let variant = family
-            .traits
-            .variant_of_json(&fields, (hidden_size, layers), MAX_CONTEXT)?;
+        let variant = match family {
+            Some(family) => {
+                family
+                    .traits
+                    .variant_of_json(&fields, (hidden_size, layers), MAX_CONTEXT)?
+            }
+            None => Variant::default(),
+        };
+        // What our decoder does not run may have another norm, whose constant candle-transformers reads.
+        let norm_epsilon = config["rms_norm_eps"]
+            .as_f64()
+            .or(foreign.then_some(FOREIGN_NORM_EPSILON));
         let result = Self {
             vocab_size: fields.count("vocab_size", MAX_VOCABULARY)?,
             hidden_size,
@@ -184,7 +197,7 @@ impl ModelConfig {
             head_dim: fields
                 .optional_count("head_dim", MAX_WIDTH)?
                 .unwrap_or(hidden_size / heads.max(1)),
-            rms_norm_eps: config["rms_norm_eps"].as_f64().ok_or_else(|| {
+            rms_norm_eps: norm_epsilon.ok_or_else(|| {
                 EngineError::unsupported(
                     file,
                     "rms_norm_eps",
@@ -267,6 +280,18 @@ impl ModelConfig {
         }
         Ok(())
     }
+}
+
+fn hugging_face_family(
+    file: &Path,
+    config: &Json,
+    architecture: &str,
+) -> Result<&'static Family, EngineError> {
+    let family = find_family(file, "model_type", architecture, |row| row.hugging_face)?;
+    if let Some(class) = config["architectures"][0].as_str() {
+        find_family(file, "architectures", class, |row| row.class)?;
+    }
+    Ok(family)
 }
 
 fn find_family(

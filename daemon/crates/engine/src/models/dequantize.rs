@@ -269,7 +269,11 @@ fn q4_k_part(bytes: &[u8], part: usize) -> AffineBlock {
     };
     let mut q = [0u8; BLOCK];
     for (q, byte) in q.iter_mut().zip(&bytes[16 + part / 2 * BLOCK..]) {
-        *q = if part % 2 == 0 { byte & 15 } else { byte >> 4 };
+        *q = if part.is_multiple_of(2) {
+            byte & 15
+        } else {
+            byte >> 4
+        };
     }
     AffineBlock {
         q,

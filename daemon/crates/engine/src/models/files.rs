@@ -14,6 +14,7 @@ use super::config::ModelConfig;
 use super::dequantize::ElementType;
 use super::family::RopeScaling;
 use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
+use super::foreign::is_foreign;
 use super::gguf::{GgufHeader, TensorPlace};
 use super::safetensors;
 use crate::EngineError;
@@ -99,7 +100,10 @@ impl ModelFiles {
         } else {
             Self::open_gguf(path)?
         };
-        files.check_shapes(&config)?;
+        // Candle-transformers asks for its tensors by itself, and refuses what is missing or of another shape.
+        if !is_foreign(&config.architecture) {
+            files.check_shapes(&config)?;
+        }
         Ok((files, config, text))
     }
 
@@ -264,6 +268,11 @@ impl ModelFiles {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Names the tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     fn stored(&self, name: &str) -> Result<&StoredTensor, EngineError> {

@@ -6,6 +6,7 @@ pub mod family;
 mod fields;
 pub(crate) mod files;
 mod folder;
+pub(crate) mod foreign;
 pub(crate) mod gguf;
 pub(crate) mod safetensors;
 pub mod weights;

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use super::config::ModelConfig;
 use super::family::Variant;
 use super::files::ModelFiles;
+use super::foreign::is_foreign;
 use crate::EngineError;
 
 /// Every tensor of a decoder, f32 on the CPU.
@@ -52,7 +53,7 @@ impl Weights {
     /// [`EngineError::ModelFile`] when a tensor is missing or of another shape than the configuration says,
     /// [`EngineError::Io`] when the file cannot be read.
     pub(crate) fn load(files: &ModelFiles, config: &ModelConfig) -> Result<Self, EngineError> {
-        if config.variant != Variant::default() {
+        if config.variant != Variant::default() || is_foreign(&config.architecture) {
             return Err(EngineError::unsupported(
                 &files.path,
                 "architecture",

@@ -22,6 +22,15 @@ impl CacheShape {
         }
     }
 
+    /// Of a model that keeps its keys and values itself.
+    pub(crate) fn none() -> Self {
+        Self {
+            layers: 0,
+            kv_heads: 0,
+            head_dim: 0,
+        }
+    }
+
     /// Tells a cache's bytes for a number of positions.
     pub(crate) fn bytes(&self, positions: usize) -> usize {
         let capacity = positions.next_multiple_of(LANES);

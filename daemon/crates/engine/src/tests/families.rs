@@ -12,14 +12,16 @@ const FAMILIES: &[(&str, bool)] = &[
     ("phi3", true),
 ];
 
-struct Expected {
-    ids: Vec<u32>,
+const LOGITS: &str = "families/logits.json";
+
+pub(super) struct Expected {
+    pub(super) ids: Vec<u32>,
     /// Positions, and the first logits there.
     logits: Vec<(usize, Vec<f64>)>,
 }
 
-fn expected(family: &str) -> Vec<Expected> {
-    let golden = golden_json("families/logits.json");
+pub(super) fn expected(file: &str, family: &str) -> Vec<Expected> {
+    let golden = golden_json(file);
     let prompts = golden[family].as_array().unwrap().iter();
     prompts
         .map(|prompt| Expected {
@@ -40,7 +42,7 @@ fn expected(family: &str) -> Vec<Expected> {
         .collect()
 }
 
-fn check(what: &str, found: &[Vec<f32>], expected: &Expected) {
+pub(super) fn check(what: &str, found: &[Vec<f32>], expected: &Expected) {
     for (at, row) in &expected.logits {
         for (i, expect) in row.iter().enumerate() {
             let found = f64::from(found[*at][i]);
@@ -95,7 +97,7 @@ fn every_family_equals_the_reference() {
         paths.extend(has_gguf.then(|| folder.join("model.gguf")));
         for path in paths {
             let model = Engine::new(2, Compute::Exact).load(&path).unwrap();
-            let expected = expected(family);
+            let expected = expected(LOGITS, family);
             let sequences: Vec<&[u32]> = expected.iter().map(|e| e.ids.as_slice()).collect();
             let together = all_logits_together(&model, &sequences);
             for (expected, together) in expected.iter().zip(&together) {
@@ -117,7 +119,7 @@ fn the_fast_path_runs_every_family() {
         let folder = golden_path("families").join(family);
         let exact = Engine::new(1, Compute::Exact).load(&folder).unwrap();
         let fast = Engine::new(1, Compute::Fast).load(&folder).unwrap();
-        let ids = &expected(family)[2].ids;
+        let ids = &expected(LOGITS, family)[2].ids;
         let (exact, fast) = (mean_nll(&exact, ids), mean_nll(&fast, ids));
         assert!((exact - fast).abs() < 0.05, "{family}: {exact} {fast}");
     }

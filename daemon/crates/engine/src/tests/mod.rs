@@ -3,6 +3,7 @@
 mod adapters;
 mod batching;
 mod families;
+mod foreign;
 mod golden;
 mod hostile;
 mod text;

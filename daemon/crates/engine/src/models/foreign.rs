@@ -1,0 +1,141 @@
+//! Architectures that candle-transformers has and our decoder has not: they generate and score, one sequence at a time.
+//!
+//! From Hugging Face folders, in f32. Adding one is a row of [`FOREIGN`].
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models;
+use serde_json::Value as Json;
+
+use super::files::ModelFiles;
+use super::folder::read_json;
+use crate::EngineError;
+
+/// A model of candle-transformers with the keys and values of one sequence.
+pub(crate) trait ForeignModel: Send {
+    /// Reads the tokens `[1, count]` that follow the `position` tokens read before; gives the last one's logits.
+    fn forward(&mut self, ids: &Tensor, position: usize) -> Result<Tensor>;
+
+    /// Forgets the sequence.
+    fn clear(&mut self);
+}
+
+type Build = fn(Json, VarBuilder<'_>) -> Result<Box<dyn ForeignModel>>;
+
+/// The table: `model_type` of `config.json`, and what builds the model.
+const FOREIGN: &[(&str, Build)] = &[
+    ("gemma", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::gemma::Model::new(
+            false, &config, weights,
+        )?))
+    }),
+    ("gemma2", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::gemma2::Model::new(
+            false, &config, weights,
+        )?))
+    }),
+    ("helium", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::helium::Model::new(&config, weights)?))
+    }),
+    ("olmo", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::olmo::Model::new(&config, weights)?))
+    }),
+    ("olmo2", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::olmo2::Model::new(&config, weights)?))
+    }),
+    ("phi", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::phi::Model::new(&config, weights)?))
+    }),
+    ("starcoder2", |config, weights| {
+        let config = read(config)?;
+        if weights.contains_tensor("lm_head.weight") {
+            candle_core::bail!("lm_head.weight of its own, where the embedding's is used");
+        }
+        Ok(Box::new(models::starcoder2::Model::new(&config, weights)?))
+    }),
+];
+
+macro_rules! foreign {
+    ($($model:ident),*) => {
+        $(impl ForeignModel for models::$model::Model {
+            fn forward(&mut self, ids: &Tensor, position: usize) -> Result<Tensor> {
+                models::$model::Model::forward(self, ids, position)
+            }
+
+            fn clear(&mut self) {
+                self.clear_kv_cache();
+            }
+        })*
+    };
+}
+
+foreign!(gemma, gemma2, helium, olmo, olmo2, starcoder2);
+
+/// Counts positions itself.
+impl ForeignModel for models::phi::Model {
+    fn forward(&mut self, ids: &Tensor, _position: usize) -> Result<Tensor> {
+        models::phi::Model::forward(self, ids)
+    }
+
+    fn clear(&mut self) {
+        self.clear_kv_cache();
+    }
+}
+
+fn read<C: serde::de::DeserializeOwned>(config: Json) -> Result<C> {
+    serde_json::from_value(config)
+        .map_err(|error| candle_core::Error::msg(format!("config.json: {error}")))
+}
+
+/// Tells whether an architecture is one of these.
+pub(crate) fn is_foreign(architecture: &str) -> bool {
+    FOREIGN.iter().any(|(name, _)| *name == architecture)
+}
+
+/// Builds a model from a folder's tensors.
+///
+/// # Errors
+/// [`EngineError::ModelFile`] where its configuration or a tensor is not as candle-transformers wants it.
+pub(crate) fn build(
+    architecture: &str,
+    files: &ModelFiles,
+) -> std::result::Result<Box<dyn ForeignModel>, EngineError> {
+    let refuse = |found: String| {
+        let expected = format!("{architecture} as candle-transformers reads it");
+        EngineError::unsupported(&files.path, "architecture", expected, found)
+    };
+    let Some((_, build)) = FOREIGN.iter().find(|(name, _)| *name == architecture) else {
+        return Err(refuse("one it does not have".to_string()));
+    };
+    let mut config = read_json(&files.path.join("config.json"))?;
+    // Newer files keep these one level deeper, where candle-transformers does not look.
+    for field in ["rope_theta", "partial_rotary_factor"] {
+        if config[field].is_null() && config["rope_parameters"][field].is_number() {
+            config[field] = config["rope_parameters"][field].clone();
+        }
+    }
+    // Newer files give Gemma's activation under both names, of which candle-transformers takes one alone.
+    if let Some(config) = config.as_object_mut()
+        && config.contains_key("hidden_activation")
+    {
+        config.remove("hidden_act");
+    }
+    let mut tensors = HashMap::new();
+    for name in files.names() {
+        let (shape, data) = files.read_f32(name)?;
+        tensors.insert(
+            name.to_string(),
+            Tensor::from_vec(data, shape, &Device::Cpu)?,
+        );
+    }
+    let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    build(config, weights).map_err(|error| refuse(error.to_string()))
+}

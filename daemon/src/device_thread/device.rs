@@ -178,7 +178,7 @@ impl Device {
         if !model.info().is_batched {
             tracing::warn!(
                 model = %name,
-                architecture = %model.info().config.architecture,
+                architecture = %model.info().architecture,
                 "runs unbatched, in f32, and cannot be fine-tuned: the architecture is candle-transformers' alone"
             );
         }

@@ -369,14 +369,13 @@ fn joining_and_leaving_changes_nobodys_completion() {
         let mut passes = 0;
         while numbers.len() < requests.len() || !session.is_idle() {
             // Three at a time, every second pass.
-            for index in numbers.len()..requests.len().min(numbers.len() + 3) {
-                if passes % 2 == 0 {
-                    let urgency = match index % 5 {
-                        0 => Urgency::Urgent,
-                        _ => Urgency::Ordinary,
-                    };
-                    numbers.push(session.add(requests[index].clone(), urgency).unwrap());
-                }
+            let joining = if passes % 2 == 0 { 3 } else { 0 };
+            for request in requests.iter().skip(numbers.len()).take(joining) {
+                let urgency = match numbers.len() % 5 {
+                    0 => Urgency::Urgent,
+                    _ => Urgency::Ordinary,
+                };
+                numbers.push(session.add(request.clone(), urgency).unwrap());
             }
             if passes == 6 {
                 session.abandon(numbers[4]);

@@ -55,7 +55,10 @@ impl Checkpoint {
         };
         part(self.meta.method.as_bytes());
         part(self.meta.base_digest.as_bytes());
-        part(self.meta.adapter_config.to_string().as_bytes());
+        // The order in which someone wrote the fields says nothing.
+        let mut config = self.meta.adapter_config.clone();
+        config.sort_all_objects();
+        part(config.to_string().as_bytes());
         for tensor in &self.adapter {
             part(tensor.name.as_bytes());
             part(

@@ -1,10 +1,13 @@
 //! Generation: requests in, completions out, as many sequences at once as memory allows.
 
+mod constraint;
 mod loss;
 mod sampler;
 mod schedule;
 
 use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
+
+pub(crate) use constraint::Grammars;
 
 use crate::engine::LoadedModel;
 use crate::runtime::cache::CacheShape;
@@ -37,11 +40,13 @@ impl GenerateObserver for Silent {}
 impl LoadedModel {
     /// Continues every prompt; completions come in the order of the requests.
     ///
+    /// With a constraint, a completion that does not end for its length or at a stop text is a whole text of that form.
     /// A completion depends on its own request alone, bit for bit, whatever the others are. A prompt that fills the
     /// whole context gives an empty completion that ended for its length.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] for sampling options out of range, an empty prompt or an adapter of another base;
+    /// [`EngineError::Invalid`] for sampling options out of range, a constraint that cannot be compiled or that no text
+    /// fulfils, an empty prompt or an adapter of another base;
     /// [`EngineError::Template`] where a conversation cannot be laid out; [`EngineError::Interrupted`] when interrupted,
     /// between tokens; [`EngineError::Memory`] when not even one sequence fits.
     pub fn generate(
@@ -57,7 +62,9 @@ impl LoadedModel {
             .enumerate()
             .map(|(index, request)| self.encode_prompt(index, request));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
-        schedule::Schedule::new(self, lora, requests, prompts).run(observer, interrupt)
+        let constraints = requests.iter().map(|request| request.constraint.as_ref());
+        let forms = constraint::compile(self, constraints)?;
+        schedule::Schedule::new(self, lora, requests, prompts, forms).run(observer, interrupt)
     }
 
     /// Lays out and encodes a prompt as generation does.
@@ -89,7 +96,7 @@ impl LoadedModel {
         index: usize,
         request: &GenerateRequest,
     ) -> Result<Vec<u32>, EngineError> {
-        sampler::check(&request.sampling)
+        sampler::check(request, self.config.vocab_size)
             .map_err(|fault| EngineError::Invalid(format!("request {index}: {fault}")))?;
         let ids = self.encode(&request.prompt)?;
         if ids.is_empty() {

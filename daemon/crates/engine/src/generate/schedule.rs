@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use autodidact_domain::{Completion, FinishReason, GenerateRequest, Interrupt};
 
-use super::sampler::Sampler;
+use super::constraint::Form;
+use super::sampler::{Choice, Sampler};
 use super::{CACHE_BUDGET_BYTES, GenerateObserver, MAX_SEQUENCES};
 use crate::EngineError;
 use crate::engine::LoadedModel;
@@ -26,6 +27,8 @@ pub(super) struct Schedule<'a> {
     lora: Option<&'a [LoraLayer]>,
     requests: &'a [GenerateRequest],
     prompts: Vec<Vec<u32>>,
+    /// The compiled constraints, until their sequences join.
+    forms: Vec<Option<Form>>,
     waiting: VecDeque<usize>,
     /// Sequences at work, and beside them their caches.
     active: Vec<Sequence<'a>>,
@@ -55,6 +58,7 @@ impl<'a> Schedule<'a> {
         lora: Option<&'a [LoraLayer]>,
         requests: &'a [GenerateRequest],
         prompts: Vec<Vec<u32>>,
+        forms: Vec<Option<Form>>,
     ) -> Self {
         Self {
             model,
@@ -63,6 +67,7 @@ impl<'a> Schedule<'a> {
             waiting: (0..prompts.len()).collect(),
             completions: vec![None; prompts.len()],
             prompts,
+            forms,
             active: Vec::new(),
             caches: Vec::new(),
             retired: None,
@@ -102,6 +107,7 @@ impl<'a> Schedule<'a> {
                 return Ok(());
             };
             let sampling = &self.requests[request].sampling;
+            let model = self.model;
             let prompt_tokens = self.prompts[request].len();
             let context = self.model.config.context_length;
             if prompt_tokens >= context || sampling.max_tokens == 0 {
@@ -128,11 +134,12 @@ impl<'a> Schedule<'a> {
             }
             self.waiting.pop_front();
             let ids = std::mem::take(&mut self.prompts[request]);
+            let form = self.forms[request].take();
             self.caches.push(KvCache::new(shape, positions)?);
             self.active.push(Sequence {
                 request,
-                sampler: Sampler::new(sampling, &ids, self.model.config.vocab_size),
-                stream: TextStream::new(&self.model.tokenizer, &sampling.stop),
+                sampler: Sampler::new(model, &self.requests[request], form, &ids),
+                stream: TextStream::new(&model.tokenizer, &sampling.stop),
                 prompt_tokens,
                 ids,
                 computed: 0,
@@ -222,7 +229,7 @@ impl<'a> Schedule<'a> {
         batch: &Batch,
         wanted: &[usize],
         buffers: &mut Buffers,
-    ) -> Result<Vec<u32>, EngineError> {
+    ) -> Result<Vec<Choice>, EngineError> {
         let model = self.model;
         let mut caches: Vec<&mut KvCache> = self.caches.iter_mut().collect();
         let mut samplers: Vec<Option<&mut Sampler<'_>>> = self
@@ -230,7 +237,7 @@ impl<'a> Schedule<'a> {
             .iter_mut()
             .map(|sequence| Some(&mut sequence.sampler))
             .collect();
-        let mut chosen = vec![0; wanted.len()];
+        let mut chosen = vec![Choice::default(); wanted.len()];
         model.decoder.forward(
             &model.team,
             batch,
@@ -255,7 +262,7 @@ impl<'a> Schedule<'a> {
                 model.team.run(tasks.len(), &|task| {
                     let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
                     let (sampler, row, chosen) = &mut *task;
-                    **chosen = sampler.next(model.team.isa(), row);
+                    **chosen = sampler.next(model.team.isa(), &model.config.eos_ids, row);
                 });
             },
         )?;
@@ -263,30 +270,34 @@ impl<'a> Schedule<'a> {
     }
 
     /// Adds the chosen tokens to their sequences.
-    fn grow(&mut self, wanted: &[usize], chosen: &[u32], observer: &mut dyn GenerateObserver) {
+    fn grow(&mut self, wanted: &[usize], chosen: &[Choice], observer: &mut dyn GenerateObserver) {
         for sequence in &mut self.active {
             sequence.settled = sequence.computed;
         }
-        for (index, id) in wanted.iter().zip(chosen) {
+        for (index, choice) in wanted.iter().zip(chosen) {
             let sequence = &mut self.active[*index];
-            sequence.ids.push(*id);
-            let generated = sequence.ids.len() - sequence.prompt_tokens;
-            let most = self.requests[sequence.request].sampling.max_tokens as usize;
-            sequence.finish = if self.model.config.eos_ids.contains(id) {
-                Some(FinishReason::Eos)
-            } else if sequence.stream.push(*id) {
-                Some(FinishReason::Stop)
-            } else if generated >= most || sequence.ids.len() >= self.model.config.context_length {
-                Some(FinishReason::Length)
-            } else {
-                None
-            };
+            sequence.finish = choice.finish;
+            if let Some(id) = choice.token {
+                sequence.ids.push(id);
+                let generated = sequence.ids.len() - sequence.prompt_tokens;
+                let most = self.requests[sequence.request].sampling.max_tokens as usize;
+                let is_full =
+                    generated >= most || sequence.ids.len() >= self.model.config.context_length;
+                sequence.finish = if self.model.config.eos_ids.contains(&id) {
+                    Some(FinishReason::Eos)
+                } else if sequence.stream.push(id) {
+                    Some(FinishReason::Stop)
+                } else {
+                    choice.finish.or(is_full.then_some(FinishReason::Length))
+                };
+            }
             let piece = sequence.stream.take_certain(sequence.finish.is_some());
             if !piece.is_empty() {
                 observer.piece(sequence.request, piece);
             }
         }
-        observer.tokens(chosen.len() as u64);
+        let tokens = chosen.iter().filter(|choice| choice.token.is_some());
+        observer.tokens(tokens.count() as u64);
     }
 
     /// Lets finished sequences go.
@@ -302,7 +313,7 @@ impl<'a> Schedule<'a> {
                 finish,
                 prompt_tokens: sequence.prompt_tokens as u32,
                 completion_tokens: (sequence.ids.len() - sequence.prompt_tokens) as u32,
-                logprobs: Vec::new(),
+                logprobs: sequence.sampler.into_logprobs(),
             });
             let mut ids = sequence.ids;
             ids.truncate(sequence.computed);

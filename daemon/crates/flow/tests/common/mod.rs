@@ -174,6 +174,15 @@ impl Engine for Fake {
             .collect())
     }
 
+    fn score(
+        &self,
+        _: &ModelRef,
+        _: Vec<ScoreRequest>,
+        _: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        Err(PortError::Unavailable("no scores here".into()))
+    }
+
     fn train(
         &self,
         request: TrainRequest,

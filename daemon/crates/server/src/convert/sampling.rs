@@ -71,7 +71,10 @@ fn check_biases(sampling: &Sampling) -> Result<(), Status> {
     if biases.len() > MAX_BIASES {
         return Err(bad_field(
             "sampling.logit_bias",
-            format!("expected at most {MAX_BIASES} tokens, found {}", biases.len()),
+            format!(
+                "expected at most {MAX_BIASES} tokens, found {}",
+                biases.len()
+            ),
         ));
     }
     let bad = |bias: &f32| bias.is_nan() || *bias == f32::INFINITY;

@@ -92,7 +92,7 @@ impl GenerateRequest {
 pub enum Constraint {
     /// One of these texts.
     Choices(Vec<String>),
-    /// A text that this regular expression matches from beginning to end (syntax of Rust's `regex`, no look-around).
+    /// A text that this regular expression matches from beginning to end (syntax of Rust's `regex` without look-around; `\d` is 0 to 9).
     Regex(String),
     /// A JSON value that this JSON schema allows, on one line, its properties in the schema's order.
     JsonSchema(serde_json::Value),

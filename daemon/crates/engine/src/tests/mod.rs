@@ -3,8 +3,10 @@
 mod adapters;
 mod batching;
 mod families;
+mod forms;
 mod golden;
 mod hostile;
+mod scores;
 mod speed;
 mod text;
 

@@ -2,6 +2,7 @@
 
 use autodidact_domain::Constraint;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::regex_to_lark;
 use serde_json::{Value as Json, json};
 
 /// The most bytes that all choices, a regular expression or a schema may have; a grammar takes about a hundred times as much memory.
@@ -39,18 +40,23 @@ pub(super) fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, String
                 return Err("expected at least one text, none of them empty".to_string());
             }
             let choices: Vec<String> = choices.iter().map(|choice| escape(choice)).collect();
-            Ok(TopLevelGrammar::from_regex(&choices.join("|")))
+            Ok(of_regex(&choices.join("|")))
         }
         Constraint::Regex(regex) => {
             bounded(regex.len())?;
             check_regex(regex)?;
-            Ok(TopLevelGrammar::from_regex(regex))
+            Ok(of_regex(regex))
         }
         Constraint::JsonSchema(schema) => {
             bounded(schema.to_string().len())?;
             Ok(TopLevelGrammar::from_json_schema(on_one_line(schema)))
         }
     }
+}
+
+/// Writes a regular expression as a grammar. Its `\d` are the digits 0 to 9, as what reads the text will want them.
+fn of_regex(regex: &str) -> TopLevelGrammar {
+    TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(regex, "d")))
 }
 
 fn bounded(bytes: usize) -> Result<(), String> {

@@ -157,9 +157,9 @@ fn biases_and_the_frequency_penalty_change_the_greedy_choice() {
     };
     let mut sampler = Sampler::bare(&options, &[0, 0, 0], 3);
     let found: Vec<u32> = (0..6)
-        .map(|_| chosen(&mut sampler, &[3.0, 2.0, 1.2]))
+        .map(|_| chosen(&mut sampler, &[3.0, 2.1, 1.2]))
         .collect();
-    // 3.0, 2.25, 1.75 for the first; 2.0, 1.25 for the second.
+    // 3.0, 2.25, 1.75, 1.25 for the first; 2.1, 1.35, 0.85 for the second.
     assert_eq!(found, [0, 0, 1, 0, 1, 0]);
 
     let options = Sampling {

@@ -103,3 +103,40 @@ fn rates() {
         }
     }
 }
+
+#[test]
+#[ignore = "prints rates; run it alone: cargo test --release -p autodidact-engine -- --ignored --nocapture rates"]
+fn constrained_rates() {
+    use autodidact_domain::{Constraint, GenerateRequest, Message, Prompt};
+    let Some(path) = real_path() else { return };
+    let model = &Engine::new(2, Compute::Fast).load(&path).unwrap();
+    let start = std::time::Instant::now();
+    assert!(model.grammars().is_ok());
+    eprintln!("vocabulary: {:?}", start.elapsed());
+    let text = serde_json::json!({"type": "string", "minLength": 400});
+    let list =
+        serde_json::json!({"type": "array", "minItems": 40, "items": {"enum": ["a", "bc", "是"]}});
+    let forms = [
+        ("free", None),
+        ("letters", Some(Constraint::Regex("[a-z ]{400}".into()))),
+        ("JSON text", Some(Constraint::JsonSchema(text))),
+        ("JSON list", Some(Constraint::JsonSchema(list))),
+    ];
+    for (name, constraint) in forms {
+        let request = |seed| GenerateRequest {
+            constraint: constraint.clone(),
+            ..GenerateRequest::new(
+                Prompt::Chat(vec![Message::user("Tell me of owls.")]),
+                sampled(seed, 64),
+            )
+        };
+        let requests: Vec<GenerateRequest> = (0..16).map(request).collect();
+        let start = std::time::Instant::now();
+        let done = model
+            .generate(None, &requests, &mut crate::Silent, &calm())
+            .unwrap();
+        let tokens: u32 = done.iter().map(|one| one.completion_tokens).sum();
+        let rate = f64::from(tokens) / start.elapsed().as_secs_f64();
+        eprintln!("{name}, 16 sequences: {rate:.0} tok/s");
+    }
+}

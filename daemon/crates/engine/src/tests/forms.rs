@@ -25,8 +25,10 @@ fn animal() -> Json {
     })
 }
 
-/// Constraints, and whether a whole text fulfils them.
-fn forms() -> Vec<(Constraint, fn(&str) -> bool)> {
+/// A constraint, and whether a text fulfils it.
+type FormAndCheck = (Constraint, fn(&str) -> bool);
+
+fn forms() -> Vec<FormAndCheck> {
     vec![
         (choices(&["yes", "no", "no way", "maybe (not)?"]), |text| {
             ["yes", "no", "no way", "maybe (not)?"].contains(&text)
@@ -92,7 +94,7 @@ fn request(index: u64, constraint: Option<Constraint>) -> GenerateRequest {
     };
     GenerateRequest {
         constraint,
-        logprobs: (index % 4 == 0).then_some(2),
+        logprobs: index.is_multiple_of(4).then_some(2),
         ..GenerateRequest::new(prompt, sampling)
     }
 }

@@ -33,11 +33,12 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// The only crate that may name each of these.
-const OWNERS: [(&str, &str); 6] = [
+const OWNERS: [(&str, &str); 7] = [
     ("sled", "autodidact-store"),
     ("candle-core", "autodidact-engine"),
     ("candle-nn", "autodidact-engine"),
     ("tokenizers", "autodidact-engine"),
+    ("llguidance", "autodidact-engine"),
     ("wasmtime", "autodidact-plugin-host"),
     ("tonic-reflection", "autodidact-server"),
 ];

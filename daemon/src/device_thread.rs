@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
@@ -223,6 +223,20 @@ impl Engine for DeviceThread {
         let receiver =
             self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
                 device.response_loss(&wanted, &conversations, &flag)
+            })?;
+        finish(&receiver, &mut |()| {})
+    }
+
+    fn score(
+        &self,
+        model: &ModelRef,
+        requests: Vec<ScoreRequest>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        let (wanted, flag) = (model.clone(), interrupt.clone());
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
+                device.score(&wanted, &requests, &flag)
             })?;
         finish(&receiver, &mut |()| {})
     }

@@ -264,10 +264,18 @@ fn set(message: &mut DynamicMessage, name: &str, json: &Value, path: &str) -> Re
 fn to_field(field: &FieldDescriptor, json: &Value, path: &str) -> Result<Dynamic, Misfit> {
     match (json, field.kind()) {
         (Value::Object(entries), Kind::Message(entry)) if field.is_map() => {
-            let kind = entry.map_entry_value_field().kind();
+            let (key_kind, kind) = (
+                entry.map_entry_key_field().kind(),
+                entry.map_entry_value_field().kind(),
+            );
             let pairs = entries.iter().map(|(key, value)| {
-                let value = to_value(&kind, value, &format!("{path}.{key}"))?;
-                Ok((MapKey::String(key.clone()), value))
+                let path = format!("{path}.{key}");
+                let value = to_value(&kind, value, &path)?;
+                let key = match key_kind {
+                    Kind::Uint32 => key.parse().map(MapKey::U32).map_err(|_| Misfit(path))?,
+                    _ => MapKey::String(key.clone()),
+                };
+                Ok((key, value))
             });
             Ok(Dynamic::Map(pairs.collect::<Result<_, Misfit>>()?))
         }
@@ -345,7 +353,7 @@ mod tests {
         };
         assert_eq!(
             of("Sampling", &sampling),
-            json!({"temperature": 0.7, "stop": []})
+            json!({"temperature": 0.7, "stop": [], "logit_bias": {}})
         );
     }
 
@@ -378,6 +386,11 @@ mod tests {
         assert_eq!(misfit(json!({"humans": 1})), "Mix.humans");
         assert_eq!(misfit(json!({"human": "much"})), "Mix.human: \"much\"");
         assert_eq!(misfit(json!(3)), "Mix");
+        let biases = json!({"logit_bias": {"7": -1.5}});
+        let sampling: v1::Sampling = read("Sampling", &biases).unwrap();
+        assert_eq!(sampling.logit_bias, [(7, -1.5)].into());
+        let misfit = read::<v1::Sampling>("Sampling", &json!({"logit_bias": {"x": 1}}));
+        assert_eq!(misfit.unwrap_err().0, "Sampling.logit_bias.x");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod generate;
 mod inbox;
 mod loop_tiny;
 mod python_client;

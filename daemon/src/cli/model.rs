@@ -1,17 +1,18 @@
 //! `autodidact model …`
 
 mod chat;
+mod generate;
+mod sampling;
 
-use std::io::Read;
 use std::path::Path;
 
 use autodidact_client::{Client, v1};
 use autodidact_proto::json as messages;
-use clap::{Args, Subcommand};
-use serde_json::json;
+use clap::Subcommand;
 
 use super::{Failure, Global, connect, output, request_id};
 use crate::model_source::known;
+use sampling::SamplingArgs;
 
 #[derive(Subcommand)]
 pub(super) enum ModelCommand {
@@ -45,22 +46,9 @@ Examples:
         /// The model
         name: String,
     },
-    /// Continue a prompt once
-    #[command(after_help = "\
-Example:
-  autodidact model generate smollm2-135m-instruct --prompt \"Name three rivers.\"")]
-    Generate {
-        /// The model
-        name: String,
-        /// The prompt, or - for stdin
-        #[arg(long)]
-        prompt: String,
-        /// Continue the text itself instead of answering it as a chat turn
-        #[arg(long)]
-        raw: bool,
-        #[command(flatten)]
-        sampling: SamplingArgs,
-    },
+    /// Continue a prompt, freely or in a given form
+    #[command(after_help = generate::EXAMPLES)]
+    Generate(generate::GenerateOptions),
     /// Talk with a model, with or without an adapter
     #[command(after_help = "\
 An empty line or Ctrl-D ends the talk; /new starts it over.
@@ -85,50 +73,6 @@ Examples:
     },
 }
 
-/// How the next token is chosen.
-#[derive(Args, Clone, Debug)]
-pub(super) struct SamplingArgs {
-    /// The adapter checkpoint to put on the model
-    #[arg(long)]
-    adapter: Option<String>,
-    /// The most tokens to generate
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    max_tokens: u32,
-    /// 0 takes the likeliest token; higher is more varied
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f32,
-    /// Keep the likeliest tokens up to this probability
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f32,
-    /// Keep this many of the likeliest tokens; 0 keeps all
-    #[arg(long, default_value_t = 0)]
-    top_k: u32,
-    /// Make repetition less likely; 1 is off
-    #[arg(long, default_value_t = 1.1)]
-    repetition_penalty: f32,
-    /// End at this text; may be given several times
-    #[arg(long)]
-    stop: Vec<String>,
-    /// The seed of the randomness
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-}
-
-impl SamplingArgs {
-    fn to_message(&self) -> v1::Sampling {
-        v1::Sampling {
-            temperature: Some(self.temperature),
-            top_k: Some(self.top_k),
-            top_p: Some(self.top_p),
-            repetition_penalty: Some(self.repetition_penalty),
-            presence_penalty: None,
-            max_tokens: Some(self.max_tokens),
-            stop: self.stop.clone(),
-            seed: Some(self.seed),
-        }
-    }
-}
-
 /// Runs a model command.
 pub(super) async fn run(command: ModelCommand, global: &Global) -> Result<(), Failure> {
     match command {
@@ -151,15 +95,7 @@ pub(super) async fn run(command: ModelCommand, global: &Global) -> Result<(), Fa
             )
             .await
         }
-        ModelCommand::Generate {
-            name,
-            prompt,
-            raw,
-            sampling,
-        } => {
-            let client = connect(global).await?;
-            generate(&client, name, &prompt, raw, &sampling, global).await
-        }
+        ModelCommand::Generate(options) => generate::run(options, global).await,
         ModelCommand::Add {
             name,
             source,
@@ -317,90 +253,6 @@ async fn list(client: &Client, global: &Global) -> Result<(), Failure> {
         "SOURCE",
     ];
     output::table(&headings, &all.iter().map(row).collect::<Vec<_>>())
-}
-
-async fn generate(
-    client: &Client,
-    name: String,
-    prompt: &str,
-    raw: bool,
-    sampling: &SamplingArgs,
-    global: &Global,
-) -> Result<(), Failure> {
-    let prompt = if prompt == "-" {
-        read_stdin()?
-    } else {
-        prompt.to_string()
-    };
-    let prompt = if raw {
-        Prompt::Text(prompt)
-    } else {
-        Prompt::Chat(vec![turn(v1::Role::User, prompt)])
-    };
-    let completion = complete(client, &name, prompt, sampling, !global.json).await?;
-    if global.json {
-        return output::json(&json!({
-            "model": name, "adapter": sampling.adapter,
-            "completion": messages::of("Completion", &completion),
-        }));
-    }
-    output::line("")
-}
-
-/// What a model is given.
-enum Prompt {
-    Text(String),
-    Chat(Vec<v1::Message>),
-}
-
-fn turn(role: v1::Role, content: String) -> v1::Message {
-    v1::Message {
-        role: role.into(),
-        content,
-    }
-}
-
-/// Asks for a completion, showing it as it comes where that is wanted.
-async fn complete(
-    client: &Client,
-    model: &str,
-    prompt: Prompt,
-    sampling: &SamplingArgs,
-    show: bool,
-) -> Result<v1::Completion, Failure> {
-    let prompt = match prompt {
-        Prompt::Text(text) => v1::generate_request::Prompt::Text(text),
-        Prompt::Chat(messages) => v1::generate_request::Prompt::Chat(v1::Conversation { messages }),
-    };
-    let request = v1::GenerateRequest {
-        model: model.to_string(),
-        adapter: sampling.adapter.clone(),
-        prompt: Some(prompt),
-        sampling: Some(sampling.to_message()),
-    };
-    let mut stream = client.models().generate(request).await?.into_inner();
-    while let Some(message) = stream.message().await? {
-        match message.message {
-            Some(v1::generate_response::Message::Piece(piece)) if show => output::text(&piece)?,
-            Some(v1::generate_response::Message::Completion(completion)) => return Ok(completion),
-            Some(v1::generate_response::Message::Piece(_)) | None => {}
-        }
-    }
-    Err(Failure::refused(
-        "UNAVAILABLE",
-        "the daemon ended the answer early; try again",
-    ))
-}
-
-fn read_stdin() -> Result<String, Failure> {
-    /// No prompt is longer than a message may be.
-    const MAX_BYTES: u64 = 4 << 20;
-    let mut text = String::new();
-    std::io::stdin()
-        .take(MAX_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::local(format!("read stdin: {error}")))?;
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
@@ -85,6 +85,19 @@ impl Device {
         let adapter = self.adapter(wanted, &model)?;
         self.training_weights = None;
         Ok(model.response_loss(adapter.as_deref(), conversations, interrupt)?)
+    }
+
+    /// Scores continuations.
+    pub(super) fn score(
+        &mut self,
+        wanted: &ModelRef,
+        requests: &[ScoreRequest],
+        interrupt: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        let model = self.model(&wanted.model)?;
+        let adapter = self.adapter(wanted, &model)?;
+        self.training_weights = None;
+        Ok(model.score(adapter.as_deref(), requests, interrupt)?)
     }
 
     /// Trains a stretch, serving people's short questions between layers.

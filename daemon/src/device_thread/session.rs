@@ -130,7 +130,8 @@ impl Table {
         for index in 0..served.call.requests.len() {
             let added = check_length(&served.call, index, model).and_then(|()| {
                 let request = served.call.requests[index].clone();
-                Ok(session.add(request, urgency)?)
+                let added = session.add(request, urgency);
+                Ok(added.map_err(|error| error.of_request(index))?)
             });
             match added {
                 Ok(number) => served.numbers.push(number),

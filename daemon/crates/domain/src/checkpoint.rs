@@ -55,7 +55,10 @@ impl Checkpoint {
         };
         part(self.meta.method.as_bytes());
         part(self.meta.base_digest.as_bytes());
-        part(self.meta.adapter_config.to_string().as_bytes());
+        // The order in which someone wrote the fields says nothing.
+        let mut config = self.meta.adapter_config.clone();
+        config.sort_all_objects();
+        part(config.to_string().as_bytes());
         for tensor in &self.adapter {
             part(tensor.name.as_bytes());
             part(
@@ -90,4 +93,36 @@ pub struct CheckpointSummary {
     pub size: u64,
     /// When it was written, in milliseconds since 1970 (UTC).
     pub created_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_settings_says_nothing_in_a_digest() {
+        let digest = |config: &str| {
+            let meta = CheckpointMeta {
+                method: "lora".into(),
+                model: ModelName::new("m").unwrap(),
+                base_digest: Digest::of(b"base"),
+                adapter_config: serde_json::from_str(config).unwrap(),
+                step: 1,
+                total_steps: 1,
+                trainer_state: serde_json::Value::Null,
+            };
+            let (adapter, optimizer) = (Vec::new(), Vec::new());
+            let checkpoint = Checkpoint {
+                meta,
+                adapter,
+                optimizer,
+            };
+            checkpoint.adapter_digest()
+        };
+        assert_eq!(
+            digest(r#"{"r": 8, "a": {"y": 1, "x": 2}}"#),
+            digest(r#"{"a": {"x": 2, "y": 1}, "r": 8}"#)
+        );
+        assert_ne!(digest(r#"{"r": 8}"#), digest(r#"{"r": 9}"#));
+    }
 }

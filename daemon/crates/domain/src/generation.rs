@@ -92,9 +92,9 @@ impl GenerateRequest {
 pub enum Constraint {
     /// One of these texts.
     Choices(Vec<String>),
-    /// A text that this regular expression matches from beginning to end.
+    /// A text that this regular expression matches from beginning to end (syntax of Rust's `regex` without look-around; `\d` is 0 to 9).
     Regex(String),
-    /// A JSON value that this JSON schema allows.
+    /// A JSON value that this JSON schema allows, on one line, its properties in the schema's order.
     JsonSchema(serde_json::Value),
 }
 
@@ -102,11 +102,11 @@ pub enum Constraint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its turn.
+    /// The model ended its turn, or the text fulfils its constraint and could not go on.
     Eos,
     /// A stop text came up.
     Stop,
-    /// `max_tokens` or the context was reached.
+    /// `max_tokens` or the context was reached, or no token was left that the constraint and the biases allow.
     Length,
 }
 
@@ -121,19 +121,29 @@ pub struct Completion {
     pub prompt_tokens: u32,
     /// The tokens generated.
     pub completion_tokens: u32,
-    /// The log-probabilities of its tokens, where they were asked for.
+    /// One entry for each of the completion's tokens, where log-probabilities were asked for: the end of the turn and what
+    /// was cut off at a stop text have theirs too.
     pub logprobs: Vec<TokenLogprob>,
 }
 
 /// How likely a chosen token was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
-    /// The token's bytes; a character may be spread over several tokens.
+    /// The token's bytes; a character may be spread over several tokens. Empty for a special token, which has no text.
     pub bytes: Vec<u8>,
     /// The natural logarithm of its probability, before temperature and penalties.
     pub logprob: f32,
     /// The likeliest tokens at its place with theirs, the likeliest first.
     pub top: Vec<(Vec<u8>, f32)>,
+}
+
+/// A text to be scored after a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreRequest {
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// What it is to predict: after plain text the text that follows, after a conversation the assistant's whole next turn.
+    pub continuation: String,
 }
 
 /// How well a model predicts a given answer.
@@ -143,4 +153,26 @@ pub struct ResponseLoss {
     pub negative_log_likelihood: f64,
     /// The answer's tokens, its end-of-turn token included.
     pub tokens: u32,
+}
+
+impl ResponseLoss {
+    /// Computes how many tokens the model hesitates between on average: the exponential of the mean loss, 1 for no tokens.
+    pub fn perplexity(&self) -> f64 {
+        (self.negative_log_likelihood / f64::from(self.tokens.max(1))).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_of_one_bit_a_token_is_a_choice_of_two() {
+        let loss = |negative_log_likelihood, tokens| ResponseLoss {
+            negative_log_likelihood,
+            tokens,
+        };
+        assert!((loss(6.0 * 2f64.ln(), 6).perplexity() - 2.0).abs() < 1e-12);
+        assert_eq!(loss(0.0, 0).perplexity(), 1.0);
+    }
 }

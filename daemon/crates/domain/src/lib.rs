@@ -27,7 +27,8 @@ pub use error::{PortError, PortResult};
 pub use event::{Event, EventBody, StageProgress};
 pub use example::{Body, Example, Language, Lineage, Message, Origin, Role, TaskType};
 pub use generation::{
-    Completion, Constraint, FinishReason, GenerateRequest, Prompt, Sampling, TokenLogprob,
+    Completion, Constraint, FinishReason, GenerateRequest, Prompt, ResponseLoss, Sampling,
+    ScoreRequest, TokenLogprob,
 };
 pub use id::{CheckpointId, DatasetName, Digest, ExampleId, ModelName, PluginName, WorkflowName};
 pub use interrupt::{Interrupt, InterruptReason};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::generation::ResponseLoss;
+use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
 use crate::training::TrainProgress;
@@ -33,6 +33,14 @@ pub trait Engine: Send + Sync {
         &self,
         model: &ModelRef,
         conversations: Vec<Vec<Message>>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>>;
+
+    /// Measures how well the model predicts each request's continuation.
+    fn score(
+        &self,
+        model: &ModelRef,
+        requests: Vec<ScoreRequest>,
         interrupt: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>>;
 

@@ -1,11 +1,12 @@
 //! The engine's front: inspecting and loading models.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use autodidact_domain::{Digest, Message};
 
 use crate::EngineError;
+use crate::generate::Grammars;
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::models::foreign::{self, is_foreign};
@@ -123,6 +124,7 @@ impl Engine {
             team: self.team.clone(),
             compute: self.compute,
             weights: Mutex::new(Weak::new()),
+            grammars: OnceLock::new(),
         })
     }
 }
@@ -139,6 +141,8 @@ pub struct LoadedModel {
     pub(crate) team: Arc<Team>,
     pub(crate) compute: Compute,
     weights: Mutex<Weak<Weights>>,
+    /// Made when the first constraint comes; some MiB for a large vocabulary.
+    grammars: OnceLock<Result<Grammars, String>>,
 }
 
 impl LoadedModel {
@@ -192,6 +196,12 @@ impl LoadedModel {
     ) -> Result<Vec<Span>, EngineError> {
         self.chat_template()?
             .render_spans(&self.tokenizer, messages, add_generation_prompt)
+    }
+
+    /// Shows what compiles constraints for this vocabulary; the first call makes it.
+    pub(crate) fn grammars(&self) -> Result<&Grammars, String> {
+        let made = self.grammars.get_or_init(|| Grammars::new(self));
+        made.as_ref().map_err(String::clone)
     }
 
     pub(crate) fn chat_template(&self) -> Result<&ChatTemplate, EngineError> {

@@ -112,6 +112,15 @@ impl EngineError {
             source,
         }
     }
+
+    /// Says in which request of a call, counted from 0, the fault lies.
+    #[must_use]
+    pub fn of_request(self, index: usize) -> Self {
+        match self {
+            Self::Invalid(fault) => Self::Invalid(format!("request {index}: {fault}")),
+            other => other,
+        }
+    }
 }
 
 /// Cuts text from outside to a length that a person can read.

@@ -7,7 +7,8 @@ use autodidact_proto::json as messages;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Prompt, SamplingArgs, complete, turn};
+use super::SamplingArgs;
+use super::generate::{Prompt, complete, read_stdin, turn};
 use crate::cli::connect::{Starting, with_client};
 use crate::cli::{Failure, Global, output};
 
@@ -42,7 +43,7 @@ async fn talk(client: &Client, options: &ChatOptions, global: &Global) -> Result
         .collect();
     if let Some(prompt) = &options.prompt {
         let prompt = if prompt == "-" {
-            super::read_stdin()?
+            read_stdin()?
         } else {
             prompt.clone()
         };

@@ -1,7 +1,6 @@
 //! How well a model predicts given answers: the forward pass that generates, with logits of the answers' tokens only.
 
-use autodidact_domain::generation::ResponseLoss;
-use autodidact_domain::{Interrupt, Message};
+use autodidact_domain::{Interrupt, Message, Prompt, ResponseLoss, ScoreRequest};
 
 use super::CACHE_BUDGET_BYTES;
 use crate::engine::LoadedModel;
@@ -10,9 +9,10 @@ use crate::runtime::cache::KvCache;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
 use crate::{Adapter, EngineError};
 
-/// One conversation being scored.
+/// One row being scored.
+#[derive(Default)]
 struct Scored {
-    conversation: usize,
+    row: usize,
     ids: Vec<u32>,
     is_response: Vec<bool>,
     computed: usize,
@@ -33,6 +33,46 @@ impl LoadedModel {
         conversations: &[Vec<Message>],
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
+        let mut lay_out = |row: usize| {
+            let mut scored = self.lay_out(&conversations[row])?;
+            scored.truncate(self.config.context_length);
+            Ok(scored)
+        };
+        self.losses(adapter, conversations.len(), &mut lay_out, interrupt)
+    }
+
+    /// Measures how well the model predicts each request's continuation.
+    ///
+    /// After plain text, the continuation's tokens follow the prompt's: both are encoded on their own, as when the model
+    /// had generated the one after the other, and no end of the text is counted. After a conversation, the continuation is
+    /// the assistant's whole next turn, laid out by the chat template, its end-of-turn token included. A result is bitwise
+    /// independent of the others.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for an empty prompt, for what the context cannot hold and for an adapter of another base,
+    /// before any work; [`EngineError::Template`] where a conversation cannot be laid out, [`EngineError::Interrupted`]
+    /// when interrupted.
+    pub fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        requests: &[ScoreRequest],
+        interrupt: &Interrupt,
+    ) -> Result<Vec<ResponseLoss>, EngineError> {
+        let rows = requests.iter().enumerate();
+        let rows = rows.map(|(index, request)| self.lay_out_request(index, request));
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut lay_out = |row: usize| Ok(std::mem::take(&mut rows[row]));
+        self.losses(adapter, requests.len(), &mut lay_out, interrupt)
+    }
+
+    /// Scores as many rows at once as memory allows; they are laid out when their turn comes.
+    fn losses(
+        &self,
+        adapter: Option<&Adapter>,
+        rows: usize,
+        lay_out: &mut dyn FnMut(usize) -> Result<Scored, EngineError>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<ResponseLoss>, EngineError> {
         let lora = self.lora_of(adapter)?;
         let shape = self.cache_shape();
         let mut losses = vec![
@@ -40,25 +80,31 @@ impl LoadedModel {
                 negative_log_likelihood: 0.0,
                 tokens: 0
             };
-            conversations.len()
+            rows
         ];
         let mut waiting = 0;
+        let mut next: Option<Scored> = None;
         let (mut active, mut caches) = (Vec::<Scored>::new(), Vec::<KvCache>::new());
         let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
         loop {
-            while waiting < conversations.len() && active.len() < self.max_sequences() {
-                let scored = self.lay_out(waiting, &conversations[waiting])?;
+            while active.len() < self.max_sequences() && (next.is_some() || waiting < rows) {
+                let scored = match next.take() {
+                    Some(scored) => scored,
+                    None => {
+                        waiting += 1;
+                        Scored {
+                            row: waiting - 1,
+                            ..lay_out(waiting - 1)?
+                        }
+                    }
+                };
                 let used: usize = caches.iter().map(KvCache::bytes).sum();
                 if !active.is_empty() && used + shape.bytes(scored.ids.len()) > CACHE_BUDGET_BYTES {
+                    next = Some(scored);
                     break;
                 }
-                waiting += 1;
-                if scored
-                    .is_response
-                    .iter()
-                    .skip(1)
-                    .any(|is_response| *is_response)
-                {
+                let mut predicted = scored.is_response.iter().skip(1);
+                if predicted.any(|is_response| *is_response) {
                     caches.push(KvCache::new(shape, scored.ids.len())?);
                     active.push(scored);
                 }
@@ -78,13 +124,13 @@ impl LoadedModel {
                 lora,
                 &mut buffers,
                 &mut |first, logits| {
-                    for (row, (conversation, id)) in logits
+                    for (logits, (row, id)) in logits
                         .chunks_exact(self.config.vocab_size)
                         .zip(&targets[first..])
                     {
-                        let loss = &mut losses[*conversation];
+                        let loss = &mut losses[*row];
                         loss.negative_log_likelihood +=
-                            log_sum_exp(self.team.isa(), row) - f64::from(row[*id as usize]);
+                            log_sum_exp(self.team.isa(), logits) - f64::from(logits[*id as usize]);
                         loss.tokens += 1;
                     }
                 },
@@ -98,31 +144,72 @@ impl LoadedModel {
         }
     }
 
-    fn lay_out(&self, conversation: usize, messages: &[Message]) -> Result<Scored, EngineError> {
-        let (mut ids, mut is_response) = (Vec::new(), Vec::new());
+    fn lay_out(&self, messages: &[Message]) -> Result<Scored, EngineError> {
+        let mut scored = Scored::default();
         for span in self.conversation_spans(messages, false)? {
-            is_response.resize(is_response.len() + span.ids.len(), span.is_response);
-            ids.extend(span.ids);
+            scored.push(&span.ids, span.is_response);
         }
-        ids.truncate(self.config.context_length);
-        is_response.truncate(self.config.context_length);
-        // What follows the last response is predicted by nobody and predicts nothing that counts.
-        let end = is_response
-            .iter()
-            .rposition(|is_response| *is_response)
-            .map_or(0, |last| last + 1);
-        ids.truncate(end);
-        is_response.truncate(end);
-        Ok(Scored {
-            conversation,
-            ids,
-            is_response,
-            computed: 0,
-        })
+        Ok(scored)
+    }
+
+    fn lay_out_request(&self, index: usize, request: &ScoreRequest) -> Result<Scored, EngineError> {
+        let mut scored = match &request.prompt {
+            Prompt::Text(_) => {
+                let mut scored = Scored::default();
+                scored.push(&self.encode(&request.prompt)?, false);
+                if scored.ids.is_empty() {
+                    return Err(EngineError::Invalid(format!(
+                        "request {index}: the prompt is empty"
+                    )));
+                }
+                scored.push(&self.tokenizer.encode(&request.continuation)?, true);
+                scored
+            }
+            Prompt::Chat(messages) => {
+                let mut messages = messages.clone();
+                messages.push(Message::assistant(request.continuation.as_str()));
+                let mut scored = self.lay_out(&messages)?;
+                scored.count_last_only();
+                scored
+            }
+        };
+        scored.truncate(usize::MAX);
+        let (tokens, context) = (scored.ids.len(), self.config.context_length);
+        if tokens > context {
+            return Err(EngineError::Invalid(format!(
+                "request {index}: prompt and continuation have {tokens} tokens, and the context holds {context}: shorten them"
+            )));
+        }
+        Ok(scored)
     }
 }
 
-/// Puts the next tokens in the batch; tells conversation and next token of each whose logits are wanted.
+impl Scored {
+    fn push(&mut self, ids: &[u32], is_response: bool) {
+        self.ids.extend_from_slice(ids);
+        self.is_response.resize(self.ids.len(), is_response);
+    }
+
+    /// Leaves the last answer alone to be counted.
+    fn count_last_only(&mut self) {
+        let flags = &mut self.is_response;
+        let end = flags.iter().rposition(|flag| *flag).map_or(0, |at| at + 1);
+        let begin = flags[..end].iter().rposition(|flag| !*flag);
+        flags[..begin.unwrap_or(0)].fill(false);
+    }
+
+    /// Cuts the row to a length, and behind the last answer: what follows is predicted by nobody and predicts nothing
+    /// that counts.
+    fn truncate(&mut self, length: usize) {
+        self.is_response.truncate(length);
+        let last = self.is_response.iter().rposition(|flag| *flag);
+        let end = last.map_or(0, |at| at + 1);
+        self.ids.truncate(end);
+        self.is_response.truncate(end);
+    }
+}
+
+/// Puts the next tokens in the batch; tells row and next token of each whose logits are wanted.
 fn fill(active: &mut [Scored], batch: &mut Batch) -> Vec<(usize, u32)> {
     batch.clear();
     let mut targets = Vec::new();
@@ -138,7 +225,7 @@ fn fill(active: &mut [Scored], batch: &mut Batch) -> Vec<(usize, u32)> {
         for offset in 0..count {
             if scored.is_response[from + offset + 1] {
                 batch.wanted.push(at + offset);
-                targets.push((scored.conversation, scored.ids[from + offset + 1]));
+                targets.push((scored.row, scored.ids[from + offset + 1]));
             }
         }
         scored.computed += count;

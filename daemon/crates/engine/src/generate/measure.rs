@@ -45,7 +45,7 @@ impl LoadedModel {
             .map(|_| KvCache::new(shape, prompt + new))
             .collect();
         let sampling = Sampling::default();
-        let sampler = |_| Sampler::new(&sampling, &[], self.config.vocab_size);
+        let sampler = |_| Sampler::bare(&sampling, &[], self.config.vocab_size);
         let mut run = Run {
             model: self,
             caches: caches?,
@@ -99,7 +99,7 @@ impl LoadedModel {
 struct Run<'a> {
     model: &'a LoadedModel,
     caches: Vec<KvCache>,
-    samplers: Vec<Sampler>,
+    samplers: Vec<Sampler<'static>>,
     /// Each sequence's newest token.
     last: Vec<u32>,
     batch: Batch,
@@ -130,7 +130,8 @@ impl Run<'_> {
             &mut |first, logits| {
                 let rows = logits.chunks_exact_mut(model.config.vocab_size);
                 for (row, sequence) in rows.zip(&wanted[first..]) {
-                    last[*sequence] = samplers[*sequence].next(model.team.isa(), row);
+                    let choice = samplers[*sequence].next(model.team.isa(), &[], row);
+                    last[*sequence] = choice.token.unwrap_or_default();
                 }
             },
         )

@@ -1,5 +1,6 @@
 //! Generation: requests in, completions out, as many sequences at once as memory allows.
 
+mod constraint;
 mod loss;
 mod measure;
 mod sampler;
@@ -9,6 +10,8 @@ pub use measure::GenerateTimes;
 pub use session::{Session, Urgency};
 
 use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
+
+pub(crate) use constraint::Grammars;
 
 use crate::engine::LoadedModel;
 use crate::runtime::cache::CacheShape;
@@ -41,11 +44,13 @@ impl GenerateObserver for Silent {}
 impl LoadedModel {
     /// Continues every prompt; completions come in the order of the requests.
     ///
+    /// With a constraint, a completion that does not end for its length or at a stop text is a whole text of that form.
     /// A completion depends on its own request alone, bit for bit, whatever the others are. A prompt that fills the
     /// whole context gives an empty completion that ended for its length.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] for sampling options out of range, an empty prompt or an adapter of another base;
+    /// [`EngineError::Invalid`] for sampling options out of range, a constraint that cannot be compiled or that no text
+    /// fulfils, an empty prompt or an adapter of another base;
     /// [`EngineError::Template`] where a conversation cannot be laid out; [`EngineError::Interrupted`] when interrupted,
     /// between tokens; [`EngineError::Memory`] when not even one sequence fits.
     pub fn generate(
@@ -56,8 +61,10 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Vec<Completion>, EngineError> {
         let mut session = self.session(adapter)?;
-        for request in requests {
-            session.add(request.clone(), Urgency::Ordinary)?;
+        for (index, request) in requests.iter().enumerate() {
+            session
+                .add(request.clone(), Urgency::Ordinary)
+                .map_err(|error| error.of_request(index))?;
         }
         session.finish(observer, interrupt)?;
         let mut completions: Vec<(usize, Completion)> =
@@ -93,18 +100,11 @@ impl LoadedModel {
         }
     }
 
-    fn encode_prompt(
-        &self,
-        index: usize,
-        request: &GenerateRequest,
-    ) -> Result<Vec<u32>, EngineError> {
-        sampler::check(&request.sampling)
-            .map_err(|fault| EngineError::Invalid(format!("request {index}: {fault}")))?;
+    fn encode_prompt(&self, request: &GenerateRequest) -> Result<Vec<u32>, EngineError> {
+        sampler::check(request, self.config.vocab_size).map_err(EngineError::Invalid)?;
         let ids = self.encode(&request.prompt)?;
         if ids.is_empty() {
-            return Err(EngineError::Invalid(format!(
-                "request {index}: the prompt is empty"
-            )));
+            return Err(EngineError::Invalid("the prompt is empty".to_string()));
         }
         Ok(ids)
     }

@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use autodidact_domain::{Completion, FinishReason, GenerateRequest, Interrupt};
 
-use super::sampler::Sampler;
+use super::constraint::{Form, Forms};
+use super::sampler::{Choice, Sampler};
 use super::{CACHE_BUDGET_BYTES, GenerateObserver};
 use crate::engine::LoadedModel;
 use crate::runtime::cache::KvCache;
@@ -46,6 +47,7 @@ pub struct Session<'a> {
     /// How many requests were added.
     added: usize,
     finished: VecDeque<(usize, Completion)>,
+    forms: Forms,
     batch: Batch,
     buffers: Buffers,
 }
@@ -56,6 +58,7 @@ struct Waiting {
     urgency: Urgency,
     request: GenerateRequest,
     prompt: Vec<u32>,
+    form: Option<Form>,
 }
 
 struct Sequence<'a> {
@@ -69,7 +72,7 @@ struct Sequence<'a> {
     computed: usize,
     /// How many it held before the batch in hand.
     settled: usize,
-    sampler: Sampler,
+    sampler: Sampler<'a>,
     stream: TextStream<'a>,
     finish: Option<FinishReason>,
 }
@@ -95,6 +98,7 @@ impl LoadedModel {
             retired: None,
             added: 0,
             finished: VecDeque::new(),
+            forms: Forms::default(),
             batch: Batch::default(),
             buffers: Buffers::default(),
         })
@@ -112,7 +116,13 @@ impl Session<'_> {
         urgency: Urgency,
     ) -> Result<usize, EngineError> {
         let number = self.added;
-        let prompt = self.model.encode_prompt(number, &request)?;
+        let prompt = self.model.encode_prompt(&request)?;
+        let forms = &mut self.forms;
+        let form = match &request.constraint {
+            Some(constraint) => forms.get(self.model, constraint).map(Some),
+            None => Ok(None),
+        };
+        let form = form.map_err(EngineError::Invalid)?;
         self.added += 1;
         let most = request.sampling.max_tokens;
         if prompt.len() >= self.model.config.context_length || most == 0 {
@@ -137,6 +147,7 @@ impl Session<'_> {
             urgency,
             request,
             prompt,
+            form,
         };
         self.waiting.insert(place, waiting);
         Ok(number)
@@ -242,6 +253,7 @@ impl Session<'_> {
             urgency,
             request,
             prompt,
+            form,
         } = waiting;
         let place = match urgency {
             Urgency::Urgent => self
@@ -254,7 +266,7 @@ impl Session<'_> {
             number,
             urgency,
             max_tokens: sampling.max_tokens as usize,
-            sampler: Sampler::new(sampling, &prompt, self.model.config.vocab_size),
+            sampler: Sampler::new(self.model, &request, form, &prompt),
             stream: TextStream::new(&self.model.tokenizer, sampling.stop.clone()),
             prompt_tokens: prompt.len(),
             ids: prompt,
@@ -357,15 +369,15 @@ impl Session<'_> {
         batch: &Batch,
         wanted: &[usize],
         buffers: &mut Buffers,
-    ) -> Result<Vec<u32>, EngineError> {
+    ) -> Result<Vec<Choice>, EngineError> {
         let model = self.model;
         let mut caches: Vec<&mut KvCache> = self.caches.iter_mut().collect();
-        let mut samplers: Vec<Option<&mut Sampler>> = self
+        let mut samplers: Vec<Option<&mut Sampler<'_>>> = self
             .active
             .iter_mut()
             .map(|sequence| Some(&mut sequence.sampler))
             .collect();
-        let mut chosen = vec![0; wanted.len()];
+        let mut chosen = vec![Choice::default(); wanted.len()];
         model.decoder.forward(
             &model.team,
             batch,
@@ -390,7 +402,7 @@ impl Session<'_> {
                 model.team.run(tasks.len(), &|task| {
                     let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
                     let (sampler, row, chosen) = &mut *task;
-                    **chosen = sampler.next(model.team.isa(), row);
+                    **chosen = sampler.next(model.team.isa(), &model.config.eos_ids, row);
                 });
             },
         )?;
@@ -398,26 +410,27 @@ impl Session<'_> {
     }
 
     /// Adds the chosen tokens to their sequences.
-    fn grow(&mut self, wanted: &[usize], chosen: &[u32], observer: &mut dyn GenerateObserver) {
+    fn grow(&mut self, wanted: &[usize], chosen: &[Choice], observer: &mut dyn GenerateObserver) {
         for sequence in &mut self.active {
             sequence.settled = sequence.computed;
         }
-        for (index, id) in wanted.iter().zip(chosen) {
+        for (index, choice) in wanted.iter().zip(chosen) {
             let sequence = &mut self.active[*index];
-            sequence.ids.push(*id);
-            observer.token(sequence.number);
-            let generated = sequence.ids.len() - sequence.prompt_tokens;
-            sequence.finish = if self.model.config.eos_ids.contains(id) {
-                Some(FinishReason::Eos)
-            } else if sequence.stream.push(*id) {
-                Some(FinishReason::Stop)
-            } else if generated >= sequence.max_tokens
-                || sequence.ids.len() >= self.model.config.context_length
-            {
-                Some(FinishReason::Length)
-            } else {
-                None
-            };
+            sequence.finish = choice.finish;
+            if let Some(id) = choice.token {
+                sequence.ids.push(id);
+                observer.token(sequence.number);
+                let generated = sequence.ids.len() - sequence.prompt_tokens;
+                let is_full = generated >= sequence.max_tokens
+                    || sequence.ids.len() >= self.model.config.context_length;
+                sequence.finish = if self.model.config.eos_ids.contains(&id) {
+                    Some(FinishReason::Eos)
+                } else if sequence.stream.push(id) {
+                    Some(FinishReason::Stop)
+                } else {
+                    choice.finish.or(is_full.then_some(FinishReason::Length))
+                };
+            }
             let piece = sequence.stream.take_certain(sequence.finish.is_some());
             if !piece.is_empty() {
                 observer.piece(sequence.number, piece);
@@ -437,7 +450,7 @@ impl Session<'_> {
                 finish,
                 prompt_tokens: sequence.prompt_tokens as u32,
                 completion_tokens: (sequence.ids.len() - sequence.prompt_tokens) as u32,
-                logprobs: Vec::new(),
+                logprobs: sequence.sampler.into_logprobs(),
             };
             self.finished.push_back((sequence.number, completion));
             let mut ids = sequence.ids;

@@ -4,8 +4,10 @@ mod adapters;
 mod batching;
 mod families;
 mod foreign;
+mod forms;
 mod golden;
 mod hostile;
+mod scores;
 mod text;
 
 use std::path::{Path, PathBuf};

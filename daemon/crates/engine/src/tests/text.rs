@@ -196,3 +196,51 @@ fn streams_never_break_characters_nor_show_parts_of_stops() {
         "\u{FFFD}a"
     );
 }
+
+/// A stop text is found wherever the borders of tokens fall in it, and nothing of it is ever handed out.
+#[test]
+fn chinese_stops_are_found_across_tokens_and_never_streamed() {
+    let model = tiny(Compute::Fast, 1);
+    let tokenizer = model.tokenizer();
+    let text = "夜里，猫头鹰 sits 在树上。🦉猫头鹰。\n鲸鱼";
+    // Byte by byte, so that every character is split, and as the vocabulary has it.
+    let byte = |byte: u8| {
+        let ids = 0..model.config.vocab_size as u32;
+        let is_it = |id: &u32| tokenizer.piece(*id) == [byte] && !tokenizer.is_special(*id);
+        ids.into_iter().find(is_it).unwrap()
+    };
+    let bytewise: Vec<u32> = text.bytes().map(byte).collect();
+    let usual = tokenizer.encode(text).unwrap();
+    assert!(usual.len() < bytewise.len());
+    for ids in [bytewise, usual] {
+        for stop in [
+            "猫头鹰。",
+            "头",
+            "🦉",
+            "上。🦉猫",
+            "。\n",
+            "鹰 sits",
+            "鲸鱼",
+            "海",
+        ] {
+            let stops = ["never there".to_string(), stop.to_string()];
+            let mut stream = TextStream::new(tokenizer, stops.to_vec());
+            let (mut seen, mut stopped) = (String::new(), false);
+            for id in &ids {
+                stopped = stream.push(*id);
+                let piece = stream.take_certain(stopped);
+                assert!(!piece.contains('\u{FFFD}'), "{stop}");
+                seen.push_str(piece);
+                let expect = text.split(stop).next().unwrap();
+                assert!(expect.starts_with(&seen), "{stop}: {seen}");
+                if stopped {
+                    break;
+                }
+            }
+            seen.push_str(stream.take_certain(true));
+            assert_eq!(stopped, text.contains(stop), "{stop}");
+            assert_eq!(seen, text.split(stop).next().unwrap(), "{stop}");
+            assert_eq!(stream.finish(), seen, "{stop}");
+        }
+    }
+}

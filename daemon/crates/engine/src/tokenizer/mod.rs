@@ -23,7 +23,7 @@ pub struct Tokenizer {
     /// By id, whether it is special.
     is_special: Vec<bool>,
     /// Whether a text's first token carries a blank that is not part of the text (SentencePiece).
-    strips_first_blank: bool,
+    pub(crate) strips_first_blank: bool,
 }
 
 impl Tokenizer {

@@ -259,7 +259,9 @@ fn read_plugin(node: Node<'_>, options: Option<Node<'_>>, path: &str) -> Option<
     fields.ask("config", "a mapping, as the plugin's own schema says", None);
     let config = match fields.take("config") {
         Some(node) => {
-            let json = node.json(&config_path);
+            let mut json = node.json(&config_path);
+            // The same workflow in another order of fields is the same workflow, digest and all.
+            json.sort_all_objects();
             if !json.is_object() {
                 node.fault(&config_path, "wrong type", "a mapping");
             }

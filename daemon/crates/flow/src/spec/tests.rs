@@ -135,3 +135,17 @@ fn every_field_is_known_with_its_default() {
         known.iter().map(|field| field.path.as_str()).collect();
     assert_eq!(paths.len(), known.len(), "each is listed once");
 }
+
+#[test]
+fn the_order_of_a_plugins_settings_says_nothing() {
+    let text = |config: &str| {
+        let yaml = format!(
+            "name: a\nmodel: m\nseeds: s\nstages:\n  filter:\n    chain: [{{plugin: {{name: form, config: {config}}}}}]\n"
+        );
+        serde_json::to_string(&parse_workflow(&yaml).expect("right")).expect("plain values")
+    };
+    assert_eq!(
+        text("{b: 1, a: {d: 2, c: 3}}"),
+        text("{a: {c: 3, d: 2}, b: 1}")
+    );
+}

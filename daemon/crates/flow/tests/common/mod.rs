@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use autodidact_domain::checkpoint::CheckpointMeta;
-use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
@@ -172,6 +172,15 @@ impl Engine for Fake {
                 tokens: 4,
             })
             .collect())
+    }
+
+    fn score(
+        &self,
+        _: &ModelRef,
+        _: Vec<ScoreRequest>,
+        _: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        Err(PortError::Unavailable("no scores here".into()))
     }
 
     fn train(

@@ -1,49 +1,145 @@
-//! Requests for text, checked, and completions.
+//! Requests for text and for scores, checked, and what comes of them.
 
 use autodidact_domain::{
-    CheckpointId, Completion, FinishReason, GenerateRequest, Message, ModelName, ModelRef, Prompt,
-    Role, Sampling,
+    CheckpointId, Completion, Constraint, FinishReason, GenerateRequest, Message, ModelName,
+    ModelRef, Prompt, ResponseLoss, Role, Sampling, ScoreRequest, TokenLogprob,
 };
 use autodidact_proto::v1;
 use tonic::Status;
 
+use super::sampling::sampling;
 use crate::status::{bad_field, bad_name};
 
-/// The most tokens a call may ask for; the model's own context may be shorter.
-const MAX_TOKENS: u32 = 32_768;
-/// The most stop texts.
-const MAX_STOPS: usize = 16;
+/// The most completions of one prompt.
+const MAX_COMPLETIONS: u32 = 16;
+/// The most alternatives beside a token's log-probability.
+const MAX_TOP_LOGPROBS: u32 = 20;
+/// The most log-probabilities of one completion: some 20 bytes each, they have to fit in a message of 4 MiB.
+const MAX_LOGPROBS: u64 = 128 << 10;
+/// The most texts of one call to score.
+const MAX_ITEMS: usize = 256;
 
-/// Reads and checks a request.
-pub(crate) fn generate_request(
+/// Reads and checks a request: the model, and a request for each completion.
+pub(crate) fn generate_requests(
     request: v1::GenerateRequest,
-) -> Result<(ModelRef, GenerateRequest), Status> {
+) -> Result<(ModelRef, Vec<GenerateRequest>), Status> {
     let v1::GenerateRequest {
         model,
         adapter,
         prompt,
         sampling,
+        constraint,
+        logprobs,
+        completions,
     } = request;
+    let model = model_ref(model, adapter)?;
+    let prompt = match prompt {
+        None => return Err(bad_field("prompt", "neither a text nor a chat is set")),
+        Some(v1::generate_request::Prompt::Text(text)) => Prompt::Text(text),
+        Some(v1::generate_request::Prompt::Chat(chat)) => Prompt::Chat(conversation("chat", chat)?),
+    };
+    let sampling = self::sampling(sampling.unwrap_or_default())?;
+    let constraint = constraint.map(self::constraint).transpose()?;
+    if let Some(top) = logprobs {
+        if top > MAX_TOP_LOGPROBS {
+            return Err(bad_field(
+                "logprobs",
+                format!("expected at most {MAX_TOP_LOGPROBS}, found {top}"),
+            ));
+        }
+        let told = u64::from(sampling.max_tokens) * u64::from(top + 1);
+        if told > MAX_LOGPROBS {
+            return Err(bad_field(
+                "logprobs",
+                format!(
+                    "expected max_tokens times logprobs + 1 of at most {MAX_LOGPROBS}, found {told}"
+                ),
+            ));
+        }
+    }
+    if completions > MAX_COMPLETIONS {
+        return Err(bad_field(
+            "completions",
+            format!("expected at most {MAX_COMPLETIONS}, found {completions}"),
+        ));
+    }
+    let request = |index: u32| GenerateRequest {
+        prompt: prompt.clone(),
+        sampling: Sampling {
+            seed: sampling.seed.wrapping_add(u64::from(index)),
+            ..sampling.clone()
+        },
+        constraint: constraint.clone(),
+        logprobs,
+    };
+    Ok((model, (0..completions.max(1)).map(request).collect()))
+}
+
+/// Reads and checks a request for scores.
+pub(crate) fn score_requests(
+    request: v1::ScoreRequest,
+) -> Result<(ModelRef, Vec<ScoreRequest>), Status> {
+    let v1::ScoreRequest {
+        model,
+        adapter,
+        items,
+    } = request;
+    let model = model_ref(model, adapter)?;
+    if items.len() > MAX_ITEMS {
+        return Err(bad_field(
+            "items",
+            format!("expected at most {MAX_ITEMS}, found {}", items.len()),
+        ));
+    }
+    let item = |(index, item): (usize, v1::ScoreItem)| {
+        let field = |name: &str| format!("items[{index}].{name}");
+        let prompt = match item.prompt {
+            None => {
+                return Err(bad_field(
+                    &field("prompt"),
+                    "neither a text nor a chat is set",
+                ));
+            }
+            Some(v1::score_item::Prompt::Text(text)) => Prompt::Text(text),
+            Some(v1::score_item::Prompt::Chat(chat)) => {
+                Prompt::Chat(conversation(&field("chat"), chat)?)
+            }
+        };
+        Ok(ScoreRequest {
+            prompt,
+            continuation: item.continuation,
+        })
+    };
+    let items = items.into_iter().enumerate().map(item);
+    Ok((model, items.collect::<Result<_, _>>()?))
+}
+
+fn model_ref(model: String, adapter: Option<String>) -> Result<ModelRef, Status> {
     let model = ModelName::new(model).map_err(bad_name("model"))?;
     let adapter = adapter
         .map(CheckpointId::new)
         .transpose()
         .map_err(bad_name("adapter"))?;
-    let prompt = match prompt {
-        None => return Err(bad_field("prompt", "neither a text nor a chat is set")),
-        Some(v1::generate_request::Prompt::Text(text)) => Prompt::Text(text),
-        Some(v1::generate_request::Prompt::Chat(chat)) => Prompt::Chat(conversation(chat)?),
-    };
-    let sampling = self::sampling(sampling.unwrap_or_default())?;
-    Ok((
-        ModelRef { model, adapter },
-        GenerateRequest::new(prompt, sampling),
-    ))
+    Ok(ModelRef { model, adapter })
 }
 
-fn conversation(chat: v1::Conversation) -> Result<Vec<Message>, Status> {
+fn constraint(constraint: v1::generate_request::Constraint) -> Result<Constraint, Status> {
+    use v1::generate_request::Constraint as Wire;
+    match constraint {
+        Wire::Choices(choices) => Ok(Constraint::Choices(choices.texts)),
+        Wire::Regex(regex) => Ok(Constraint::Regex(regex)),
+        Wire::JsonSchema(text) => serde_json::from_str(&text)
+            .map(Constraint::JsonSchema)
+            .map_err(|error| bad_field("json_schema", format!("expected JSON: {error}"))),
+    }
+}
+
+fn conversation(field: &str, chat: v1::Conversation) -> Result<Vec<Message>, Status> {
     if chat.messages.is_empty() {
-        return Err(bad_field("chat.messages", "at least one is needed"));
+        return Err(bad_field(
+            &format!("{field}.messages"),
+            "at least one is needed",
+        ));
     }
     let message = |(index, message): (usize, v1::Message)| {
         let role = match message.role() {
@@ -52,7 +148,7 @@ fn conversation(chat: v1::Conversation) -> Result<Vec<Message>, Status> {
             v1::Role::Assistant => Role::Assistant,
             v1::Role::Unspecified => {
                 return Err(bad_field(
-                    &format!("chat.messages[{index}].role"),
+                    &format!("{field}.messages[{index}].role"),
                     "expected system, user or assistant",
                 ));
             }
@@ -65,58 +161,14 @@ fn conversation(chat: v1::Conversation) -> Result<Vec<Message>, Status> {
     chat.messages.into_iter().enumerate().map(message).collect()
 }
 
-fn sampling(sampling: v1::Sampling) -> Result<Sampling, Status> {
-    let default = Sampling::default();
-    let read = Sampling {
-        temperature: sampling.temperature.unwrap_or(default.temperature),
-        top_k: sampling.top_k.unwrap_or(default.top_k),
-        top_p: sampling.top_p.unwrap_or(default.top_p),
-        repetition_penalty: sampling
-            .repetition_penalty
-            .unwrap_or(default.repetition_penalty),
-        presence_penalty: sampling
-            .presence_penalty
-            .unwrap_or(default.presence_penalty),
-        max_tokens: sampling.max_tokens.unwrap_or(default.max_tokens),
-        stop: sampling.stop,
-        seed: sampling.seed.unwrap_or(default.seed),
-        ..default
-    };
-    let within = |field: &str, value: f32, low: f32, high: f32| {
-        if (low..=high).contains(&value) {
-            return Ok(());
-        }
-        Err(bad_field(
-            &format!("sampling.{field}"),
-            format!("expected {low} to {high}, found {value}"),
-        ))
-    };
-    within("temperature", read.temperature, 0.0, 5.0)?;
-    within("top_p", read.top_p, 0.01, 1.0)?;
-    within("repetition_penalty", read.repetition_penalty, 1.0, 2.0)?;
-    within("presence_penalty", read.presence_penalty, -2.0, 2.0)?;
-    if !(1..=MAX_TOKENS).contains(&read.max_tokens) {
-        return Err(bad_field(
-            "sampling.max_tokens",
-            format!("expected 1 to {MAX_TOKENS}, found {}", read.max_tokens),
-        ));
-    }
-    if read.stop.len() > MAX_STOPS || read.stop.iter().any(String::is_empty) {
-        return Err(bad_field(
-            "sampling.stop",
-            format!("expected at most {MAX_STOPS} texts, none of them empty"),
-        ));
-    }
-    Ok(read)
-}
-
+/// Writes a completion.
 pub(crate) fn completion(completion: Completion) -> v1::Completion {
     let Completion {
         text,
         finish,
         prompt_tokens,
         completion_tokens,
-        logprobs: _,
+        logprobs,
     } = completion;
     let finish = match finish {
         FinishReason::Eos => v1::FinishReason::Eos,
@@ -128,6 +180,27 @@ pub(crate) fn completion(completion: Completion) -> v1::Completion {
         finish: finish.into(),
         prompt_tokens,
         completion_tokens,
+        logprobs: logprobs.into_iter().map(token_logprob).collect(),
+    }
+}
+
+fn token_logprob(token: TokenLogprob) -> v1::TokenLogprob {
+    let top = token.top.into_iter();
+    v1::TokenLogprob {
+        bytes: token.bytes,
+        logprob: token.logprob,
+        top: top
+            .map(|(bytes, logprob)| v1::TopLogprob { bytes, logprob })
+            .collect(),
+    }
+}
+
+/// Writes a score.
+pub(crate) fn score(loss: &ResponseLoss) -> v1::Score {
+    v1::Score {
+        negative_log_likelihood: loss.negative_log_likelihood,
+        tokens: loss.tokens,
+        perplexity: loss.perplexity(),
     }
 }
 
@@ -135,57 +208,93 @@ pub(crate) fn completion(completion: Completion) -> v1::Completion {
 mod tests {
     use super::*;
 
-    #[test]
-    fn requests_are_checked() {
-        let good = v1::GenerateRequest {
+    fn good() -> v1::GenerateRequest {
+        v1::GenerateRequest {
             model: "m".into(),
-            adapter: None,
             prompt: Some(v1::generate_request::Prompt::Text("a".into())),
-            sampling: None,
-        };
-        assert!(generate_request(good.clone()).is_ok());
-        let sampled = |sampling: v1::Sampling| v1::GenerateRequest {
-            sampling: Some(sampling),
-            ..good.clone()
-        };
-        let chat = v1::Conversation {
+            ..Default::default()
+        }
+    }
+
+    fn bad_chat() -> v1::Conversation {
+        v1::Conversation {
             messages: vec![v1::Message {
                 role: 9,
                 content: String::new(),
             }],
+        }
+    }
+
+    #[test]
+    fn requests_are_checked() {
+        use v1::generate_request::Constraint as Wire;
+        assert!(generate_requests(good()).is_ok());
+        let changed = |change: &dyn Fn(&mut v1::GenerateRequest)| {
+            let mut request = good();
+            change(&mut request);
+            request
         };
         let bad = [
-            v1::GenerateRequest {
-                model: "../m".into(),
-                ..good.clone()
-            },
-            v1::GenerateRequest {
-                prompt: None,
-                ..good.clone()
-            },
-            v1::GenerateRequest {
-                prompt: Some(v1::generate_request::Prompt::Chat(chat)),
-                ..good.clone()
-            },
-            sampled(v1::Sampling {
-                temperature: Some(f32::NAN),
-                ..Default::default()
+            changed(&|r| r.model = "../m".into()),
+            changed(&|r| r.prompt = None),
+            changed(&|r| {
+                r.prompt = Some(v1::generate_request::Prompt::Chat(bad_chat()));
             }),
-            sampled(v1::Sampling {
-                top_p: Some(0.0),
-                ..Default::default()
+            changed(&|r| r.constraint = Some(Wire::JsonSchema("{".into()))),
+            changed(&|r| r.logprobs = Some(21)),
+            changed(&|r| {
+                r.logprobs = Some(20);
+                r.sampling = Some(v1::Sampling {
+                    max_tokens: Some(32_768),
+                    ..Default::default()
+                });
             }),
-            sampled(v1::Sampling {
-                max_tokens: Some(0),
-                ..Default::default()
-            }),
-            sampled(v1::Sampling {
-                stop: vec![String::new()],
-                ..Default::default()
-            }),
+            changed(&|r| r.completions = 17),
         ];
         for request in bad {
-            assert!(generate_request(request.clone()).is_err(), "{request:?}");
+            assert!(generate_requests(request.clone()).is_err(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn several_completions_have_seeds_of_their_own() {
+        let request = v1::GenerateRequest {
+            sampling: Some(v1::Sampling {
+                seed: Some(u64::MAX),
+                ..Default::default()
+            }),
+            constraint: Some(v1::generate_request::Constraint::Regex("a+".into())),
+            completions: 3,
+            ..good()
+        };
+        let (_, requests) = generate_requests(request).unwrap();
+        let seeds: Vec<u64> = requests.iter().map(|r| r.sampling.seed).collect();
+        assert_eq!(seeds, [u64::MAX, 0, 1]);
+        let expect = Some(Constraint::Regex("a+".into()));
+        assert!(requests.iter().all(|r| r.constraint == expect));
+        assert_eq!(generate_requests(good()).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn texts_to_score_are_checked() {
+        let item = |prompt| v1::ScoreItem {
+            prompt,
+            continuation: "b".into(),
+        };
+        let text = item(Some(v1::score_item::Prompt::Text("a".into())));
+        let request = |items: Vec<v1::ScoreItem>| v1::ScoreRequest {
+            model: "m".into(),
+            adapter: None,
+            items,
+        };
+        let (_, read) = score_requests(request(vec![text.clone()])).unwrap();
+        assert_eq!(read[0].prompt, Prompt::Text("a".into()));
+        for bad in [
+            vec![text.clone(); 257],
+            vec![text.clone(), item(None)],
+            vec![item(Some(v1::score_item::Prompt::Chat(bad_chat())))],
+        ] {
+            assert!(score_requests(request(bad)).is_err());
         }
     }
 }

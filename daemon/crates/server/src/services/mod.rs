@@ -3,6 +3,7 @@
 mod checkpoint;
 mod dataset;
 mod event;
+mod generation;
 mod model;
 mod plugin;
 mod system;

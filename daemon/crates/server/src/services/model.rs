@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use autodidact_domain::{Interrupt, InterruptReason, ModelName, WorkflowSummary};
+use autodidact_domain::{ModelName, WorkflowSummary};
 use autodidact_proto::v1;
 use autodidact_proto::v1::model_service_server::ModelService;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 use super::api;
+use super::generation::{self, Job};
 use crate::blocking::{blocking, mutate, read};
 use crate::context::Context;
 use crate::convert;
@@ -110,17 +110,28 @@ impl ModelService for ModelApi {
         &self,
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
-        let (model, request) = convert::generate_request(request.into_inner())?;
+        let (model, requests) = convert::generate_requests(request.into_inner())?;
         let permit = self.context.job_permit()?;
         let (sink, outgoing) = outgoing(&self.context);
         let context = Arc::clone(&self.context);
         let generate = async move {
-            let result = generate(&context, &sink, model, request).await;
+            let result = generation::generate(&context, &sink, model, requests).await;
             sink.end(result);
             drop(permit);
         };
         tokio::spawn(generate.in_current_span());
         Ok(Response::new(outgoing))
+    }
+
+    async fn score(
+        &self,
+        request: Request<v1::ScoreRequest>,
+    ) -> Result<Response<v1::ScoreResponse>, Status> {
+        let (model, requests) = convert::score_requests(request.into_inner())?;
+        let permit = self.context.job_permit()?;
+        let response = generation::score(&self.context, model, requests).await;
+        drop(permit);
+        response.map(Response::new)
     }
 }
 
@@ -201,84 +212,5 @@ async fn add(
     match added.model {
         Some(model) => sink.send(message(Message::Model(model)), context).await,
         None => Ok(()),
-    }
-}
-
-async fn generate(
-    context: &Arc<Context>,
-    sink: &Sink<v1::GenerateResponse>,
-    model: autodidact_domain::ModelRef,
-    request: autodidact_domain::GenerateRequest,
-) -> Result<(), End> {
-    use v1::generate_response::Message;
-    let message = |message| v1::GenerateResponse {
-        message: Some(message),
-    };
-    let job = Job::start(context, sink);
-    let interrupt = job.interrupt.clone();
-    let pieces = sink.clone();
-    let (completion, rest) = blocking(context, move |context| {
-        // The engine must not wait for the caller: what finds no room joins the next piece.
-        let mut waiting = String::new();
-        let mut piece = |_: usize, text: &str| {
-            waiting.push_str(text);
-            let offered = pieces.offer(message(Message::Piece(std::mem::take(&mut waiting))));
-            if let Some(v1::GenerateResponse {
-                message: Some(Message::Piece(back)),
-            }) = offered
-            {
-                waiting = back;
-            }
-        };
-        let mut completions = context
-            .ports
-            .engine
-            .generate_stream(&model, vec![request], &interrupt, &mut piece)
-            .or_status()?;
-        let completion = completions
-            .pop()
-            .ok_or_else(|| Status::internal("the engine gave no completion for a prompt"))?;
-        Ok((completion, waiting))
-    })
-    .await?;
-    drop(job);
-    if !rest.is_empty() {
-        sink.send(message(Message::Piece(rest)), context).await?;
-    }
-    sink.send(
-        message(Message::Completion(convert::completion(completion))),
-        context,
-    )
-    .await
-}
-
-/// Long work for one caller: interrupted when the caller is gone or the server goes down.
-struct Job {
-    interrupt: Interrupt,
-    over: CancellationToken,
-}
-
-impl Job {
-    fn start<M: Send + 'static>(context: &Arc<Context>, sink: &Sink<M>) -> Self {
-        let job = Self {
-            interrupt: Interrupt::new(),
-            over: CancellationToken::new(),
-        };
-        let (interrupt, over) = (job.interrupt.clone(), job.over.clone());
-        let (context, sink) = (Arc::clone(context), sink.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = over.cancelled() => {}
-                () = sink.gone() => interrupt.raise(InterruptReason::Cancel),
-                () = context.shutdown.cancelled() => interrupt.raise(InterruptReason::Shutdown),
-            }
-        });
-        job
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.over.cancel();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use autodidact_domain::checkpoint::CheckpointMeta;
-use autodidact_domain::generation::ResponseLoss;
+use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
@@ -121,6 +121,14 @@ impl World {
     }
 }
 
+fn logprob() -> TokenLogprob {
+    TokenLogprob {
+        bytes: vec![0xE4],
+        logprob: -0.5,
+        top: vec![(vec![b'a'], -0.25)],
+    }
+}
+
 fn missing<T>(what: &'static str, name: &str) -> PortResult<T> {
     Err(PortError::NotFound {
         what,
@@ -151,6 +159,28 @@ impl Engine for World {
         _: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
         Err(PortError::Unavailable("no losses here".into()))
+    }
+
+    /// Finds every byte of a continuation as likely as not.
+    fn score(
+        &self,
+        _: &ModelRef,
+        requests: Vec<ScoreRequest>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Vec<ResponseLoss>> {
+        let asked_to_wait = requests.iter().any(|r| r.continuation == "forever");
+        while asked_to_wait && !interrupt.is_raised() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if interrupt.is_raised() {
+            self.interrupted.fetch_add(1, Ordering::SeqCst);
+            return Err(PortError::Interrupted);
+        }
+        let loss = |request: &ScoreRequest| ResponseLoss {
+            negative_log_likelihood: request.continuation.len() as f64 * std::f64::consts::LN_2,
+            tokens: request.continuation.len() as u32,
+        };
+        Ok(requests.iter().map(loss).collect())
     }
 
     fn train(
@@ -188,8 +218,8 @@ impl Engine for World {
                 text,
                 finish: FinishReason::Eos,
                 prompt_tokens: 1,
-                completion_tokens: 2,
-                logprobs: Vec::new(),
+                completion_tokens: request.sampling.seed as u32,
+                logprobs: request.logprobs.map(|_| logprob()).into_iter().collect(),
             })
         };
         requests.into_iter().enumerate().map(repeat).collect()

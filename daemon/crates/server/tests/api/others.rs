@@ -44,6 +44,78 @@ async fn a_completion_streams_and_ends_whole() {
 }
 
 #[tokio::test]
+async fn several_completions_come_mixed_each_with_its_index() {
+    use v1::generate_response::Message;
+    let daemon = Daemon::start().await;
+    let request = v1::GenerateRequest {
+        completions: 3,
+        logprobs: Some(1),
+        sampling: Some(v1::Sampling {
+            seed: Some(7),
+            ..Default::default()
+        }),
+        ..generate("one two three")
+    };
+    let stream = daemon.client.models().generate(request).await;
+    let mut stream = stream.unwrap().into_inner();
+    let (mut pieces, mut whole) = (vec![String::new(); 3], Vec::new());
+    while let Some(message) = stream.message().await.unwrap() {
+        match message.message.unwrap() {
+            Message::Piece(piece) => pieces[message.index as usize].push_str(&piece),
+            Message::Completion(completion) => whole.push((message.index, completion)),
+        }
+    }
+    assert_eq!(pieces, ["one two three"; 3]);
+    // The fake tells the seed as the number of tokens.
+    let told: Vec<(u32, u32)> = whole
+        .iter()
+        .map(|(index, completion)| (*index, completion.completion_tokens))
+        .collect();
+    assert_eq!(told, [(0, 7), (1, 8), (2, 9)]);
+    let logprob = v1::TokenLogprob {
+        bytes: vec![0xE4],
+        logprob: -0.5,
+        top: vec![v1::TopLogprob {
+            bytes: vec![b'a'],
+            logprob: -0.25,
+        }],
+    };
+    assert_eq!(whole[2].1.logprobs, [logprob]);
+    let refused = v1::GenerateRequest {
+        completions: 17,
+        ..generate("x")
+    };
+    let refused = daemon.client.models().generate(refused).await.unwrap_err();
+    assert_eq!(ClientError::from(refused).reason(), "INVALID_ARGUMENT");
+}
+
+#[tokio::test]
+async fn texts_are_scored_until_the_caller_leaves() {
+    let daemon = Daemon::start().await;
+    let request = |continuation: &str| v1::ScoreRequest {
+        model: "tiny".into(),
+        adapter: None,
+        items: vec![v1::ScoreItem {
+            prompt: Some(v1::score_item::Prompt::Text("a".into())),
+            continuation: continuation.into(),
+        }],
+    };
+    let scored = daemon.client.models().score(request("abc")).await.unwrap();
+    let scores = scored.into_inner().scores;
+    assert_eq!((scores.len(), scores[0].tokens), (1, 3));
+    assert!((scores[0].perplexity - 2.0).abs() < 1e-9, "{scores:?}");
+    let mut models = daemon.client.models();
+    let endless = models.score(request("forever"));
+    let ended = tokio::time::timeout(std::time::Duration::from_millis(200), endless).await;
+    assert!(ended.is_err(), "it does not end by itself");
+    let world = daemon.world.clone();
+    eventually("the work has stopped", || {
+        world.interrupted.load(Ordering::SeqCst) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_stops_the_work() {
     let daemon = Daemon::start().await;
     let mut stream = daemon

@@ -1,0 +1,131 @@
+//! What `ModelService` asks of the engine for one caller: texts as they come, and scores.
+
+use std::sync::Arc;
+
+use autodidact_domain::{GenerateRequest, Interrupt, InterruptReason, ModelRef, ScoreRequest};
+use autodidact_proto::v1;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Status;
+
+use crate::blocking::blocking;
+use crate::context::Context;
+use crate::convert;
+use crate::status::OrStatus;
+use crate::stream::{End, Sink};
+
+/// Streams the completions of one prompt, their pieces mixed, then each whole.
+pub(super) async fn generate(
+    context: &Arc<Context>,
+    sink: &Sink<v1::GenerateResponse>,
+    model: ModelRef,
+    requests: Vec<GenerateRequest>,
+) -> Result<(), End> {
+    use v1::generate_response::Message;
+    let message = |index: usize, message| v1::GenerateResponse {
+        message: Some(message),
+        index: index as u32,
+    };
+    let job = Job::start(context, sink);
+    let interrupt = job.interrupt.clone();
+    let pieces = sink.clone();
+    let (completions, rests) = blocking(context, move |context| {
+        // The engine must not wait for the caller: what finds no room joins the next piece.
+        let mut waiting = vec![String::new(); requests.len()];
+        let mut piece = |index: usize, text: &str| {
+            waiting[index].push_str(text);
+            let text = std::mem::take(&mut waiting[index]);
+            let offered = pieces.offer(message(index, Message::Piece(text)));
+            if let Some(v1::GenerateResponse {
+                message: Some(Message::Piece(back)),
+                ..
+            }) = offered
+            {
+                waiting[index] = back;
+            }
+        };
+        let asked = requests.len();
+        let completions = context
+            .ports
+            .engine
+            .generate_stream(&model, requests, &interrupt, &mut piece)
+            .or_status()?;
+        if completions.len() != asked {
+            return Err(Status::internal(
+                "the engine gave another number of completions than were asked for",
+            ));
+        }
+        Ok((completions, waiting))
+    })
+    .await?;
+    drop(job);
+    for (index, (completion, rest)) in completions.into_iter().zip(rests).enumerate() {
+        if !rest.is_empty() {
+            sink.send(message(index, Message::Piece(rest)), context)
+                .await?;
+        }
+        let completion = Message::Completion(convert::completion(completion));
+        sink.send(message(index, completion), context).await?;
+    }
+    Ok(())
+}
+
+/// Scores texts.
+///
+/// # Cancel safety
+/// Dropping the future interrupts the work.
+pub(super) async fn score(
+    context: &Arc<Context>,
+    model: ModelRef,
+    requests: Vec<ScoreRequest>,
+) -> Result<v1::ScoreResponse, Status> {
+    let (interrupt, over) = (Interrupt::new(), CancellationToken::new());
+    let flag = interrupt.clone();
+    // Tells the work that its caller is gone, or that the answer is there and nothing is left to tell.
+    let _gone: DropGuard = over.clone().drop_guard();
+    let shutdown = context.shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = over.cancelled() => flag.raise(InterruptReason::Cancel),
+            () = shutdown.cancelled() => flag.raise(InterruptReason::Shutdown),
+        }
+    });
+    blocking(context, move |context| {
+        let engine = &context.ports.engine;
+        let losses = engine.score(&model, requests, &interrupt).or_status()?;
+        Ok(v1::ScoreResponse {
+            scores: losses.iter().map(convert::score).collect(),
+        })
+    })
+    .await
+}
+
+/// Long work for one caller: interrupted when the caller is gone or the server goes down.
+pub(super) struct Job {
+    pub(super) interrupt: Interrupt,
+    over: CancellationToken,
+}
+
+impl Job {
+    pub(super) fn start<M: Send + 'static>(context: &Arc<Context>, sink: &Sink<M>) -> Self {
+        let job = Self {
+            interrupt: Interrupt::new(),
+            over: CancellationToken::new(),
+        };
+        let (interrupt, over) = (job.interrupt.clone(), job.over.clone());
+        let (context, sink) = (Arc::clone(context), sink.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                () = sink.gone() => interrupt.raise(InterruptReason::Cancel),
+                () = context.shutdown.cancelled() => interrupt.raise(InterruptReason::Shutdown),
+            }
+        });
+        job
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.over.cancel();
+    }
+}

@@ -1,5 +1,6 @@
 //! Generation: requests in, completions out, as many sequences at once as memory allows.
 
+mod embed;
 mod loss;
 mod sampler;
 mod schedule;

@@ -10,9 +10,10 @@ use crate::plugin::FilterDecision;
 use crate::training::TrainProgress;
 use crate::{
     Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary, Digest,
-    EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName,
-    ModelRef, ModelSummary, ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord,
-    TrainRequest, TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
+    EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord,
+    GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, ParsedFile,
+    PluginSummary, PortResult, Report, StepKey, StepRecord, TrainRequest, TrainSegment,
+    WorkflowName, WorkflowState, WorkflowSummary,
 };
 
 /// Generates, scores and trains. Implementations queue calls for the one thread that owns the device.

@@ -189,7 +189,11 @@ mod tests {
             ("vocab_size", (1u64 << 40).into(), "vocab_size"),
             ("hidden_size", (-1).into(), "hidden_size"),
             ("num_hidden_layers", 0.into(), "num_hidden_layers"),
-            ("num_attention_heads", 5.into(), "a divisor of hidden_size 24"),
+            (
+                "num_attention_heads",
+                5.into(),
+                "a divisor of hidden_size 24",
+            ),
             ("max_position_embeddings", 2.into(), "at least 3"),
             ("layer_norm_eps", 7.into(), "layer_norm_eps"),
         ] {

@@ -152,7 +152,8 @@ impl EncoderFiles {
 
     /// Counts the elements of the encoder's tensors.
     pub(super) fn parameters(&self) -> u64 {
-        let count = |(_, place): &(usize, TensorPlace)| place.shape.iter().product::<usize>() as u64;
+        let count =
+            |(_, place): &(usize, TensorPlace)| place.shape.iter().product::<usize>() as u64;
         self.tensors.values().map(count).sum()
     }
 
@@ -219,7 +220,8 @@ fn expected_tensors(config: &EncoderConfig) -> Vec<(String, Vec<usize>)> {
         ("output.dense", hidden, intermediate),
     ];
     for layer in 0..config.layers {
-        let mut add = |name: String, shape| expected.push((format!("encoder.layer.{layer}.{name}"), shape));
+        let mut add =
+            |name: String, shape| expected.push((format!("encoder.layer.{layer}.{name}"), shape));
         for (name, rows, columns) in linears {
             add(format!("{name}.weight"), vec![rows, columns]);
             add(format!("{name}.bias"), vec![rows]);

@@ -136,10 +136,7 @@ impl<'a> Pass<'a> {
     /// Takes the rows from the heads' results to the layer's end, and on to the next layer's queries, keys and values.
     fn finish(&self, layer: usize, rows: &mut Rows) {
         let encoder = self.encoder;
-        let (hidden, width) = (
-            encoder.config.hidden_size,
-            encoder.config.intermediate_size,
-        );
+        let (hidden, width) = (encoder.config.hidden_size, encoder.config.intermediate_size);
         let next = encoder.weights.layers.get(layer + 1);
         let layer = &encoder.weights.layers[layer];
         let (residual, qkv) = (

@@ -160,16 +160,15 @@ impl LoadedEncoder {
     /// Turns texts into tokens, shared out among the threads.
     fn encode(&self, texts: &[String]) -> Result<Vec<Encoded>, EngineError> {
         let parts: Mutex<Vec<(usize, Result<Vec<Encoded>, EngineError>)>> = Mutex::default();
-        self.team
-            .run_ranges(texts.len(), TEXTS_PER_TASK, &|range| {
-                let first = range.start;
-                let encoded = texts[range].iter().map(|text| self.text.encode(text));
-                let part = (first, encoded.collect());
-                parts
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(part);
-            });
+        self.team.run_ranges(texts.len(), TEXTS_PER_TASK, &|range| {
+            let first = range.start;
+            let encoded = texts[range].iter().map(|text| self.text.encode(text));
+            let part = (first, encoded.collect());
+            parts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(part);
+        });
         let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
         parts.sort_by_key(|(first, _)| *first);
         let mut all = Vec::with_capacity(texts.len());

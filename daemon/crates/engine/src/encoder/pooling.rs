@@ -69,7 +69,10 @@ fn pooling_module(path: &Path, json: &Json) -> Result<Option<PathBuf>, EngineErr
             "Transformer" | "Normalize" => {}
             "Pooling" => {
                 let name = PathBuf::from(module["path"].as_str().unwrap_or_default());
-                if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+                if !name
+                    .components()
+                    .all(|part| matches!(part, Component::Normal(_)))
+                {
                     return Err(EngineError::damaged(
                         path,
                         "path",

@@ -152,10 +152,7 @@ unsafe fn add_layer_norm_kernel<L: Lanes>(
     let mut squares = L::splat(0.0);
     for at in (0..length).step_by(LANES) {
         // Beyond the row stands the mean, which adds nothing.
-        let x = L::sub(
-            load_part::<L>(residual, at, length, mean),
-            L::splat(mean),
-        );
+        let x = L::sub(load_part::<L>(residual, at, length, mean), L::splat(mean));
         squares = L::mul_add(x, x, squares);
     }
     let variance = join::<L>(squares, |a, b| a + b) / length as f32;
@@ -218,8 +215,7 @@ mod tests {
                 let mean = sums.iter().sum::<f64>() / count as f64;
                 let variance = sums.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
                 for i in 0..count {
-                    let expect = (sums[i] - mean) / (variance + 1e-5).sqrt()
-                        * f64::from(weight[i])
+                    let expect = (sums[i] - mean) / (variance + 1e-5).sqrt() * f64::from(weight[i])
                         + f64::from(shift[i]);
                     let error = (f64::from(out[i]) - expect).abs();
                     assert!(error < 2e-5, "{isa:?} norm {count} {error}");
@@ -236,7 +232,10 @@ mod tests {
             bias_gelu(isa, &mut row, &bias);
             for (found, expect) in row.iter().zip([0.0, 0.0, 0.0, 0.0, 6.0, 30.0, 1e20, 0.0]) {
                 let close = (found - expect).abs() <= 1e-6 * f32::max(1.0, expect.abs());
-                assert!(close || expect == 0.0 && found.abs() <= 1e14, "{found} {expect}");
+                assert!(
+                    close || expect == 0.0 && found.abs() <= 1e14,
+                    "{found} {expect}"
+                );
             }
         }
     }

@@ -105,7 +105,12 @@ dispatch! {
 
 /// Loads lanes from `at`, those beyond `length` as `fill`.
 #[inline(always)]
-pub(super) unsafe fn load_part<L: Lanes>(from: *const f32, at: usize, length: usize, fill: f32) -> L::F {
+pub(super) unsafe fn load_part<L: Lanes>(
+    from: *const f32,
+    at: usize,
+    length: usize,
+    fill: f32,
+) -> L::F {
     if at + LANES <= length {
         return L::load(from.add(at));
     }

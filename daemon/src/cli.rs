@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 refused or failed, 2 wrong command line,
 //! 130 interrupted.
 
+mod bench;
 mod checkpoint;
 mod connect;
 mod dataset;
@@ -102,6 +103,9 @@ enum Command {
     /// Install and manage WebAssembly plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Measure what this machine does
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Show the daemon's state
     #[command(subcommand)]
     System(system::SystemCommand),
@@ -167,6 +171,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime.block_on(interruptible(checkpoint::run(command, &global)))
         }
         Command::Plugin(command) => runtime.block_on(interruptible(plugin::run(command, &global))),
+        // Measures on this thread; a signal ends the process.
+        Command::Bench(command) => bench::run(&command, &global),
         Command::System(command) => runtime.block_on(interruptible(system::run(command, &global))),
     };
     // A thread that waits for the keyboard must not hold the end up.
@@ -243,13 +249,14 @@ mod tests {
         );
         assert_eq!(
             verbs("model"),
-            ["add", "list", "show", "remove", "generate", "chat"]
+            ["add", "list", "show", "remove", "generate", "chat", "embed"]
         );
         assert_eq!(verbs("checkpoint"), ["list", "show"]);
         assert_eq!(
             verbs("plugin"),
             ["install", "list", "show", "enable", "disable", "remove"]
         );
+        assert_eq!(verbs("bench"), ["embed"]);
         assert_eq!(verbs("system"), ["info"]);
     }
 

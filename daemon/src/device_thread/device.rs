@@ -8,20 +8,23 @@ use autodidact_domain::ports::{Checkpoints, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
     CheckpointId, Completion, Digest, GenerateRequest, Interrupt, Message, ModelName, ModelRef,
-    PortError, PortResult, TrainRequest, TrainSegment,
+    ModelSummary, PortError, PortResult, TrainRequest, TrainSegment,
 };
 use autodidact_engine::{Adapter, Compute, Engine, GenerateObserver, LoadedModel, Weights};
 
+use super::embed::{ResidentEncoder, refuse_encoder};
 use super::queue::JobQueue;
 use crate::config::ComputePath;
 
 /// The engine with what it has in memory.
 pub(super) struct Device {
-    engine: Engine,
-    models: Arc<dyn Models>,
+    pub(super) engine: Engine,
+    pub(super) models: Arc<dyn Models>,
     checkpoints: Arc<dyn Checkpoints>,
     queue: Arc<JobQueue<Device>>,
     resident: Option<Resident>,
+    /// The encoder used last; it stays when the base changes.
+    pub(super) encoder: Option<ResidentEncoder>,
     /// The adapters used last, the latest at the end.
     adapters: Vec<(CheckpointId, Digest, Arc<Adapter>)>,
     cached_adapters: usize,
@@ -56,6 +59,7 @@ impl Device {
             checkpoints,
             queue,
             resident: None,
+            encoder: None,
             adapters: Vec::new(),
             cached_adapters,
             training_weights: None,
@@ -86,6 +90,22 @@ impl Device {
             progress,
         };
         Ok(model.generate(adapter.as_deref(), requests, &mut observer, interrupt)?)
+    }
+
+    /// Finds a model and its adapter for the hidden states they give.
+    pub(super) fn model_for_states(
+        &mut self,
+        wanted: &ModelRef,
+    ) -> PortResult<(Arc<LoadedModel>, Option<Arc<Adapter>>)> {
+        let model = self.model(&wanted.model)?;
+        let adapter = self.adapter(wanted, &model)?;
+        self.training_weights = None;
+        Ok((model, adapter))
+    }
+
+    /// Names the base in memory.
+    pub(super) fn resident_name(&self) -> Option<ModelName> {
+        self.resident.as_ref().map(|resident| resident.name.clone())
     }
 
     /// Scores conversations.
@@ -150,7 +170,7 @@ impl Device {
     }
 
     /// Does the jobs of people who wait for the model that is at work, one after the other.
-    fn serve_people(&mut self, model: &ModelName) {
+    pub(super) fn serve_people(&mut self, model: &ModelName) {
         while let Some(job) = Arc::clone(&self.queue).take_interactive(model) {
             job.run(self);
         }
@@ -165,19 +185,12 @@ impl Device {
         {
             return Ok(Arc::clone(&resident.model));
         }
+        refuse_encoder(&summary)?;
         // Before the new one is read, so that two are never in memory.
         self.forget();
         tracing::info!(model = %name, path = %summary.path, "loading");
         let model = Arc::new(self.engine.load(Path::new(&summary.path))?);
-        let found = model.info().digest;
-        if found != summary.digest {
-            return Err(PortError::Corrupt(format!(
-                "model {name} in {} has changed since it was registered (digest {} instead of {}): put the file back, or remove and add the model",
-                summary.path,
-                found.short(),
-                summary.digest.short()
-            )));
-        }
+        check_digest(&summary, model.info().digest)?;
         self.resident = Some(Resident {
             name: name.clone(),
             digest: summary.digest,
@@ -217,6 +230,20 @@ impl Device {
             .push((id.clone(), digest, Arc::clone(&adapter)));
         Ok(Some(adapter))
     }
+}
+
+/// Refuses files that are not the registered ones any more.
+pub(super) fn check_digest(summary: &ModelSummary, found: Digest) -> PortResult<()> {
+    if found == summary.digest {
+        return Ok(());
+    }
+    Err(PortError::Corrupt(format!(
+        "model {} in {} has changed since it was registered (digest {} instead of {}): put the file back, or remove and add the model",
+        summary.name,
+        summary.path,
+        found.short(),
+        summary.digest.short()
+    )))
 }
 
 /// Counts tokens and lets people in between them.

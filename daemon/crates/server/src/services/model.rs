@@ -122,6 +122,13 @@ impl ModelService for ModelApi {
         tokio::spawn(generate.in_current_span());
         Ok(Response::new(outgoing))
     }
+
+    async fn embed(
+        &self,
+        request: Request<v1::EmbedRequest>,
+    ) -> Result<Response<v1::EmbedResponse>, Status> {
+        super::embed::embed(&self.context, request.into_inner()).await
+    }
 }
 
 /// A checked addition.

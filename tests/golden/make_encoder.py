@@ -2,11 +2,11 @@
 """Writes encoder/: tiny random encoders (BERT with mean pooling, RoBERTa with CLS pooling) and their reference vectors; and
 minilm_vectors.json, reference vectors of all-MiniLM-L6-v2.
 
-usage: make_encoder.py --out tests/golden [--minilm FOLDER] [--data examples/data] [--compare VECTORS.jsonl]
+usage: make_encoder.py --out tests/golden [--minilm FOLDER] [--data examples/data]
+       make_encoder.py --minilm FOLDER --compare VECTORS.json
 
-The vectors are sentence-transformers', on the CPU in f32, each text alone. With --compare, nothing is written: the given vectors
-(one JSON object a line: {"text", "vector"}, as `autodidact model embed --json` has them under "texts") are held against the
-reference's and the smallest cosine is printed.
+The vectors are sentence-transformers', on the CPU in f32, each text alone. With --compare, nothing is written: what
+`autodidact model embed --json` printed is held against the reference, and the smallest cosine is shown.
 """
 import argparse
 import json
@@ -88,7 +88,7 @@ def main():
     arguments.add_argument("--compare")
     arguments = arguments.parse_args()
     if arguments.compare:
-        found = [json.loads(line) for line in Path(arguments.compare).read_text().splitlines()]
+        found = json.loads(Path(arguments.compare).read_text())["texts"]
         model = SentenceTransformer(arguments.minilm, device="cpu", model_kwargs=dict(dtype=torch.float32))
         reference = model.encode([row["text"] for row in found], normalize_embeddings=True)
         cosines = [float(torch.dot(torch.tensor(a), torch.tensor(row["vector"]))) for a, row in zip(reference, found)]

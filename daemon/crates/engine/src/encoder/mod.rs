@@ -33,6 +33,9 @@ const PASS_TOKENS: usize = 1024;
 /// Texts that a task turns into tokens.
 const TEXTS_PER_TASK: usize = 8;
 
+/// What a task made of the texts from the first one's number on.
+type EncodedPart = (usize, Result<Vec<Encoded>, EngineError>);
+
 /// An encoder in memory.
 pub struct LoadedEncoder {
     info: ModelInfo,
@@ -159,7 +162,7 @@ impl LoadedEncoder {
 
     /// Turns texts into tokens, shared out among the threads.
     fn encode(&self, texts: &[String]) -> Result<Vec<Encoded>, EngineError> {
-        let parts: Mutex<Vec<(usize, Result<Vec<Encoded>, EngineError>)>> = Mutex::default();
+        let parts: Mutex<Vec<EncodedPart>> = Mutex::default();
         self.team.run_ranges(texts.len(), TEXTS_PER_TASK, &|range| {
             let first = range.start;
             let encoded = texts[range].iter().map(|text| self.text.encode(text));

@@ -125,10 +125,6 @@ unsafe fn erf<L: Lanes>(x: L::F) -> L::F {
 }
 
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a kernel takes its rows one by one"
-)]
 unsafe fn add_layer_norm_kernel<L: Lanes>(
     residual: *mut f32,
     branch: *const f32,

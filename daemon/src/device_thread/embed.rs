@@ -109,3 +109,80 @@ pub(super) fn queued_as(embedder: &EmbedderRef) -> ModelRef {
         EmbedderRef::Generator(wanted) => wanted.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use autodidact_domain::ports::Engine as _;
+    use autodidact_domain::{GenerateRequest, Prompt, Sampling};
+    use autodidact_engine::Engine;
+    use autodidact_store::Store;
+
+    use super::super::{DeviceOptions, DeviceThread};
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::ComputePath;
+
+    fn register(store: &Store, name: &str, folder: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/golden")
+            .join(folder);
+        let info = Engine::inspect(&path).unwrap();
+        let summary = ModelSummary {
+            name: ModelName::new(name).unwrap(),
+            source: path.display().to_string(),
+            path: path.display().to_string(),
+            sha256: String::new(),
+            architecture: info.architecture,
+            parameters: info.parameters,
+            quantization: info.quantization,
+            context_length: info.context_length,
+            digest: info.digest,
+        };
+        store.models().put(&summary).unwrap();
+    }
+
+    #[test]
+    fn an_encoder_embeds_beside_the_base_and_generates_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Arc::new(SystemClock)).unwrap();
+        register(&store, "bert", "encoder/bert");
+        register(&store, "tiny", "tiny");
+        let options = DeviceOptions {
+            threads: 1,
+            compute: ComputePath::Exact,
+            queue: 4,
+            cached_adapters: 1,
+        };
+        let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
+        let calm = Interrupt::new();
+        let reference = |name: &str| ModelRef {
+            model: ModelName::new(name).unwrap(),
+            adapter: None,
+        };
+        let encoder = |name: &str| EmbedderRef::Encoder(ModelName::new(name).unwrap());
+        let embed = |embedder: &EmbedderRef| device.embed(embedder, vec!["the cat".into()], &calm);
+        let generate = |name: &str| {
+            let sampling = Sampling {
+                max_tokens: 2,
+                ..Sampling::default()
+            };
+            let request = GenerateRequest::new(Prompt::Text("a".into()), sampling);
+            device.generate(&reference(name), vec![request], &calm, &mut |_| {})
+        };
+        let before = embed(&encoder("bert")).unwrap();
+        assert_eq!(before.vectors[0].len(), 32);
+        assert!(generate("tiny").is_ok());
+        assert_eq!(embed(&encoder("bert")).unwrap(), before);
+        let states = embed(&EmbedderRef::Generator(reference("tiny"))).unwrap();
+        assert_eq!(states.vectors[0].len(), 96);
+        let report = device.embed_report(&encoder("bert"), vec!["☃ the".into()], &calm);
+        assert_eq!(report.unwrap().unknown_share(), 0.5);
+
+        let refused = generate("bert").unwrap_err().to_string();
+        assert!(refused.contains("bert is an encoder (bert)"), "{refused}");
+        let refused = embed(&EmbedderRef::Generator(reference("bert"))).unwrap_err();
+        assert!(refused.to_string().contains("is an encoder"), "{refused}");
+        let refused = embed(&encoder("tiny")).unwrap_err().to_string();
+        assert!(refused.contains("tiny is no encoder"), "{refused}");
+    }
+}

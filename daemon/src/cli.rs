@@ -248,14 +248,14 @@ mod tests {
         );
         assert_eq!(
             verbs("model"),
-            ["add", "list", "show", "remove", "generate", "chat"]
+            ["add", "list", "show", "remove", "generate", "chat", "embed"]
         );
         assert_eq!(verbs("checkpoint"), ["list", "show"]);
         assert_eq!(
             verbs("plugin"),
             ["install", "list", "show", "enable", "disable", "remove"]
         );
-        assert_eq!(verbs("bench"), ["generate"]);
+        assert_eq!(verbs("bench"), ["generate", "embed"]);
         assert_eq!(verbs("system"), ["info"]);
     }
 

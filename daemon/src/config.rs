@@ -11,6 +11,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use autodidact_domain::embedding::EmbedderSetting;
+use autodidact_domain::{EmbedderTable, Language};
 use serde::Serialize;
 
 use crate::paths;
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Bounds on what is taken in.
     pub(crate) limits: Limits,
+    /// What embeds texts of each language.
+    pub(crate) embedders: Embedders,
     /// Watched folders besides `<data-dir>/inbox/<dataset>`.
     pub(crate) inbox: Vec<InboxFolder>,
 }
@@ -81,6 +85,32 @@ pub(crate) struct Limits {
     pub(crate) engine_queue: usize,
     /// Adapters kept in memory.
     pub(crate) cached_adapters: usize,
+}
+
+/// What embeds texts of each language: a registered model's name, or `generator` for the generator's hidden states. A
+/// language that is not set takes the first registered encoder that knows its texts, else the generator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Embedders {
+    /// English.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) en: Option<String>,
+    /// Chinese.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zh: Option<String>,
+}
+
+impl Embedders {
+    /// Puts the settings in the table that the loop looks at.
+    pub(crate) fn table(&self) -> EmbedderTable {
+        let settings = [(Language::En, &self.en), (Language::Zh, &self.zh)];
+        let settings = settings.into_iter().filter_map(|(language, text)| {
+            let setting = EmbedderSetting::parse(text.as_deref()?)?;
+            Some((language, setting))
+        });
+        EmbedderTable {
+            settings: settings.collect(),
+        }
+    }
 }
 
 /// The engine's compute path.
@@ -202,6 +232,7 @@ impl Config {
                 engine_queue: 64,
                 cached_adapters: 3,
             },
+            embedders: Embedders::default(),
             inbox: Vec::new(),
         }
     }

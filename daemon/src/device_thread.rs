@@ -4,6 +4,7 @@
 //! first, on the model that is loaded already, so a chat answers while a workflow trains.
 
 mod device;
+mod embed;
 mod queue;
 mod session;
 #[cfg(test)]
@@ -20,8 +21,8 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Completion, GenerateRequest, Interrupt, Message, ModelRef, PortError, PortResult, TrainRequest,
-    TrainSegment,
+    Completion, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt, Message,
+    ModelRef, PortError, PortResult, TrainRequest, TrainSegment,
 };
 
 use crate::config::ComputePath;
@@ -291,6 +292,36 @@ impl Engine for DeviceThread {
         finish(&receiver, &mut |(request, text): (usize, String)| {
             piece(request, &text)
         })
+    }
+
+    fn embed(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Embeddings> {
+        let (wanted, flag) = (embedder.clone(), interrupt.clone());
+        let model = embed::queued_as(embedder);
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, &model, interrupt, 0, move |device, _| {
+                device.embed(&wanted, &texts, &flag)
+            })?;
+        finish(&receiver, &mut |()| {})
+    }
+
+    fn embed_report(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> PortResult<EmbedReport> {
+        let wanted = embedder.clone();
+        let model = embed::queued_as(embedder);
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, &model, interrupt, 0, move |device, _| {
+                device.embed_report(&wanted, &texts)
+            })?;
+        finish(&receiver, &mut |()| {})
     }
 
     fn compute(&self) -> &'static str {

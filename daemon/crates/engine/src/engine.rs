@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use autodidact_domain::{Digest, Message};
 
 use crate::EngineError;
+use crate::encoder::{self, LoadedEncoder};
 use crate::generate::Grammars;
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
@@ -76,6 +77,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ModelFile`] for damaged and unsupported files, [`EngineError::Io`] for unreadable ones.
     pub fn inspect(path: &Path) -> Result<ModelInfo, EngineError> {
+        if encoder::is_encoder_folder(path) {
+            return encoder::inspect(path);
+        }
         let (files, config, _) = ModelFiles::open(path)?;
         Self::describe(&files, &config)
     }
@@ -96,6 +100,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::inspect`]; [`EngineError::Tokenizer`] and [`EngineError::Template`] when those parts cannot be used.
     pub fn load(&self, path: &Path) -> Result<LoadedModel, EngineError> {
+        if encoder::is_encoder_folder(path) {
+            return Err(EngineError::Invalid(format!(
+                "{} is an encoder: it gives embeddings, and cannot generate, score or be trained; name a model that generates",
+                path.display()
+            )));
+        }
         let (files, config, text) = ModelFiles::open(path)?;
         let info = Self::describe(&files, &config)?;
         let (tokenizer, adds_bos) = Tokenizer::from_files(path, &text, &config)?;
@@ -126,6 +136,16 @@ impl Engine {
             weights: Mutex::new(Weak::new()),
             grammars: OnceLock::new(),
         })
+    }
+}
+
+impl Engine {
+    /// Loads the Hugging Face folder of an encoder, which embeds texts.
+    ///
+    /// # Errors
+    /// [`EngineError::ModelFile`] for damaged and unsupported files, [`EngineError::Io`] for unreadable ones.
+    pub fn load_encoder(&self, path: &Path) -> Result<LoadedEncoder, EngineError> {
+        LoadedEncoder::load(path, self.team.clone())
     }
 }
 

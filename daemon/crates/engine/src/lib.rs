@@ -5,6 +5,7 @@
 //! bitwise independent of the sequences beside it, of the batch size and of the number of threads.
 
 mod adapter;
+mod encoder;
 mod engine;
 mod error;
 mod generate;
@@ -20,6 +21,7 @@ pub mod train;
 mod tests;
 
 pub use adapter::Adapter;
+pub use encoder::{EncoderConfig, LoadedEncoder, Pooling};
 pub use engine::{Compute, Engine, LoadedModel, ModelInfo};
 pub use error::EngineError;
 pub use generate::{GenerateObserver, GenerateTimes, Session, Silent, Urgency};

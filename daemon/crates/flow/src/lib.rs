@@ -5,6 +5,7 @@
 //! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
 
 mod chain;
+mod embedders;
 mod error;
 mod journaled;
 mod prompts;
@@ -15,6 +16,7 @@ mod stages;
 mod statistics;
 mod supervisor;
 
+pub use embedders::{choose_embedder, embed_by_language};
 pub use error::FlowError;
 pub use spec::Fault;
 pub use supervisor::{SubmitError, Supervisor};

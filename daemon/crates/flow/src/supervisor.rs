@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{ChainRule, Pinned};
@@ -430,6 +431,23 @@ fn refused(verb: &str, name: &WorkflowName, state: WorkflowState) -> PortError {
 /// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
 fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fault>> {
     let mut faults = Vec::new();
+    let model = ports.models.get(&spec.model).ok();
+    if let Some(encoder) = model
+        .as_ref()
+        .filter(|model| is_encoder(&model.architecture))
+    {
+        faults.push(Fault {
+            line: line_of(yaml, "model", encoder.name.as_str()),
+            path: "model".to_string(),
+            message: format!(
+                "{} is an encoder ({}): it gives embeddings and cannot generate",
+                encoder.name, encoder.architecture
+            ),
+            expected: "a model that generates".to_string(),
+            found: format!("{:?}", encoder.name.as_str()),
+            nearest: None,
+        });
+    }
     let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
         faults.push(Fault {
             line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
@@ -444,7 +462,6 @@ fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fau
             nearest: nearest_name(name, known.iter().map(String::as_str)),
         });
     };
-    let model = ports.models.get(&spec.model).ok();
     if model.is_none() {
         let known = ports
             .models

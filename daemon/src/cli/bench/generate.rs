@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use autodidact_domain::Interrupt;
-use autodidact_engine::{Engine, EngineError};
+use autodidact_engine::Engine;
 use clap::Args;
 
-use super::{Common, Failure, Figure, forget_peak_memory};
+use super::{Common, Failure, Figure, forget_peak_memory, refused};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -38,13 +38,10 @@ pub(super) fn run(
     json: bool,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let refused = |error: EngineError| match error {
-        EngineError::Interrupted => Failure::interrupted(""),
-        other => Failure::local(format!("{}: {other}", path.display())),
-    };
+    let failed = |error| refused(path, error);
     let common = &args.common;
     let engine = Engine::new(common.threads(), common.compute());
-    let model = engine.load(path).map_err(refused)?;
+    let model = engine.load(path).map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str());
     for batch in args.batch.iter().copied() {
         forget_peak_memory();
@@ -60,7 +57,7 @@ pub(super) fn run(
         let (mut prefill, mut decode) = (figure("prefill"), figure("decode"));
         for run in 0..=common.runs {
             let times = model.measure_generate(batch, args.prompt, args.new, interrupt);
-            let times = times.map_err(refused)?;
+            let times = times.map_err(failed)?;
             if run > 0 {
                 prefill.rates.push(rate(batch * args.prompt, times.prefill));
                 decode

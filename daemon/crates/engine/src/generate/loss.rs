@@ -22,7 +22,7 @@ impl LoadedModel {
     /// Measures how well the model predicts each conversation's assistant turns, their end-of-turn tokens included.
     ///
     /// Conversations longer than the model's context are scored up to it. A conversation's result is bitwise independent
-    /// of the others.
+    /// of the others. `between` is called between the passes, so that the caller's thread can see to other things.
     ///
     /// # Errors
     /// [`EngineError::Template`] where a conversation cannot be laid out, [`EngineError::Invalid`] for an adapter of
@@ -31,6 +31,7 @@ impl LoadedModel {
         &self,
         adapter: Option<&Adapter>,
         conversations: &[Vec<Message>],
+        between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let mut lay_out = |row: usize| {
@@ -38,7 +39,13 @@ impl LoadedModel {
             scored.truncate(self.config.context_length);
             Ok(scored)
         };
-        self.losses(adapter, conversations.len(), &mut lay_out, interrupt)
+        self.losses(
+            adapter,
+            conversations.len(),
+            &mut lay_out,
+            between,
+            interrupt,
+        )
     }
 
     /// Measures how well the model predicts each request's continuation.
@@ -46,7 +53,7 @@ impl LoadedModel {
     /// After plain text, the continuation's tokens follow the prompt's: both are encoded on their own, as when the model
     /// had generated the one after the other, and no end of the text is counted. After a conversation, the continuation is
     /// the assistant's whole next turn, laid out by the chat template, its end-of-turn token included. A result is bitwise
-    /// independent of the others.
+    /// independent of the others. `between` is called between the passes.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for an empty prompt, for what the context cannot hold and for an adapter of another base,
@@ -56,13 +63,14 @@ impl LoadedModel {
         &self,
         adapter: Option<&Adapter>,
         requests: &[ScoreRequest],
+        between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let rows = requests.iter().enumerate();
         let rows = rows.map(|(index, request)| self.lay_out_request(index, request));
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         let mut lay_out = |row: usize| Ok(std::mem::take(&mut rows[row]));
-        self.losses(adapter, requests.len(), &mut lay_out, interrupt)
+        self.losses(adapter, requests.len(), &mut lay_out, between, interrupt)
     }
 
     /// Scores as many rows at once as memory allows; they are laid out when their turn comes.
@@ -71,6 +79,7 @@ impl LoadedModel {
         adapter: Option<&Adapter>,
         rows: usize,
         lay_out: &mut dyn FnMut(usize) -> Result<Scored, EngineError>,
+        between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let lora = self.lora_of(adapter)?;
@@ -141,6 +150,7 @@ impl LoadedModel {
                     caches.remove(index);
                 }
             }
+            between();
         }
     }
 

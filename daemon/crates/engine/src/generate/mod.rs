@@ -1,6 +1,7 @@
 //! Generation: requests in, completions out, as many sequences at once as memory allows.
 
 mod constraint;
+mod embed;
 mod loss;
 mod measure;
 mod sampler;

@@ -4,11 +4,13 @@
 //! INVARIANT: every output is a sum in an order that its own row and column alone decide. So a row's result is bitwise
 //! the same whatever rows are beside it and however the work is cut up.
 
+mod encoder_rows;
 mod exact;
 mod fast;
 pub(crate) mod lanes;
 mod rows;
 
+pub(crate) use encoder_rows::{add_bias, add_layer_norm, bias_gelu};
 pub(crate) use exact::{ExactMatrix, multiply_one_tile};
 pub(crate) use fast::{FastMatrix, QuantizedRows, WeightBits};
 pub(crate) use rows::{gelu_mul, log_sum_exp, rms_norm, silu_mul, softmax};

@@ -105,7 +105,12 @@ dispatch! {
 
 /// Loads lanes from `at`, those beyond `length` as `fill`.
 #[inline(always)]
-unsafe fn load_part<L: Lanes>(from: *const f32, at: usize, length: usize, fill: f32) -> L::F {
+pub(super) unsafe fn load_part<L: Lanes>(
+    from: *const f32,
+    at: usize,
+    length: usize,
+    fill: f32,
+) -> L::F {
     if at + LANES <= length {
         return L::load(from.add(at));
     }
@@ -118,7 +123,7 @@ unsafe fn load_part<L: Lanes>(from: *const f32, at: usize, length: usize, fill: 
 
 /// Stores the lanes that lie before `length`.
 #[inline(always)]
-unsafe fn store_part<L: Lanes>(to: *mut f32, at: usize, length: usize, x: L::F) {
+pub(super) unsafe fn store_part<L: Lanes>(to: *mut f32, at: usize, length: usize, x: L::F) {
     if at + LANES <= length {
         return L::store(to.add(at), x);
     }
@@ -131,7 +136,7 @@ unsafe fn store_part<L: Lanes>(to: *mut f32, at: usize, length: usize, x: L::F) 
 
 /// Joins sixteen lanes pairwise.
 #[inline(always)]
-unsafe fn join<L: Lanes>(x: L::F, with: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) unsafe fn join<L: Lanes>(x: L::F, with: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
     L::store(lanes.as_mut_ptr(), x);
     let mut width = LANES / 2;
@@ -148,7 +153,7 @@ unsafe fn join<L: Lanes>(x: L::F, with: impl Fn(f32, f32) -> f32) -> f32 {
 ///
 /// Cephes' `expf`: x = n ln 2 + r, a polynomial in r, times 2^n.
 #[inline(always)]
-unsafe fn exp<L: Lanes>(x: L::F) -> L::F {
+pub(super) unsafe fn exp<L: Lanes>(x: L::F) -> L::F {
     let x = L::min(L::max(x, L::splat(-87.0)), L::splat(88.0));
     let whole = L::round(L::mul(x, L::splat(std::f32::consts::LOG2_E)));
     let n = L::to_f32(whole);

@@ -90,20 +90,20 @@ fn describe(value: Option<&Value>) -> String {
 }
 
 /// Typed access to `config.json`.
-pub(super) struct JsonFields<'a> {
-    pub(super) file: &'a Path,
-    pub(super) json: &'a Json,
+pub(crate) struct JsonFields<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) json: &'a Json,
 }
 
 impl JsonFields<'_> {
-    pub(super) fn text(&self, key: &str) -> Result<String, EngineError> {
+    pub(crate) fn text(&self, key: &str) -> Result<String, EngineError> {
         let text = self.json[key].as_str().map(str::to_string);
         text.ok_or_else(|| {
             EngineError::damaged(self.file, key, "a text", self.json[key].to_string())
         })
     }
 
-    pub(super) fn optional_count(
+    pub(crate) fn optional_count(
         &self,
         key: &str,
         limit: usize,
@@ -123,7 +123,7 @@ impl JsonFields<'_> {
         }
     }
 
-    pub(super) fn count(&self, key: &str, limit: usize) -> Result<usize, EngineError> {
+    pub(crate) fn count(&self, key: &str, limit: usize) -> Result<usize, EngineError> {
         let found = self.optional_count(key, limit)?;
         found.ok_or_else(|| EngineError::damaged(self.file, key, "a count", "nothing"))
     }

@@ -15,7 +15,7 @@ const MAX_SHARDS: usize = 4096;
 const DIGEST_BUFFER_BYTES: usize = 1 << 20;
 
 /// Names the weights files of a folder: the shards its index lists, or the one file.
-pub(super) fn weights_files(folder: &Path) -> Result<Vec<String>, EngineError> {
+pub(crate) fn weights_files(folder: &Path) -> Result<Vec<String>, EngineError> {
     let index_path = folder.join("model.safetensors.index.json");
     let Some(bytes) = read_optional(&index_path)? else {
         return Ok(vec!["model.safetensors".to_string()]);
@@ -61,7 +61,7 @@ pub(super) fn weights_files(folder: &Path) -> Result<Vec<String>, EngineError> {
 }
 
 /// Reads a small file; none where it does not exist.
-pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
     let io = |error| EngineError::io(path, "read", error);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -83,19 +83,19 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, EngineError>
     Ok(Some(bytes))
 }
 
-pub(super) fn read_json(path: &Path) -> Result<Json, EngineError> {
+pub(crate) fn read_json(path: &Path) -> Result<Json, EngineError> {
     let bytes = read_optional(path)?.ok_or_else(|| {
         EngineError::unsupported(path, "file", "a Hugging Face model folder", "none")
     })?;
     parse_json(path, &bytes)
 }
 
-pub(super) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Json, EngineError> {
+pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Json, EngineError> {
     serde_json::from_slice(bytes)
         .map_err(|error| EngineError::damaged(path, "contents", "JSON", error.to_string()))
 }
 
-pub(super) fn digest_file(path: &Path) -> Result<Digest, EngineError> {
+pub(crate) fn digest_file(path: &Path) -> Result<Digest, EngineError> {
     let io = |error| EngineError::io(path, "read", error);
     let mut file = File::open(path).map_err(io)?;
     let mut hasher = blake3::Hasher::new();

@@ -3,9 +3,9 @@
 pub mod config;
 pub(crate) mod dequantize;
 pub mod family;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod files;
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod foreign;
 pub(crate) mod gguf;
 pub(crate) mod safetensors;

@@ -20,7 +20,16 @@ const MAX_DIMENSIONS: usize = 4;
 /// Reads and checks the header of `file`; `path` is for errors.
 pub(crate) fn read_header(
     path: &Path,
+    file: &File,
+) -> Result<BTreeMap<String, TensorPlace>, EngineError> {
+    read_header_of(path, file, &|_| true)
+}
+
+/// Reads and checks the entries of wanted tensors alone; others may be of types that are not supported.
+pub(crate) fn read_header_of(
+    path: &Path,
     mut file: &File,
+    wanted: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, TensorPlace>, EngineError> {
     let io = |error| EngineError::io(path, "read", error);
     let length = file.metadata().map_err(io)?.len();
@@ -52,7 +61,7 @@ pub(crate) fn read_header(
     let data_start = 8 + header_bytes;
     let entries = header
         .into_iter()
-        .filter(|(name, _)| name != "__metadata__");
+        .filter(|(name, _)| name != "__metadata__" && wanted(name));
     entries
         .map(|(name, entry)| {
             place(path, &name, &entry, data_start, length).map(|place| (name, place))

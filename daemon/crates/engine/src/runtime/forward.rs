@@ -112,6 +112,34 @@ impl Decoder {
         buffers: &mut Buffers,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
+        self.run_layers(team, batch, caches, lora, buffers)?
+            .logits(buffers, sink);
+        Ok(())
+    }
+
+    /// Runs a batch and fills the caches; gives the wanted tokens' last hidden states, after the last norm: `[wanted,
+    /// hidden_size]`.
+    pub(crate) fn hidden_states<'a>(
+        &self,
+        team: &Team,
+        batch: &Batch,
+        caches: &mut [&mut KvCache],
+        lora: Option<&[LoraLayer]>,
+        buffers: &'a mut Buffers,
+    ) -> Result<&'a [f32], EngineError> {
+        let pass = self.run_layers(team, batch, caches, lora, buffers)?;
+        pass.norm_rows(&self.norm, &self.lm_head, &batch.wanted, buffers);
+        Ok(&buffers.normed)
+    }
+
+    fn run_layers<'a>(
+        &'a self,
+        team: &'a Team,
+        batch: &'a Batch,
+        caches: &mut [&mut KvCache],
+        lora: Option<&[LoraLayer]>,
+        buffers: &mut Buffers,
+    ) -> Result<Pass<'a>, EngineError> {
         let tokens = batch.ids.len();
         let hidden = self.config.hidden_size;
         buffers.residual.resize(tokens * hidden, 0.0);
@@ -146,8 +174,7 @@ impl Decoder {
             pass.attend(index, layer, lora, buffers);
             pass.feed_forward(layer, lora, buffers);
         }
-        pass.logits(buffers, sink);
-        Ok(())
+        Ok(pass)
     }
 }
 

@@ -44,6 +44,24 @@ impl Runner {
         }
     }
 
+    /// As [`Decoder::hidden_states`].
+    pub(crate) fn hidden_states<'a>(
+        &self,
+        team: &Team,
+        batch: &Batch,
+        caches: &mut [&mut KvCache],
+        lora: Option<&[LoraLayer]>,
+        buffers: &'a mut Buffers,
+    ) -> Result<&'a [f32], EngineError> {
+        match self {
+            Self::Own(decoder) => decoder.hidden_states(team, batch, caches, lora, buffers),
+            Self::Foreign(_) => Err(EngineError::Invalid(
+                "this model's architecture is candle-transformers' alone, which gives no hidden states to embed by: name an encoder, or a generator of another architecture"
+                    .to_string(),
+            )),
+        }
+    }
+
     /// Tells the bytes of the weights.
     pub(crate) fn bytes(&self) -> usize {
         match self {

@@ -168,10 +168,17 @@ fn losses_depend_on_their_own_conversation_alone() {
     conversations.push(vec![Message::user("No answer.")]);
     for compute in [Compute::Exact, Compute::Fast] {
         let model = tiny(compute, 2);
-        let all = model.response_loss(None, &conversations, &calm()).unwrap();
+        let all = model
+            .response_loss(None, &conversations, &mut || {}, &calm())
+            .unwrap();
         for (conversation, expect) in conversations.iter().zip(&all) {
             let alone = model
-                .response_loss(None, std::slice::from_ref(conversation), &calm())
+                .response_loss(
+                    None,
+                    std::slice::from_ref(conversation),
+                    &mut || {},
+                    &calm(),
+                )
                 .unwrap();
             assert_eq!(&alone[0], expect);
         }
@@ -189,7 +196,7 @@ fn a_response_loss_is_the_sum_over_its_tokens() {
     let model = tiny(Compute::Exact, 2);
     let messages = vec![Message::user("Name a bird."), Message::assistant("An owl.")];
     let loss = model
-        .response_loss(None, std::slice::from_ref(&messages), &calm())
+        .response_loss(None, std::slice::from_ref(&messages), &mut || {}, &calm())
         .unwrap()[0];
     let spans = model.conversation_spans(&messages, false).unwrap();
     let (mut ids, mut expect, mut tokens) = (Vec::new(), 0.0, 0);
@@ -318,6 +325,7 @@ fn an_interrupt_ends_generation() {
     let raised = model.response_loss(
         None,
         &[vec![Message::user("a"), Message::assistant("b")]],
+        &mut || {},
         &interrupt,
     );
     assert!(matches!(raised, Err(EngineError::Interrupted)));

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod batching;
+mod encoder;
 mod families;
 mod foreign;
 mod forms;

@@ -15,7 +15,7 @@ fn text(prompt: &str, continuation: &str) -> ScoreRequest {
 }
 
 fn score(model: &LoadedModel, requests: &[ScoreRequest]) -> Vec<ResponseLoss> {
-    model.score(None, requests, &calm()).unwrap()
+    model.score(None, requests, &mut || {}, &calm()).unwrap()
 }
 
 /// The log-probability of a token where these logits stand, summed in f64.
@@ -63,7 +63,7 @@ fn a_chat_score_is_the_loss_of_the_answer() {
             score(&model, &[request])[0]
         };
         let loss_of = |conversation: Vec<Message>| {
-            let losses = model.response_loss(None, &[conversation], &calm());
+            let losses = model.response_loss(None, &[conversation], &mut || {}, &calm());
             losses.unwrap()[0]
         };
         let first = loss_of(asked[..2].to_vec());
@@ -96,7 +96,7 @@ fn what_cannot_be_scored_is_refused_before_any_work() {
         (text("", "a"), "empty"),
         (text("a", &"#~".repeat(3000)), "the context holds 1024"),
     ] {
-        let outcome = model.score(None, &[text("a", "b"), bad], &calm());
+        let outcome = model.score(None, &[text("a", "b"), bad], &mut || {}, &calm());
         let Err(EngineError::Invalid(fault)) = outcome else {
             panic!("{outcome:?}");
         };

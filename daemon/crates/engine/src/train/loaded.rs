@@ -87,7 +87,7 @@ mod tests {
         let loss = |adapter: Option<&Adapter>| {
             let conversations = std::slice::from_ref(&conversation);
             let loss = model
-                .response_loss(adapter, conversations, &calm)
+                .response_loss(adapter, conversations, &mut || {}, &calm)
                 .expect("a loss")[0];
             loss.negative_log_likelihood / f64::from(loss.tokens)
         };

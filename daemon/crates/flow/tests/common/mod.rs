@@ -89,6 +89,7 @@ pub(crate) fn ports(world: &Arc<World>) -> Ports {
         requests: fake(),
         clock: fake(),
         reports: fake(),
+        embedders: Arc::default(),
     }
 }
 
@@ -257,6 +258,36 @@ impl Engine for Fake {
         _: &mut dyn FnMut(usize, &str),
     ) -> PortResult<Vec<Completion>> {
         self.generate(model, requests, interrupt, &mut |_| {})
+    }
+
+    fn embed(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Embeddings> {
+        let report = self.embed_report(embedder, texts.clone(), interrupt)?;
+        Ok(Embeddings {
+            vectors: vec![vec![1.0]; texts.len()],
+            tokens: report.tokens,
+            unknown_tokens: report.unknown_tokens,
+        })
+    }
+
+    /// Counts letters; an encoder knows those of ASCII alone.
+    fn embed_report(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        _: &Interrupt,
+    ) -> PortResult<EmbedReport> {
+        let letters = texts.iter().flat_map(|text| text.chars());
+        let knows_all = matches!(embedder, EmbedderRef::Generator(_));
+        let unknown = letters.clone().filter(|c| !knows_all && !c.is_ascii());
+        Ok(EmbedReport {
+            tokens: letters.clone().count() as u64,
+            unknown_tokens: unknown.count() as u64,
+        })
     }
 
     fn compute(&self) -> &'static str {
@@ -587,15 +618,17 @@ impl Models for Fake {
     }
 
     fn get(&self, name: &ModelName) -> PortResult<ModelSummary> {
-        if name.as_str() != "tiny" {
-            return Err(missing("model", name));
-        }
+        let architecture = match name.as_str() {
+            "tiny" => "llama",
+            "minilm" => "bert",
+            _ => return Err(missing("model", name)),
+        };
         Ok(ModelSummary {
             name: name.clone(),
             source: "memory".into(),
             path: String::new(),
             sha256: String::new(),
-            architecture: "llama".into(),
+            architecture: architecture.into(),
             parameters: 1,
             quantization: "F32".into(),
             context_length: 1024,
@@ -604,10 +637,10 @@ impl Models for Fake {
     }
 
     fn list(&self) -> PortResult<Vec<ModelSummary>> {
-        Ok(vec![Models::get(
-            self,
-            &ModelName::new("tiny").expect("a plain name"),
-        )?])
+        ["minilm", "tiny"]
+            .map(|name| Models::get(self, &ModelName::new(name).expect("a plain name")))
+            .into_iter()
+            .collect()
     }
 
     fn delete(&self, _: &ModelName) -> PortResult<()> {

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod dataset;
+mod embedding;
 mod event;
 mod generation;
 mod model;
@@ -13,6 +14,7 @@ mod workflow;
 
 pub(crate) use checkpoint::checkpoint;
 pub(crate) use dataset::{dataset, example, file_report};
+pub(crate) use embedding::{EmbedWish, embed_request, embed_response};
 pub(crate) use event::{event, stage, stage_progress};
 pub(crate) use generation::{completion, generate_requests, score, score_requests};
 pub(crate) use model::model;

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod dataset;
+mod embed;
 mod event;
 mod generation;
 mod model;

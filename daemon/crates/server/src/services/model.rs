@@ -133,6 +133,13 @@ impl ModelService for ModelApi {
         drop(permit);
         response.map(Response::new)
     }
+
+    async fn embed(
+        &self,
+        request: Request<v1::EmbedRequest>,
+    ) -> Result<Response<v1::EmbedResponse>, Status> {
+        super::embed::embed(&self.context, request.into_inner()).await
+    }
 }
 
 /// A checked addition.

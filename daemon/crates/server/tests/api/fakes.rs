@@ -72,6 +72,7 @@ impl World {
             requests: self.clone(),
             clock: self.clone(),
             reports: self.clone(),
+            embedders: Arc::default(),
         }
     }
 
@@ -223,6 +224,44 @@ impl Engine for World {
             })
         };
         requests.into_iter().enumerate().map(repeat).collect()
+    }
+
+    /// Gives the length of each text, and works on `forever` until it is interrupted.
+    fn embed(
+        &self,
+        embedder: &EmbedderRef,
+        texts: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Embeddings> {
+        while texts.iter().any(|text| text == "forever") {
+            if interrupt.is_raised() {
+                self.interrupted.fetch_add(1, Ordering::SeqCst);
+                return Err(PortError::Interrupted);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let report = self.embed_report(embedder, texts.clone(), interrupt)?;
+        Ok(Embeddings {
+            vectors: texts
+                .iter()
+                .map(|text| vec![text.len() as f32, 0.5])
+                .collect(),
+            tokens: report.tokens,
+            unknown_tokens: report.unknown_tokens,
+        })
+    }
+
+    fn embed_report(
+        &self,
+        _: &EmbedderRef,
+        texts: Vec<String>,
+        _: &Interrupt,
+    ) -> PortResult<EmbedReport> {
+        let letters = texts.iter().flat_map(|text| text.chars());
+        Ok(EmbedReport {
+            tokens: letters.clone().count() as u64,
+            unknown_tokens: letters.filter(|c| !c.is_ascii()).count() as u64,
+        })
     }
 
     fn compute(&self) -> &'static str {

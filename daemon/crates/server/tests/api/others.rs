@@ -136,6 +136,64 @@ async fn a_caller_that_leaves_stops_the_work() {
 }
 
 #[tokio::test]
+async fn texts_become_vectors_and_unknown_ones_are_refused() {
+    let daemon = Daemon::start().await;
+    let embed = async |texts: &[&str], language: Option<&str>, allow_unknown: bool| {
+        let request = v1::EmbedRequest {
+            model: "tiny".into(),
+            texts: texts.iter().map(ToString::to_string).collect(),
+            language: language.map(Into::into),
+            allow_unknown,
+            ..Default::default()
+        };
+        let answer = daemon.client.models().embed(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(ClientError::from)
+    };
+    let answer = embed(&["one", "three"], None, false).await.unwrap();
+    let vectors: Vec<Vec<f32>> = answer.embeddings.into_iter().map(|e| e.values).collect();
+    assert_eq!(vectors, [[3.0, 0.5], [5.0, 0.5]]);
+    assert_eq!(
+        (answer.model.as_str(), answer.tokens, answer.unknown_tokens),
+        ("tiny", 8, 0)
+    );
+    let refused = embed(&["鲸鱼 a"], None, false).await.unwrap_err();
+    assert_eq!(refused.reason(), "INVALID_ARGUMENT");
+    assert!(refused.to_string().contains("50.0%"), "{refused}");
+    assert_eq!(
+        embed(&["鲸鱼 a"], None, true).await.unwrap().unknown_tokens,
+        2
+    );
+    // No encoder is registered, so the language's embedder is the generator.
+    assert_eq!(
+        embed(&["鲸鱼"], Some("zh"), false).await.unwrap().model,
+        "tiny"
+    );
+    assert!(embed(&[], None, false).await.is_err());
+    assert!(embed(&["a"], Some("fr"), false).await.is_err());
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_stops_the_embedding() {
+    let daemon = Daemon::start().await;
+    let request = v1::EmbedRequest {
+        model: "tiny".into(),
+        texts: vec!["forever".into()],
+        ..Default::default()
+    };
+    let mut models = daemon.client.models();
+    let call = models.embed(request);
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(200), call).await;
+    assert!(waited.is_err(), "it is still at work");
+    let world = daemon.world.clone();
+    eventually("the work has stopped", || {
+        world.interrupted.load(Ordering::SeqCst) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn models_are_added_listed_and_removed() {
     use v1::add_model_response::Message;
     let daemon = Daemon::start().await;

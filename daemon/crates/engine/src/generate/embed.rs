@@ -1,0 +1,154 @@
+//! Texts as vectors by a generator: the mean of the last hidden states over a text's tokens, for languages that no
+//! encoder at hand knows.
+
+use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
+
+use super::{CACHE_BUDGET_BYTES, MAX_SEQUENCES};
+use crate::encoder::normalized;
+use crate::engine::LoadedModel;
+use crate::runtime::cache::KvCache;
+use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
+use crate::{Adapter, EngineError};
+
+/// One text at work.
+struct Text {
+    index: usize,
+    ids: Vec<u32>,
+    computed: usize,
+    /// The states of the tokens computed so far, added up in their order.
+    sum: Vec<f32>,
+}
+
+/// Tokens of a batch that belong to one text.
+struct Part {
+    active: usize,
+    count: usize,
+}
+
+impl LoadedModel {
+    /// Makes a vector of length 1 of each text, in their order, by the states over the last norm. What is beyond the
+    /// model's context is cut off. A text's vector is bitwise independent of the others.
+    ///
+    /// `between` is called between the passes, so that the caller's thread can see to other things.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for a text without tokens and for an adapter of another base, [`EngineError::Tokenizer`]
+    /// when a text cannot be split, [`EngineError::Interrupted`] when interrupted.
+    pub fn embed(
+        &self,
+        adapter: Option<&Adapter>,
+        texts: &[String],
+        between: &mut dyn FnMut(),
+        interrupt: &Interrupt,
+    ) -> Result<Embeddings, EngineError> {
+        let lora = self.lora_of(adapter)?;
+        let (shape, hidden) = (self.cache_shape(), self.config.hidden_size);
+        let report = self.embed_report(texts)?;
+        let mut embeddings = Embeddings {
+            vectors: vec![Vec::new(); texts.len()],
+            tokens: report.tokens,
+            unknown_tokens: report.unknown_tokens,
+        };
+        let mut waiting = 0;
+        let (mut active, mut caches) = (Vec::<Text>::new(), Vec::<KvCache>::new());
+        let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
+        loop {
+            while waiting < texts.len() && active.len() < MAX_SEQUENCES {
+                let ids = self.text_ids(waiting, &texts[waiting])?;
+                let used: usize = caches.iter().map(KvCache::bytes).sum();
+                if !active.is_empty() && used + shape.bytes(ids.len()) > CACHE_BUDGET_BYTES {
+                    break;
+                }
+                caches.push(KvCache::new(shape, ids.len())?);
+                active.push(Text {
+                    index: waiting,
+                    ids,
+                    computed: 0,
+                    sum: vec![0.0; hidden],
+                });
+                waiting += 1;
+            }
+            if active.is_empty() {
+                return Ok(embeddings);
+            }
+            if interrupt.is_raised() {
+                return Err(EngineError::Interrupted);
+            }
+            let parts = fill(&mut active, &mut batch);
+            let mut shared: Vec<&mut KvCache> = caches.iter_mut().collect();
+            let mut states = self
+                .decoder
+                .hidden_states(&self.team, &batch, &mut shared, lora, &mut buffers)?
+                .chunks_exact(hidden);
+            for part in &parts {
+                let sum = &mut active[part.active].sum;
+                for state in states.by_ref().take(part.count) {
+                    sum.iter_mut().zip(state).for_each(|(sum, x)| *sum += x);
+                }
+            }
+            for place in (0..active.len()).rev() {
+                if active[place].computed == active[place].ids.len() {
+                    let Text {
+                        index,
+                        ids,
+                        mut sum,
+                        ..
+                    } = active.remove(place);
+                    sum.iter_mut().for_each(|x| *x /= ids.len() as f32);
+                    embeddings.vectors[index] = normalized(sum);
+                    caches.remove(place);
+                }
+            }
+            between();
+        }
+    }
+
+    /// Counts the texts' tokens and those unknown to the vocabulary, without computing vectors.
+    ///
+    /// # Errors
+    /// [`EngineError::Tokenizer`] when a text cannot be split.
+    pub fn embed_report(&self, texts: &[String]) -> Result<EmbedReport, EngineError> {
+        let mut report = EmbedReport::default();
+        for text in texts {
+            let ids = self.tokenizer.encode(text)?;
+            let ids = &ids[..ids.len().min(self.config.context_length)];
+            report.tokens += ids.len() as u64;
+            // Plain text never encodes to special tokens, save the one for what the vocabulary lacks.
+            let unknown = ids.iter().filter(|id| self.tokenizer.is_special(**id));
+            report.unknown_tokens += unknown.count() as u64;
+        }
+        Ok(report)
+    }
+
+    fn text_ids(&self, index: usize, text: &str) -> Result<Vec<u32>, EngineError> {
+        let mut ids = self.encode(&Prompt::Text(text.to_string()))?;
+        ids.truncate(self.config.context_length);
+        if ids.is_empty() {
+            return Err(EngineError::Invalid(format!(
+                "text {index} is empty, so there is no vector of it; leave empty texts out"
+            )));
+        }
+        Ok(ids)
+    }
+}
+
+/// Puts the next tokens in the batch; tells whose they are, in their order.
+fn fill(active: &mut [Text], batch: &mut Batch) -> Vec<Part> {
+    batch.clear();
+    let mut parts = Vec::new();
+    for (index, text) in active.iter_mut().enumerate() {
+        let count = (text.ids.len() - text.computed).min(MAX_BATCH_TOKENS - batch.ids.len());
+        if count == 0 {
+            break;
+        }
+        let from = text.computed;
+        let first = batch.push(index, &text.ids[from..from + count], from);
+        batch.wanted.extend(first..first + count);
+        parts.push(Part {
+            active: index,
+            count,
+        });
+        text.computed += count;
+    }
+    parts
+}

@@ -9,10 +9,10 @@ use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
 use crate::training::TrainProgress;
 use crate::{
-    Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary, Digest,
-    Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName,
-    ModelRef, ModelSummary, ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord,
-    TrainRequest, TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
+    Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary,
+    Digest, Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt, Message,
+    ModelName, ModelRef, ModelSummary, ParsedFile, PluginSummary, PortResult, Report, StepKey,
+    StepRecord, TrainRequest, TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
 };
 
 /// Generates, scores and trains. Implementations queue calls for the one thread that owns the device.
@@ -27,6 +27,21 @@ pub trait Engine: Send + Sync {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(u64),
     ) -> PortResult<Vec<Completion>>;
+
+    /// Continues every prompt as [`Engine::generate`] does, where each request is paid for: none is sent without leave.
+    ///
+    /// What runs on this machine costs nothing and asks nobody.
+    fn generate_paid(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        account: &dyn Account,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        let _ = account;
+        self.generate(model, requests, interrupt, progress)
+    }
 
     /// Measures how well the model predicts each conversation's assistant turns.
     fn response_loss(
@@ -243,6 +258,14 @@ pub trait Requests: Send + Sync {
     ) -> PortResult<()>;
 }
 
+/// What workflows have spent on remote models.
+pub trait Spending: Send + Sync {
+    /// Reads what a workflow has spent so far; 0 where it has spent nothing.
+    fn spent(&self, workflow: &WorkflowName) -> PortResult<f64>;
+    /// Adds to it, and tells the sum. Returns when it survives a kill.
+    fn spend(&self, workflow: &WorkflowName, cost: f64) -> PortResult<f64>;
+}
+
 /// The wall clock.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970 (UTC).
@@ -274,6 +297,7 @@ pub struct Ports {
     pub plugins: Arc<dyn Plugins>,
     pub reader: Arc<dyn DatasetReader>,
     pub requests: Arc<dyn Requests>,
+    pub spending: Arc<dyn Spending>,
     pub clock: Arc<dyn Clock>,
     pub reports: Arc<dyn ReportFiles>,
 }

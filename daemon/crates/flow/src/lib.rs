@@ -7,6 +7,7 @@
 mod chain;
 mod error;
 mod journaled;
+mod ledger;
 mod prompts;
 pub mod report;
 mod run;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{ChainRule, Pinned};
+use autodidact_domain::workflow::{ChainRule, ModelRole, Pinned};
 use autodidact_domain::{
-    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, PortError, PortResult, StepKey,
-    WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
+    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, ModelSummary, PortError,
+    PortResult, StepKey, WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
 };
 
 use crate::error::FlowError;
@@ -444,23 +444,22 @@ fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fau
             nearest: nearest_name(name, known.iter().map(String::as_str)),
         });
     };
-    let model = ports.models.get(&spec.model).ok();
-    if model.is_none() {
-        let known = ports
-            .models
-            .list()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|m| m.name.to_string())
-            .collect();
-        missing(
-            "model",
-            "model",
-            spec.model.as_str(),
-            known,
-            "`autodidact model add` registers one",
-        );
+    let named = ModelRole::ALL
+        .iter()
+        .filter_map(|role| Some((role.field(), spec.model_of(*role)?)));
+    for (path, name) in [("model", &spec.model)].into_iter().chain(named) {
+        if ports.models.get(name).is_err() {
+            let known = ports.models.list().unwrap_or_default();
+            missing(
+                path,
+                "model",
+                name.as_str(),
+                known.into_iter().map(|m| m.name.to_string()).collect(),
+                "`autodidact model add` registers one, [remote_models.NAME] in the configuration file names one on a server",
+            );
+        }
     }
+    let model = ports.models.get(&spec.model).ok();
     let mut dataset = |path: &str, name: Option<&autodidact_domain::DatasetName>| {
         let name = name?;
         let found = ports.datasets.get(name, None).ok();
@@ -495,6 +494,17 @@ fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fau
                 .into(),
             expected: "a dataset with other tasks than the seeds".into(),
             found: format!("{:?}", held_out.name.as_str()),
+            nearest: None,
+        });
+    }
+    let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
+    if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
+        faults.push(Fault {
+            line: line_of(yaml, "model", spec.model.as_str()),
+            path: "model".into(),
+            message: "a remote model can only generate, and the stages train or evaluate it".into(),
+            expected: "a model on this machine; a remote one may stand in stages.generate.model and stages.respond.model".into(),
+            found: format!("{:?}", spec.model.as_str()),
             nearest: None,
         });
     }

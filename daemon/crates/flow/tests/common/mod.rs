@@ -36,6 +36,7 @@ pub(crate) struct State {
     pub(crate) datasets: BTreeMap<DatasetName, Vec<(DatasetSummary, Vec<Example>)>>,
     pub(crate) checkpoints: BTreeMap<CheckpointId, Checkpoint>,
     pub(crate) events: Vec<Event>,
+    pub(crate) spent: f64,
 }
 
 impl World {
@@ -87,6 +88,7 @@ pub(crate) fn ports(world: &Arc<World>) -> Ports {
         plugins: fake(),
         reader: fake(),
         requests: fake(),
+        spending: fake(),
         clock: fake(),
         reports: fake(),
     }
@@ -700,6 +702,18 @@ impl Requests for Fake {
 
     fn remember(&self, _: &str, _: &str, _: Digest, _: &[u8]) -> PortResult<()> {
         Ok(())
+    }
+}
+
+impl Spending for Fake {
+    fn spent(&self, _: &WorkflowName) -> PortResult<f64> {
+        Ok(self.0.read().spent)
+    }
+
+    fn spend(&self, _: &WorkflowName, cost: f64) -> PortResult<f64> {
+        let mut state = self.0.read();
+        state.spent += cost;
+        Ok(state.spent)
     }
 }
 

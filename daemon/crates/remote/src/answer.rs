@@ -4,6 +4,7 @@ use autodidact_domain::{Completion, Constraint, FinishReason, GenerateRequest, T
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::error::RemoteError;
 use crate::http::{Call, error_message};
 use crate::logprobs::Logprobs;
 use crate::pay::Usage;
@@ -167,8 +168,10 @@ fn check_constraint(
     if kept {
         return Ok(());
     }
-    let text = call.identity.quote(text);
-    Err(call.malformed(&format!(
-        "{text:?}, which is not of the form asked for: the server does not know the constraint that it was sent"
-    )))
+    Err(Failure::Final(RemoteError::Malformed(format!(
+        "{} answered {:?}, which is not of the form asked for: its server passed the constraint over; set constraints of [remote_models.{}] to a form that it knows",
+        call.place(),
+        call.identity.quote(text),
+        call.identity.name
+    ))))
 }

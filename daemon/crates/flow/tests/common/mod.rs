@@ -159,6 +159,35 @@ impl Engine for Fake {
             .collect())
     }
 
+    /// A remote model takes half of what a request may cost; requests are sent one after another.
+    fn generate_paid(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        account: &dyn Account,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        if model.model.as_str() != "far" {
+            return self.generate(model, requests, interrupt, progress);
+        }
+        let mut completions = Vec::new();
+        for request in requests {
+            assert_eq!(account.reserve(2.0)?, Leave::Granted);
+            completions.extend(self.generate(model, vec![request], interrupt, progress)?);
+            let usage = RemoteUsage {
+                model: model.model.clone(),
+                source: "remote:http://far/v1".into(),
+                prompt_tokens: 9,
+                completion_tokens: 3,
+                counted: true,
+                cost: 1.0,
+            };
+            account.settle(2.0, &usage)?;
+        }
+        Ok(completions)
+    }
+
     fn response_loss(
         &self,
         model: &ModelRef,
@@ -580,12 +609,14 @@ impl Models for Fake {
     }
 
     fn get(&self, name: &ModelName) -> PortResult<ModelSummary> {
-        if name.as_str() != "tiny" {
-            return Err(missing("model", name));
-        }
+        let source = match name.as_str() {
+            "tiny" => "memory",
+            "far" => "remote:http://far/v1",
+            _ => return Err(missing("model", name)),
+        };
         Ok(ModelSummary {
             name: name.clone(),
-            source: "memory".into(),
+            source: source.into(),
             path: String::new(),
             sha256: String::new(),
             architecture: "llama".into(),
@@ -597,10 +628,10 @@ impl Models for Fake {
     }
 
     fn list(&self) -> PortResult<Vec<ModelSummary>> {
-        Ok(vec![Models::get(
-            self,
-            &ModelName::new("tiny").expect("a plain name"),
-        )?])
+        ["far", "tiny"]
+            .iter()
+            .map(|name| Models::get(self, &ModelName::new(*name).expect("a plain name")))
+            .collect()
     }
 
     fn delete(&self, _: &ModelName) -> PortResult<()> {

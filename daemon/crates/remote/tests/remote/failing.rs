@@ -148,7 +148,8 @@ fn a_stall_ends_with_the_timeout() {
 
 #[test]
 fn what_is_no_api_is_told_and_not_asked_for_again() {
-    let cases: [(fn() -> Reply, &str); 6] = [
+    type Case = (fn() -> Reply, &'static str);
+    let cases: [Case; 6] = [
         (
             || Reply::Whole(200, "", "<!doctype html><html></html>".into()),
             "a page of HTML where JSON was expected",

@@ -1,6 +1,7 @@
 //! Remote models against a server that fails in every way, and against a real one where the environment names it.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::print_stdout, reason = "a test's account is its data")]
 
 mod failing;
 mod real;

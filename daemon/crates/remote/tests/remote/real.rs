@@ -90,6 +90,9 @@ fn a_real_server_embeds() {
         return;
     };
     if std::env::var_os("AUTODIDACT_TEST_REMOTE_EMBED").is_none() {
+        println!(
+            "skipped: embeddings of a real server, since AUTODIDACT_TEST_REMOTE_EMBED is not set"
+        );
         return;
     }
     let texts = ["whale".to_string(), "鲸鱼".to_string()];

@@ -11,6 +11,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("autodidact-text", BTreeSet::from(["autodidact-domain"])),
         ("autodidact-store", BTreeSet::from(["autodidact-domain"])),
         ("autodidact-engine", BTreeSet::from(["autodidact-domain"])),
+        ("autodidact-remote", BTreeSet::from(["autodidact-domain"])),
         (
             "autodidact-plugin-host",
             BTreeSet::from(["autodidact-domain"]),
@@ -33,13 +34,14 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// The only crate that may name each of these.
-const OWNERS: [(&str, &str); 7] = [
+const OWNERS: [(&str, &str); 8] = [
     ("sled", "autodidact-store"),
     ("candle-core", "autodidact-engine"),
     ("candle-nn", "autodidact-engine"),
     ("tokenizers", "autodidact-engine"),
     ("llguidance", "autodidact-engine"),
     ("wasmtime", "autodidact-plugin-host"),
+    ("reqwest", "autodidact-remote"),
     ("tonic-reflection", "autodidact-server"),
 ];
 

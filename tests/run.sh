@@ -8,13 +8,14 @@
 #   AUTODIDACT_TEST_SEEDS=FILE             the 175 seed tasks of the Self-Instruct paper
 #   AUTODIDACT_TEST_KILLS=200              kill -9 as often, on the small model
 #   AUTODIDACT_TEST_QUICKSTART_KILLS=5     kill -9 as often, on the quickstart's model
+#   AUTODIDACT_TEST_REMOTE_URL=URL         an OpenAI-compatible server, with AUTODIDACT_TEST_REMOTE_MODEL=NAME
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 case "${1:-}" in
   --all) export AUTODIDACT_TEST_QUICKSTART=1 ;;
   "") ;;
-  *) sed -n '2,12p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
 esac
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/autodidact-tests

@@ -5,6 +5,7 @@
 
 mod fields;
 mod file;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use autodidact_domain::{EmbedderTable, Language};
 use serde::Serialize;
 
 use crate::paths;
+pub(crate) use remote::{RemoteModelConfig, RemoteModelConfigs};
 
 /// What a running daemon is set to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,6 +40,9 @@ pub(crate) struct Config {
     pub(crate) embedders: Embedders,
     /// Watched folders besides `<data-dir>/inbox/<dataset>`.
     pub(crate) inbox: Vec<InboxFolder>,
+    /// Models that servers elsewhere run, by the name they have here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) remote_models: RemoteModelConfigs,
 }
 
 /// How the daemon is reached over TCP.
@@ -155,6 +160,10 @@ pub(crate) enum Value {
     Text(String),
     /// A whole number.
     Integer(i64),
+    /// A number with a fraction.
+    Number(f64),
+    /// True or false.
+    Flag(bool),
     /// A list of folders (`[[inbox]]`).
     Folders(Vec<InboxFolder>),
     /// Anything else, as it stands in the file.
@@ -166,6 +175,8 @@ impl fmt::Display for Value {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Integer(number) => write!(f, "{number}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
             Self::Folders(folders) => write!(f, "{} folders", folders.len()),
             Self::Other(text) => f.write_str(text),
         }
@@ -234,6 +245,7 @@ impl Config {
             },
             embedders: Embedders::default(),
             inbox: Vec::new(),
+            remote_models: RemoteModelConfigs::new(),
         }
     }
 
@@ -306,6 +318,7 @@ impl Config {
 
     /// Checks what no field can tell alone.
     fn check_together(&self, faults: &mut Vec<ConfigFault>) {
+        remote::check(&self.remote_models, faults);
         let mut fault = |key: &str, expected: String, found: String| {
             faults.push(ConfigFault {
                 origin: "together".into(),
@@ -366,12 +379,24 @@ fn environment_settings(variables: &Variables, faults: &mut Vec<ConfigFault>) ->
         if OTHER_VARIABLES.contains(&name.as_str()) {
             continue;
         }
-        if let Some(field) = fields::all().find(|field| fields::variable(field.key) == *name) {
+        let key = fields::all()
+            .find(|field| fields::variable(field.key) == *name)
+            .map(|field| field.key.to_string())
+            .or_else(|| remote::key_of_variable(name));
+        if let Some(key) = key {
             settings.push(Setting {
-                key: field.key.to_string(),
+                key,
                 value: Value::Text(value.clone()),
                 origin: name.clone(),
                 base: PathBuf::new(),
+            });
+        } else if name.starts_with(remote::VARIABLES) {
+            faults.push(ConfigFault {
+                origin: "environment".into(),
+                key: name.clone(),
+                expected: format!("{}NAME_FIELD with a known field", remote::VARIABLES),
+                found: "another field".into(),
+                nearest: None,
             });
         } else if let Some(nearest) = mistyped_variable(name) {
             faults.push(ConfigFault {

@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod config;
 mod device_thread;
+mod engines;
 mod fault;
 mod files;
 mod lock;

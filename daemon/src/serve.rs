@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::{ComputePath, Config};
 use crate::device_thread::{DeviceOptions, DeviceThread};
+use crate::engines::{AllModels, Engines, open_remote};
 use crate::fault::Fault;
 use crate::lock::{self, DataDirLock};
 use crate::model_source::ModelFetcher;
@@ -178,6 +179,9 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store =
             Store::open(&data_dir.join("store"), Arc::clone(&clock)).context("open the store")?;
+        let remote = open_remote(&config.remote_models, |name| std::env::var(name).ok())?;
+        let remote = Arc::new(remote);
+        let models = Arc::new(AllModels::new(store.models(), Arc::clone(&remote))?);
         let plugins = open_plugins(&data_dir.join("plugins"))?;
         let options = DeviceOptions {
             threads: config.threads,
@@ -188,19 +192,20 @@ impl Parts {
         let device = DeviceThread::start(&options, store.models(), store.checkpoints());
         let device = Arc::new(device.context("start the device thread")?);
         let ports = Ports {
-            engine: device.clone(),
+            engine: Arc::new(Engines::new(Arc::clone(&device), remote)),
             journal: store.journal(),
             workflows: store.workflows(),
             datasets: store.datasets(),
             checkpoints: store.checkpoints(),
             events: store.events(),
-            models: store.models(),
+            models,
             model_source: Arc::new(ModelFetcher::new(paths::cache_dir(
                 &paths::process_environment,
             ))),
             plugins,
             reader: Arc::new(Reader),
             requests: store.requests(),
+            spending: store.spending(),
             clock,
             reports: Arc::new(ReportFolder::new(data_dir.join("reports"))),
             embedders: Arc::new(config.embedders.table()),

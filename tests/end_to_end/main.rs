@@ -7,5 +7,6 @@ mod inbox;
 mod loop_tiny;
 mod python_client;
 mod quickstart;
+mod remote;
 mod seeds;
 mod workflows;

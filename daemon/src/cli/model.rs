@@ -212,15 +212,26 @@ fn tell(model: &v1::Model, global: &Global) -> Result<(), Failure> {
         ("architecture", model.architecture.clone()),
         (
             "parameters",
-            format!("{:.1} million", model.parameters as f64 / 1e6),
+            or_unknown(model.parameters, |n| format!("{:.1} million", n / 1e6)),
         ),
         ("quantization", model.quantization.clone()),
-        ("context", format!("{} tokens", model.context_length)),
+        (
+            "context",
+            or_unknown(model.context_length, |n| format!("{n} tokens")),
+        ),
         ("source", model.source.clone()),
         ("path", model.path.clone()),
         ("sha256", model.sha256.clone()),
         ("digest", model.digest.clone()),
     ])
+}
+
+/// Writes a figure; a remote model's are not known.
+fn or_unknown(figure: u64, write: impl FnOnce(f64) -> String) -> String {
+    match figure {
+        0 => "unknown".to_string(),
+        figure => write(figure as f64),
+    }
 }
 
 async fn list(client: &Client, global: &Global) -> Result<(), Failure> {
@@ -245,7 +256,7 @@ async fn list(client: &Client, global: &Global) -> Result<(), Failure> {
         return output::json(&messages::list("Model", &all));
     }
     let row = |m: &v1::Model| {
-        let parameters = format!("{:.1} M", m.parameters as f64 / 1e6);
+        let parameters = or_unknown(m.parameters, |n| format!("{:.1} M", n / 1e6));
         vec![
             m.name.clone(),
             m.architecture.clone(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use autodidact_domain::DatasetName;
 use autodidact_domain::embedding::EmbedderSetting;
 
-use super::{ComputePath, Config, ConfigFault, InboxFolder, LogFormat, Setting, Value};
+use super::{ComputePath, Config, ConfigFault, InboxFolder, LogFormat, Setting, Value, remote};
 
 /// A field of the configuration.
 pub(crate) struct Field {
@@ -133,6 +133,9 @@ pub(crate) fn variable(key: &str) -> String {
 
 /// Sets a field, or adds a fault.
 pub(crate) fn apply(config: &mut Config, setting: &Setting, faults: &mut Vec<ConfigFault>) {
+    if remote::apply(&mut config.remote_models, setting, faults).is_some() {
+        return;
+    }
     let field = all().find(|field| field.key == setting.key);
     let Some(field) = field else {
         faults.push(ConfigFault {
@@ -163,26 +166,26 @@ fn nearest_key(key: &str) -> Option<String> {
         .map(|(_, key)| key.to_string())
 }
 
-fn put<T>(place: &mut T, value: Option<T>) -> bool {
+pub(super) fn put<T>(place: &mut T, value: Option<T>) -> bool {
     value.map(|value| *place = value).is_some()
 }
 
-fn put_some<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+pub(super) fn put_some<T>(place: &mut Option<T>, value: Option<T>) -> bool {
     value.map(|value| *place = Some(value)).is_some()
 }
 
-fn text(value: &Value) -> Option<&str> {
+pub(super) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::Text(text) if !text.trim().is_empty() => Some(text.trim()),
         _ => None,
     }
 }
 
-fn path(value: &Value, base: &Path) -> Option<PathBuf> {
+pub(super) fn path(value: &Value, base: &Path) -> Option<PathBuf> {
     text(value).map(|text| base.join(text))
 }
 
-fn integer(value: &Value, least: i64, most: i64) -> Option<u64> {
+pub(super) fn integer(value: &Value, least: i64, most: i64) -> Option<u64> {
     let number = match value {
         Value::Integer(number) => *number,
         _ => text(value)?.parse().ok()?,

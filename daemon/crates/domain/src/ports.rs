@@ -9,10 +9,10 @@ use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
 use crate::training::TrainProgress;
 use crate::{
-    Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary, Digest,
-    EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord,
-    GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, ParsedFile,
-    PluginSummary, PortResult, Report, StepKey, StepRecord, TrainRequest, TrainSegment,
+    Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary,
+    Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody, Example,
+    FilterRecord, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary,
+    ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord, TrainRequest, TrainSegment,
     WorkflowName, WorkflowState, WorkflowSummary,
 };
 
@@ -28,6 +28,21 @@ pub trait Engine: Send + Sync {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(u64),
     ) -> PortResult<Vec<Completion>>;
+
+    /// Continues every prompt as [`Engine::generate`] does, where each request is paid for: none is sent without leave.
+    ///
+    /// What runs on this machine costs nothing and asks nobody.
+    fn generate_paid(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        account: &dyn Account,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        let _ = account;
+        self.generate(model, requests, interrupt, progress)
+    }
 
     /// Measures how well the model predicts each conversation's assistant turns.
     fn response_loss(
@@ -270,6 +285,14 @@ pub trait Requests: Send + Sync {
     ) -> PortResult<()>;
 }
 
+/// What workflows have spent on remote models.
+pub trait Spending: Send + Sync {
+    /// Reads what a workflow has spent so far; 0 where it has spent nothing.
+    fn spent(&self, workflow: &WorkflowName) -> PortResult<f64>;
+    /// Adds to it, and tells the sum. Returns when it survives a kill.
+    fn spend(&self, workflow: &WorkflowName, cost: f64) -> PortResult<f64>;
+}
+
 /// The wall clock.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970 (UTC).
@@ -301,6 +324,7 @@ pub struct Ports {
     pub plugins: Arc<dyn Plugins>,
     pub reader: Arc<dyn DatasetReader>,
     pub requests: Arc<dyn Requests>,
+    pub spending: Arc<dyn Spending>,
     pub clock: Arc<dyn Clock>,
     pub reports: Arc<dyn ReportFiles>,
     /// The embedders that the configuration sets by language.

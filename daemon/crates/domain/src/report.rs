@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckpointId, Digest, RuleRef, WorkflowName, WorkflowState};
+use crate::{CheckpointId, Digest, RemoteUse, RuleRef, WorkflowName, WorkflowState};
 
 /// The whole report; its JSON form is a contract with scripts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,19 @@ pub struct Report {
     pub before_after: Option<BeforeAfter>,
     /// The plugins that took part, with how many records each dropped.
     pub plugins: Vec<PluginReport>,
+    /// What remote models did and what that cost; a restart's repeated requests are in the workflow's account alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote_models: Vec<RemoteModelReport>,
+}
+
+/// A remote model's part in a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoteModelReport {
+    /// The stage.
+    pub stage: String,
+    /// The model and what it used.
+    #[serde(flatten)]
+    pub used: RemoteUse,
 }
 
 /// One round's funnel.

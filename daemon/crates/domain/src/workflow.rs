@@ -31,6 +31,49 @@ pub struct WorkflowSpec {
     pub stages: Stages,
     /// The dataset whose new versions start this workflow, where it is bound to one.
     pub on_drop: Option<DatasetName>,
+    /// The most that remote models may cost it, in the unit of their prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spending_cap: Option<f64>,
+}
+
+/// A part in a round that another model than the workflow's own may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelRole {
+    /// Makes the instructions.
+    Generator,
+    /// Makes their inputs and answers.
+    Answerer,
+}
+
+impl ModelRole {
+    /// Every role.
+    pub const ALL: [Self; 2] = [Self::Generator, Self::Answerer];
+
+    /// Shows the field that names its model.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Generator => "stages.generate.model",
+            Self::Answerer => "stages.respond.model",
+        }
+    }
+}
+
+impl WorkflowSpec {
+    /// Finds the model that was named for a role; none leaves it to the workflow's own, with its latest adapter.
+    pub fn model_of(&self, role: ModelRole) -> Option<&ModelName> {
+        match role {
+            ModelRole::Generator => self.stages.generate.as_ref()?.model.as_ref(),
+            ModelRole::Answerer => self.stages.respond.as_ref()?.model.as_ref(),
+        }
+    }
+
+    /// Tells whether it needs a model, in whatever role.
+    pub fn uses_model(&self, name: &ModelName) -> bool {
+        self.model == *name
+            || ModelRole::ALL
+                .iter()
+                .any(|role| self.model_of(*role) == Some(name))
+    }
 }
 
 /// The share of each pool that a round trains on, 0 to 1.
@@ -98,6 +141,9 @@ pub struct GenerateSpec {
     pub max_requests: u32,
     /// Prompts sent to the engine at once.
     pub batch: u32,
+    /// The model that makes them, where it is another than the workflow's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
 }
 
 /// How candidates are filtered: in the order of the chain, the first drop decides.
@@ -195,6 +241,9 @@ pub struct RespondSpec {
     pub max_tokens: u32,
     /// Instructions sent to the engine at once.
     pub batch: u32,
+    /// The model that answers, where it is another than the workflow's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
 }
 
 /// How a round trains.

@@ -8,12 +8,14 @@ use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::ports::Ports;
 use autodidact_domain::report::StageReport;
 use autodidact_domain::{
-    Decision, EventBody, Interrupt, StepKey, Verdict, WorkflowSpec, WorkflowSummary,
+    Completion, Decision, EventBody, GenerateRequest, Interrupt, ModelRef, RemoteUse, StepKey,
+    Verdict, WorkflowSpec, WorkflowSummary,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
+use crate::ledger::Ledger;
 
 /// The figures of every stage so far, shared with whoever shows them.
 #[derive(Clone, Default)]
@@ -97,6 +99,9 @@ struct Recorded<T> {
     out: u64,
     plugin_drops: BTreeMap<String, u64>,
     peak_rss_mb: u64,
+    /// What remote models did for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remote: Vec<RemoteUse>,
     value: T,
 }
 
@@ -109,6 +114,7 @@ pub(crate) struct Totals {
     pub(crate) generation_seconds: f64,
     pub(crate) plugin_drops: BTreeMap<String, u64>,
     pub(crate) peak_rss_mb: u64,
+    pub(crate) remote: BTreeMap<(StageName, String), RemoteUse>,
 }
 
 /// One run of a workflow, from the journal's start to the end or an interrupt.
@@ -117,6 +123,7 @@ pub(crate) struct Run {
     pub(crate) workflow: WorkflowSummary,
     pub(crate) interrupt: Interrupt,
     pub(crate) totals: Totals,
+    ledger: Ledger,
     figures: Figures,
     replay: BTreeMap<(u32, StageName, u32), serde_json::Value>,
     next: BTreeMap<(u32, StageName), u32>,
@@ -130,6 +137,11 @@ impl Run {
         figures: &Figures,
     ) -> Result<Self, FlowError> {
         let steps = ports.journal.steps(&workflow.spec.name)?;
+        let ledger = Ledger::open(
+            &workflow.spec.name,
+            workflow.spec.spending_cap,
+            Arc::clone(&ports.spending),
+        )?;
         let replay = steps
             .into_iter()
             .filter_map(|step| {
@@ -144,6 +156,7 @@ impl Run {
             workflow,
             interrupt: interrupt.clone(),
             totals: Totals::default(),
+            ledger,
             figures: figures.clone(),
             replay,
             next: BTreeMap::new(),
@@ -152,6 +165,17 @@ impl Run {
 
     pub(crate) fn spec(&self) -> &WorkflowSpec {
         &self.workflow.spec
+    }
+
+    /// Continues prompts inside a step; remote models are paid for from the workflow's account.
+    pub(crate) fn generate(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Completion>, FlowError> {
+        let engine = &self.ports.engine;
+        Ok(engine.generate_paid(model, requests, &self.ledger, &self.interrupt, progress)?)
     }
 
     /// Runs the stage's next step, or reads its result where the journal has it.
@@ -200,6 +224,7 @@ impl Run {
                 verdict.rule.digest.map(|_| verdict.rule.name.clone())
             }),
             peak_rss_mb: self.ports.clock.peak_rss_mb(),
+            remote: self.ledger.take_step(),
             value: outcome.value,
         };
         let value = serde_json::to_value(&recorded).map_err(|error| FlowError::Journal {
@@ -241,6 +266,10 @@ impl Run {
         self.totals.generation_seconds += recorded.generation_seconds;
         self.totals.peak_rss_mb = self.totals.peak_rss_mb.max(recorded.peak_rss_mb);
         add_counts(&mut self.totals.plugin_drops, &recorded.plugin_drops);
+        for used in &recorded.remote {
+            let sum = self.totals.remote.entry((stage, used.model.clone()));
+            sum.or_default().add(used);
+        }
         let report = report.clone();
         self.figures.update(round, stage, |progress| {
             progress.kept = report.kept;

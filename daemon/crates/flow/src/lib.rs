@@ -8,6 +8,7 @@ mod chain;
 mod embedders;
 mod error;
 mod journaled;
+mod ledger;
 mod prompts;
 pub mod report;
 mod run;

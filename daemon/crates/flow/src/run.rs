@@ -2,7 +2,7 @@
 
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::GenerateSpec;
+use autodidact_domain::workflow::{GenerateSpec, ModelRole};
 use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef};
 
 use crate::chain::Chain;
@@ -73,6 +73,17 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
         crate::report::write(&run, &outcome, &held_out, false)?;
     }
     crate::report::write(&run, &outcome, &held_out, true)
+}
+
+/// Finds the model for a role: the one named for it, or the workflow's own with its latest adapter.
+fn model_for(run: &Run, role: ModelRole, generator: &ModelRef) -> ModelRef {
+    match run.spec().model_of(role) {
+        Some(name) if *name != generator.model => ModelRef {
+            model: name.clone(),
+            adapter: None,
+        },
+        _ => generator.clone(),
+    }
 }
 
 /// The two chains, which remember over rounds what was kept.
@@ -190,6 +201,7 @@ fn generate_until_target(
 ) -> Result<Vec<Example>, FlowError> {
     let mut kept: Vec<Example> = Vec::new();
     let (mut asked, mut candidates_seen, mut answered) = (0u32, 0u64, 0usize);
+    let maker = model_for(run, ModelRole::Generator, generator);
     while (kept.len() as u32) < spec.target && asked < spec.max_requests {
         let count = next_requests(spec, asked, kept.len());
         run.progress(
@@ -203,7 +215,7 @@ fn generate_until_target(
             human,
             generated: &generated,
         };
-        let candidates = generate::wave(run, round, spec, generator, &pool, asked, count)?;
+        let candidates = generate::wave(run, round, spec, &maker, &pool, asked, count)?;
         asked += count;
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
@@ -309,12 +321,14 @@ fn respond_wave(
     answered: &mut usize,
 ) -> Result<Vec<Example>, FlowError> {
     let Some(spec) = run.spec().stages.respond.clone() else {
+        let maker = model_for(run, ModelRole::Generator, generator);
         return Ok(candidates
             .iter()
-            .map(|candidate| bare_example(round, generator, candidate))
+            .map(|candidate| bare_example(round, &maker, candidate))
             .collect());
     };
-    let examples = respond::wave(run, round, &spec, generator, human, &candidates, *answered)?;
+    let answerer = model_for(run, ModelRole::Answerer, generator);
+    let examples = respond::wave(run, round, &spec, &answerer, human, &candidates, *answered)?;
     *answered += candidates.len();
     Ok(examples)
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{ChainRule, Pinned};
+use autodidact_domain::workflow::{ChainRule, ModelRole, Pinned};
 use autodidact_domain::{
-    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, PortError, PortResult, StepKey,
-    WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
+    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, ModelSummary, PortError,
+    PortResult, StepKey, WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
 };
 
 use crate::error::FlowError;
@@ -428,26 +428,32 @@ fn refused(verb: &str, name: &WorkflowName, state: WorkflowState) -> PortError {
     PortError::Invalid(format!("cannot {verb} workflow {name}: it is {state}"))
 }
 
+/// Finds the fault of a model that cannot generate.
+fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault> {
+    let name = model.name.as_str();
+    is_encoder(&model.architecture).then(|| Fault {
+        line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
+        path: path.to_string(),
+        message: format!(
+            "{name} is an encoder ({}): it gives embeddings and cannot generate",
+            model.architecture
+        ),
+        expected: "a model that generates".to_string(),
+        found: format!("{name:?}"),
+        nearest: None,
+    })
+}
+
 /// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
 fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let model = ports.models.get(&spec.model).ok();
-    if let Some(encoder) = model
-        .as_ref()
-        .filter(|model| is_encoder(&model.architecture))
-    {
-        faults.push(Fault {
-            line: line_of(yaml, "model", encoder.name.as_str()),
-            path: "model".to_string(),
-            message: format!(
-                "{} is an encoder ({}): it gives embeddings and cannot generate",
-                encoder.name, encoder.architecture
-            ),
-            expected: "a model that generates".to_string(),
-            found: format!("{:?}", encoder.name.as_str()),
-            nearest: None,
-        });
-    }
+    let roles = ModelRole::ALL
+        .iter()
+        .filter_map(|role| Some((role.field(), spec.model_of(*role)?)));
+    let named: Vec<_> = [("model", &spec.model)].into_iter().chain(roles).collect();
+    let mut faults: Vec<Fault> = named
+        .iter()
+        .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?, yaml))
+        .collect();
     let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
         faults.push(Fault {
             line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
@@ -462,22 +468,19 @@ fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fau
             nearest: nearest_name(name, known.iter().map(String::as_str)),
         });
     };
-    if model.is_none() {
-        let known = ports
-            .models
-            .list()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|m| m.name.to_string())
-            .collect();
-        missing(
-            "model",
-            "model",
-            spec.model.as_str(),
-            known,
-            "`autodidact model add` registers one",
-        );
+    for (path, name) in named {
+        if ports.models.get(name).is_err() {
+            let known = ports.models.list().unwrap_or_default();
+            missing(
+                path,
+                "model",
+                name.as_str(),
+                known.into_iter().map(|m| m.name.to_string()).collect(),
+                "`autodidact model add` registers one, [remote_models.NAME] in the configuration file names one on a server",
+            );
+        }
     }
+    let model = ports.models.get(&spec.model).ok();
     let mut dataset = |path: &str, name: Option<&autodidact_domain::DatasetName>| {
         let name = name?;
         let found = ports.datasets.get(name, None).ok();
@@ -512,6 +515,17 @@ fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fau
                 .into(),
             expected: "a dataset with other tasks than the seeds".into(),
             found: format!("{:?}", held_out.name.as_str()),
+            nearest: None,
+        });
+    }
+    let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
+    if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
+        faults.push(Fault {
+            line: line_of(yaml, "model", spec.model.as_str()),
+            path: "model".into(),
+            message: "a remote model can only generate, and the stages train or evaluate it".into(),
+            expected: "a model on this machine; a remote one may stand in stages.generate.model and stages.respond.model".into(),
+            found: format!("{:?}", spec.model.as_str()),
             nearest: None,
         });
     }

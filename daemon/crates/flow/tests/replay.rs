@@ -328,3 +328,81 @@ fn a_full_disk_fails_the_run_in_words_and_it_goes_on_once_there_is_room() {
     assert_eq!(figures(&world).dataset_digest, expect.dataset_digest);
     assert_eq!(figures(&world).adapter_digest, expect.adapter_digest);
 }
+
+fn with_a_remote_answerer(cap: &str) -> String {
+    let answerer = WORKFLOW.replace("respond: {batch: 3}", "respond: {batch: 3, model: far}");
+    format!("{answerer}spending_cap: {cap}\n")
+}
+
+#[test]
+fn a_remote_answerer_is_paid_for_and_named_in_the_report() {
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor
+        .submit(&with_a_remote_answerer("1000"))
+        .expect("a right workflow");
+    assert_eq!(settle(&supervisor, &world), WorkflowState::Done);
+    let report = figures(&world);
+    let [used] = report.remote_models.as_slice() else {
+        panic!("one remote model: {:?}", report.remote_models);
+    };
+    assert_eq!(
+        (used.stage.as_str(), used.used.model.as_str()),
+        ("respond", "far")
+    );
+    assert_eq!(used.used.prompt_tokens, 9 * used.used.requests);
+    assert_eq!(used.used.cost, used.used.requests as f64);
+    let state = world.state.lock().expect("no panic");
+    assert_eq!(state.spent, used.used.cost);
+    let (_, kept) = &state.datasets[&DatasetName::new("loop").expect("a plain name")][0];
+    assert!(kept.iter().all(|example| {
+        let model = example.lineage.model.as_ref();
+        model.is_some_and(|model| model.as_str() == "far") && example.lineage.adapter.is_none()
+    }));
+}
+
+#[test]
+fn a_spending_cap_ends_the_run_before_it_is_passed_and_holds_over_restarts() {
+    let world = world();
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor
+        .submit(&with_a_remote_answerer("7.5"))
+        .expect("a right workflow");
+    let message = || {
+        let state = world.state.lock().expect("no panic");
+        state.workflows[&name()].message.clone()
+    };
+    let spent = || world.state.lock().expect("no panic").spent;
+    assert_eq!(settle(&supervisor, &world), WorkflowState::Failed);
+    // The seventh request might have cost 2 on top of 6.
+    assert_eq!(spent(), 6.0);
+    assert!(
+        message().contains("6 of spending_cap 7.5 is spent"),
+        "{}",
+        message()
+    );
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor.resume(&name()).expect("a failed run resumes");
+    assert_eq!(settle(&supervisor, &world), WorkflowState::Failed);
+    assert_eq!(spent(), 6.0);
+}
+
+#[test]
+fn unknown_and_misplaced_models_are_refused_with_their_line() {
+    let supervisor = Supervisor::new(ports(&world()));
+    let yaml = with_a_remote_answerer("1").replace("model: far", "model: fra");
+    let faults = supervisor.check(&yaml).expect_err("no such model");
+    let [fault] = faults.as_slice() else {
+        panic!("one fault: {faults:?}");
+    };
+    assert_eq!(fault.path, "stages.respond.model");
+    assert_eq!((fault.line, fault.nearest.as_deref()), (10, Some("far")));
+
+    let faults = supervisor
+        .check(&WORKFLOW.replace("model: tiny", "model: far"))
+        .expect_err("a remote model cannot be trained");
+    assert!(
+        faults[0].to_string().contains("can only generate"),
+        "{faults:?}"
+    );
+}

@@ -29,6 +29,7 @@ mod parts;
 mod preflight;
 mod requests;
 mod schema;
+mod spending;
 mod table;
 mod tensor_files;
 mod workflows;
@@ -73,6 +74,7 @@ pub struct Store {
     events: Arc<events::EventStore>,
     models: Arc<models::ModelStore>,
     requests: Arc<requests::RequestStore>,
+    spending: Arc<spending::SpendingStore>,
 }
 
 impl Store {
@@ -130,6 +132,11 @@ impl Store {
     /// Shows the port to the answered requests.
     pub fn requests(&self) -> Arc<dyn ports::Requests> {
         self.requests.clone()
+    }
+
+    /// Shows the port to what workflows have spent.
+    pub fn spending(&self) -> Arc<dyn ports::Spending> {
+        self.spending.clone()
     }
 
     /// Sums the bytes of every file in the store's directory.

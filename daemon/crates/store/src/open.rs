@@ -16,6 +16,7 @@ use crate::events::EventStore;
 use crate::journal::JournalStore;
 use crate::models::ModelStore;
 use crate::requests::RequestStore;
+use crate::spending::SpendingStore;
 use crate::tensor_files::TensorFiles;
 use crate::workflows::WorkflowStore;
 use crate::{Options, Store, StoreError, guard, preflight, schema};
@@ -82,6 +83,7 @@ fn assemble(
         events: Arc::new(EventStore::open(journal.clone(), clock.clone())?),
         models: Arc::new(ModelStore::open(journal.clone())?),
         requests: Arc::new(RequestStore::open(journal.clone())?),
+        spending: Arc::new(SpendingStore::open(journal.clone())?),
         databases: [journal, content],
     })
 }

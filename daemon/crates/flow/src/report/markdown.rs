@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use autodidact_domain::report::{EvaluationReport, Interval, Report, RoundReport};
+use autodidact_domain::model::REMOTE_SOURCE;
+use autodidact_domain::report::{
+    EvaluationReport, Interval, RemoteModelReport, Report, RoundReport,
+};
 
 /// Lays a report out as Markdown.
 pub fn to_markdown(report: &Report) -> String {
@@ -41,6 +44,9 @@ fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
             )?;
         }
         writeln!(text)?;
+    }
+    if !report.remote_models.is_empty() {
+        write_remote_models(text, &report.remote_models)?;
     }
     if !report.examples.is_empty() {
         writeln!(text, "## Kept examples\n")?;
@@ -160,6 +166,35 @@ fn write_evaluations(text: &mut String, evaluations: &[EvaluationReport]) -> std
         text,
         "\nIntervals are 95%: bootstrap for loss and ROUGE-L, Wilson for success.\n"
     )
+}
+
+fn write_remote_models(text: &mut String, models: &[RemoteModelReport]) -> std::fmt::Result {
+    writeln!(
+        text,
+        "## Remote models\n\n| stage | model | served at | requests | prompt tokens | completion tokens | cost |\n|---|---|---|---|---|---|---|"
+    )?;
+    let mut uncounted = 0;
+    for RemoteModelReport { stage, used } in models {
+        uncounted += used.uncounted;
+        writeln!(
+            text,
+            "| {stage} | {} | {} | {} | {} | {} | {:.6} |",
+            used.model,
+            used.source.trim_start_matches(REMOTE_SOURCE),
+            used.requests,
+            used.prompt_tokens,
+            used.completion_tokens,
+            used.cost
+        )?;
+    }
+    writeln!(text)?;
+    if uncounted > 0 {
+        writeln!(
+            text,
+            "For {uncounted} requests the server did not say how many tokens it used: they count as 0 tokens and cost the most they can have cost.\n"
+        )?;
+    }
+    Ok(())
 }
 
 /// Puts a text on one line and keeps it from being read as table or heading.

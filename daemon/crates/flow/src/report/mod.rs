@@ -6,7 +6,7 @@ use autodidact_domain::event::StageProgress;
 use autodidact_domain::example::join_input;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::report::{
-    BeforeAfter, PluginReport, Report, RoundReport, SampleExample, StageReport,
+    BeforeAfter, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample, StageReport,
 };
 use autodidact_domain::{
     CheckpointId, DatasetSummary, Digest, Example, PortError, RuleRef, WorkflowState,
@@ -120,6 +120,14 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
         examples: sample_examples(&outcome.kept),
         before_after: before_after(outcome, held_out),
         plugins: plugin_reports(run),
+        remote_models: totals
+            .remote
+            .iter()
+            .map(|((stage, _), used)| RemoteModelReport {
+                stage: stage.name().to_string(),
+                used: used.clone(),
+            })
+            .collect(),
     }
 }
 

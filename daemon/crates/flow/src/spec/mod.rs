@@ -156,6 +156,7 @@ fn read_workflow(root: Node<'_>, faults: &Faults) -> Option<WorkflowSpec> {
     let stages_line = stages.map_or(0, |node| node.line());
     let stages = stages.map(stages::read_stages).unwrap_or_default();
     let on_drop = fields.parsed("on_drop");
+    let spending_cap = fields.optional_number("spending_cap", 0.0..=1e12);
     fields.finish();
     let spec = WorkflowSpec {
         name: name?,
@@ -168,6 +169,7 @@ fn read_workflow(root: Node<'_>, faults: &Faults) -> Option<WorkflowSpec> {
         mix,
         stages,
         on_drop,
+        spending_cap,
     };
     check_needs(&spec, stages_line, faults);
     Some(spec)

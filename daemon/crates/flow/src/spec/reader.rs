@@ -348,13 +348,30 @@ impl<'a> Fields<'a> {
         range: RangeInclusive<f64>,
         default: f64,
     ) -> f64 {
+        // Most defaults are f32: their shortest decimal is what a person would write.
+        let shown = Some((default as f32).to_string());
+        self.given_number(name, range, shown).unwrap_or(default)
+    }
+
+    /// Reads a number that has no default.
+    pub(super) fn optional_number(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<f64>,
+    ) -> Option<f64> {
+        self.given_number(name, range, None)
+    }
+
+    fn given_number(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<f64>,
+        default: Option<String>,
+    ) -> Option<f64> {
         let path = self.path(name);
         let expected = format!("a number from {} to {}", range.start(), range.end());
-        // Most defaults are f32: their shortest decimal is what a person would write.
-        self.ask(name, &expected, Some((default as f32).to_string()));
-        let Some(node) = self.take(name) else {
-            return default;
-        };
+        self.ask(name, &expected, default);
+        let node = self.take(name)?;
         let value = match &node.yaml.data {
             YamlData::Value(Scalar::Integer(i)) => *i as f64,
             YamlData::Value(Scalar::FloatingPoint(x)) => x.into_inner(),
@@ -364,14 +381,14 @@ impl<'a> Fields<'a> {
             }
             _ => {
                 node.fault(&path, "wrong type", expected);
-                return default;
+                return None;
             }
         };
         if range.contains(&value) {
-            return value;
+            return Some(value);
         }
         node.fault(&path, "out of range", expected);
-        default
+        None
     }
 
     pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {

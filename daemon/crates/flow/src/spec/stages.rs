@@ -64,6 +64,7 @@ fn read_generate(node: Node<'_>) -> GenerateSpec {
             target.saturating_mul(4).clamp(16, 1_000_000),
         ),
         batch: fields.small("batch", 1..=512, 16),
+        model: fields.parsed("model"),
     };
     fields.finish();
     spec
@@ -79,6 +80,7 @@ fn read_respond(node: Node<'_>) -> RespondSpec {
         max_input_tokens: fields.small("max_input_tokens", 1..=8192, 64),
         max_tokens: fields.small("max_tokens", 1..=8192, 256),
         batch: fields.small("batch", 1..=512, 32),
+        model: fields.parsed("model"),
     };
     fields.finish();
     spec

@@ -48,10 +48,7 @@ pub(crate) fn wave(
         let requests = prompts.iter().map(|p| p.request.clone()).collect();
         let mut progress = run.token_progress(round, StageName::Generate);
         let started = run.ports.clock.now_ms();
-        let completions =
-            run.ports
-                .engine
-                .generate(model, requests, &run.interrupt, &mut progress)?;
+        let completions = run.generate(model, requests, &mut progress)?;
         let mut outcome = Outcome::new(Vec::new());
         outcome.generation_seconds =
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;

@@ -59,10 +59,7 @@ fn answer_batch(
         let mut progress = run.token_progress(round, StageName::Respond);
         let started = run.ports.clock.now_ms();
         let mut generate = |requests: Vec<GenerateRequest>| -> Result<Vec<Completion>, FlowError> {
-            Ok(run
-                .ports
-                .engine
-                .generate(model, requests, &run.interrupt, &mut progress)?)
+            run.generate(model, requests, &mut progress)
         };
         let asked = batch
             .iter()

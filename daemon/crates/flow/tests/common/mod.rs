@@ -36,6 +36,7 @@ pub(crate) struct State {
     pub(crate) datasets: BTreeMap<DatasetName, Vec<(DatasetSummary, Vec<Example>)>>,
     pub(crate) checkpoints: BTreeMap<CheckpointId, Checkpoint>,
     pub(crate) events: Vec<Event>,
+    pub(crate) spent: f64,
 }
 
 impl World {
@@ -87,6 +88,7 @@ pub(crate) fn ports(world: &Arc<World>) -> Ports {
         plugins: fake(),
         reader: fake(),
         requests: fake(),
+        spending: fake(),
         clock: fake(),
         reports: fake(),
         embedders: Arc::default(),
@@ -156,6 +158,35 @@ impl Engine for Fake {
                 }
             })
             .collect())
+    }
+
+    /// A remote model takes half of what a request may cost; requests are sent one after another.
+    fn generate_paid(
+        &self,
+        model: &ModelRef,
+        requests: Vec<GenerateRequest>,
+        account: &dyn Account,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<Vec<Completion>> {
+        if model.model.as_str() != "far" {
+            return self.generate(model, requests, interrupt, progress);
+        }
+        let mut completions = Vec::new();
+        for request in requests {
+            assert_eq!(account.reserve(2.0)?, Leave::Granted);
+            completions.extend(self.generate(model, vec![request], interrupt, progress)?);
+            let usage = RemoteUsage {
+                model: model.model.clone(),
+                source: "remote:http://far/v1".into(),
+                prompt_tokens: 9,
+                completion_tokens: 3,
+                counted: true,
+                cost: 1.0,
+            };
+            account.settle(2.0, &usage)?;
+        }
+        Ok(completions)
     }
 
     fn response_loss(
@@ -618,14 +649,15 @@ impl Models for Fake {
     }
 
     fn get(&self, name: &ModelName) -> PortResult<ModelSummary> {
-        let architecture = match name.as_str() {
-            "tiny" => "llama",
-            "minilm" => "bert",
+        let (source, architecture) = match name.as_str() {
+            "tiny" => ("memory", "llama"),
+            "minilm" => ("memory", "bert"),
+            "far" => ("remote:http://far/v1", "remote"),
             _ => return Err(missing("model", name)),
         };
         Ok(ModelSummary {
             name: name.clone(),
-            source: "memory".into(),
+            source: source.into(),
             path: String::new(),
             sha256: String::new(),
             architecture: architecture.into(),
@@ -637,7 +669,7 @@ impl Models for Fake {
     }
 
     fn list(&self) -> PortResult<Vec<ModelSummary>> {
-        ["minilm", "tiny"]
+        ["far", "minilm", "tiny"]
             .map(|name| Models::get(self, &ModelName::new(name).expect("a plain name")))
             .into_iter()
             .collect()
@@ -742,6 +774,18 @@ impl Requests for Fake {
 
     fn remember(&self, _: &str, _: &str, _: Digest, _: &[u8]) -> PortResult<()> {
         Ok(())
+    }
+}
+
+impl Spending for Fake {
+    fn spent(&self, _: &WorkflowName) -> PortResult<f64> {
+        Ok(self.0.read().spent)
+    }
+
+    fn spend(&self, _: &WorkflowName, cost: f64) -> PortResult<f64> {
+        let mut state = self.0.read();
+        state.spent += cost;
+        Ok(state.spent)
     }
 }
 

@@ -53,19 +53,20 @@ seeds: seeds
 held_out: tasks
 mix: {human: 0.25, generated: 0.5, replay: 0.125}
 stages:
-  generate: {target: 11, template: list, temperature: 0.7, top_p: 0.9, top_k: 5, presence_penalty: 0.3, max_tokens: 99, human_examples: 3, generated_examples: 1, max_requests: 44, batch: 4}
+  generate: {target: 11, template: list, temperature: 0.7, top_p: 0.9, top_k: 5, presence_penalty: 0.3, max_tokens: 99, human_examples: 3, generated_examples: 1, max_requests: 44, batch: 4, model: far}
   filter:
     chain:
       - exact
       - rouge_l: {threshold: 0.65}
       - rules: {min_tokens_en: 5, max_tokens_en: 60, min_tokens_zh: 6, max_tokens_zh: 70, blocked_words: ["图片", "a: b"]}
       - plugin: {name: form, config: {limit: 3, share: 0.5, deep: {list: [1, "x", null, true]}}, on_error: keep}
-  respond: {input_temperature: 0.6, temperature: 0.1, top_p: 0.8, repetition_penalty: 1.2, max_input_tokens: 33, max_tokens: 55, batch: 6}
+  respond: {input_temperature: 0.6, temperature: 0.1, top_p: 0.8, repetition_penalty: 1.2, max_input_tokens: 33, max_tokens: 55, batch: 6, model: far}
   validate: {chain: [rules]}
   train: {method: lora, r: 4, lora_alpha: 7.5, lora_dropout: 0.05, target_modules: [k_proj], learning_rate: 0.0003, weight_decay: 0.01, warmup_ratio: 0.1, max_grad_norm: 0.5, epochs: 2, batch_size: 3, max_length: 77, checkpoint_steps: 5}
   evaluate: {max_tokens: 22, batch: 9}
   promote: {min_diversity: 0.4}
 on_drop: seeds
+spending_cap: 2.5
 "#;
 
     #[test]

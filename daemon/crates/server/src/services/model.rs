@@ -98,7 +98,7 @@ impl ModelService for ModelApi {
         let name = ModelName::new(request.name).map_err(bad_name("name"))?;
         mutate(&self.context, mutation, move |context| {
             refuse_if_used(context, "model", |workflow: &WorkflowSummary| {
-                workflow.spec.model == name
+                workflow.spec.uses_model(&name)
             })?;
             context.ports.models.delete(&name).or_status()?;
             Ok(v1::RemoveModelResponse {})

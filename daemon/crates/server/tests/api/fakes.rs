@@ -70,6 +70,7 @@ impl World {
             plugins: self.clone(),
             reader: self.clone(),
             requests: self.clone(),
+            spending: self.clone(),
             clock: self.clone(),
             reports: self.clone(),
             embedders: Arc::default(),
@@ -683,6 +684,16 @@ impl Requests for World {
             .unwrap()
             .insert(key, (body, answer.to_vec()));
         Ok(())
+    }
+}
+
+impl Spending for World {
+    fn spent(&self, _: &WorkflowName) -> PortResult<f64> {
+        Ok(0.0)
+    }
+
+    fn spend(&self, _: &WorkflowName, cost: f64) -> PortResult<f64> {
+        Ok(cost)
     }
 }
 

@@ -139,6 +139,7 @@ pub(crate) fn workflow(random: &mut Random, name: &str) -> WorkflowSummary {
         mix: Mix::default(),
         stages: Stages::default(),
         on_drop: None,
+        spending_cap: None,
     };
     let message = text(random, 9000);
     WorkflowSummary {
@@ -175,6 +176,7 @@ pub(crate) fn report(random: &mut Random, workflow: &WorkflowName) -> Report {
         examples: vec![],
         before_after: None,
         plugins: vec![],
+        remote_models: vec![],
     }
 }
 

@@ -43,6 +43,7 @@ fn models_come_from_the_file_and_the_environment_stands_above_it() {
         ),
         ("AUTODIDACT_REMOTE_MODELS_NEW_ONE_MODEL", "m"),
         ("AUTODIDACT_REMOTE_MODELS_NEW_ONE_EXTRAS", "true"),
+        ("HOME", "/home/me"),
         ("EXAMPLE_KEY", "sk-secret"),
     ];
     let (folder, config) = load(TWO, &variables);

@@ -390,7 +390,7 @@ fn a_spending_cap_ends_the_run_before_it_is_passed_and_holds_over_restarts() {
 #[test]
 fn unknown_and_misplaced_models_are_refused_with_their_line() {
     let supervisor = Supervisor::new(ports(&world()));
-    let yaml = with_a_remote_answerer("1").replace("model: far", "model: fra");
+    let yaml = with_a_remote_answerer("1").replace("model: far", "model: farr");
     let faults = supervisor.check(&yaml).expect_err("no such model");
     let [fault] = faults.as_slice() else {
         panic!("one fault: {faults:?}");

@@ -5,6 +5,7 @@ mod crash;
 mod generate;
 mod inbox;
 mod loop_tiny;
+mod openai;
 mod python_client;
 mod quickstart;
 mod remote;

@@ -5,9 +5,15 @@ use std::hint::black_box;
 
 use autodidact_domain::Digest;
 use autodidact_proto::v1::ErrorReason;
-use tonic::{Request, Status};
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tonic::Status;
 
 use crate::error::ServerError;
+use crate::openai;
 use crate::status::refuse;
 
 /// 128 bits take 22 characters of base64; fewer than this could be guessed.
@@ -79,17 +85,16 @@ impl fmt::Debug for Token {
 #[derive(Clone)]
 pub(crate) struct Gate(pub(crate) Option<Token>);
 
-impl tonic::service::Interceptor for Gate {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+impl Gate {
+    /// Looks at a call's headers.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Status> {
         let Some(token) = &self.0 else {
-            return Ok(request);
+            return Ok(());
         };
-        let shown = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok());
+        let shown = headers.get(AUTHORIZATION);
+        let shown = shown.and_then(|value| value.to_str().ok());
         match shown.and_then(bearer) {
-            Some(text) if token.matches(text) => Ok(request),
+            Some(text) if token.matches(text) => Ok(()),
             Some(_) => Err(refuse(
                 ErrorReason::Unauthenticated,
                 "the bearer token is wrong",
@@ -99,6 +104,17 @@ impl tonic::service::Interceptor for Gate {
                 "this address needs `authorization: Bearer TOKEN`",
             )),
         }
+    }
+}
+
+/// Lets a call pass to its service, or refuses it in its own interface's way.
+pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match gate.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(status) if openai::is_ours(request.uri().path()) => {
+            openai::ApiError::from(status).into_response()
+        }
+        Err(status) => status.into_http(),
     }
 }
 
@@ -112,8 +128,6 @@ fn bearer(header: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use tonic::service::Interceptor;
-
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -134,17 +148,13 @@ mod tests {
 
     #[test]
     fn the_gate_opens_to_the_token_alone() {
-        let mut gate = Gate(Some(Token::new(TOKEN).unwrap()));
-        let mut call = |header: Option<&str>| {
-            let mut request = Request::new(());
+        let gate = Gate(Some(Token::new(TOKEN).unwrap()));
+        let call = |header: Option<&str>| {
+            let mut headers = HeaderMap::new();
             if let Some(header) = header {
-                request
-                    .metadata_mut()
-                    .insert("authorization", header.parse().unwrap());
+                headers.insert(AUTHORIZATION, header.parse().unwrap());
             }
-            gate.call(request)
-                .map(|_| ())
-                .map_err(|status| status.code())
+            gate.check(&headers).map_err(|status| status.code())
         };
         assert_eq!(call(Some(&format!("Bearer {TOKEN}"))), Ok(()));
         assert_eq!(call(Some(&format!("bearer {TOKEN}"))), Ok(()));
@@ -159,7 +169,7 @@ mod tests {
         ] {
             assert_eq!(call(wrong), refused, "{wrong:?}");
         }
-        assert!(Gate(None).call(Request::new(())).is_ok());
+        assert!(Gate(None).check(&HeaderMap::new()).is_ok());
     }
 
     #[test]

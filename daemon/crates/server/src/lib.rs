@@ -1,8 +1,8 @@
-//! Serves the gRPC interface of Autodidact over Unix sockets and TCP.
+//! Serves the gRPC interface of Autodidact, and OpenAI's HTTP interface to its models, over Unix sockets and TCP.
 //!
 //! The interface is `proto/autodidact/v1/*.proto`; the stable reasons of its errors are the `ErrorReason` values there,
 //! and `status.rs` is the one place where errors become them. One file per service stands in `services/`,
-//! each conversion between domain and wire types in one file of `convert/`. Every call of a port goes through
+//! each conversion between domain and wire types in one file of `convert/`; OpenAI's interface is `openai/`. Every call of a port goes through
 //! `blocking.rs`, so nothing here holds up the runtime.
 //!
 //! Deliberately absent: command lines, configuration files and the data directory; the binary binds listeners with
@@ -17,6 +17,7 @@ mod feed;
 mod import;
 mod in_use;
 mod listen;
+mod openai;
 mod pages;
 mod requests;
 mod safetensors;
@@ -24,6 +25,7 @@ mod server;
 mod services;
 mod status;
 mod stream;
+mod tls;
 mod transfer;
 mod watch;
 

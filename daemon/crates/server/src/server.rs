@@ -7,17 +7,19 @@ use std::time::Duration;
 use autodidact_domain::ports::{Ports, SystemInfo};
 use autodidact_flow::Supervisor;
 use autodidact_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES, v1};
+use axum::middleware;
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tonic::service::{InterceptorLayer, Routes};
-use tonic::transport::{Identity, ServerTlsConfig};
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::auth::{Auth, Gate};
+use crate::auth::{Auth, Gate, guard};
 use crate::context::{Context, Limits};
 use crate::error::ServerError;
 use crate::listen::{Bound, Listener};
+use crate::openai;
 use crate::services::{
     CheckpointApi, DatasetApi, EventApi, ModelApi, PluginApi, SystemApi, WorkflowApi,
 };
@@ -119,31 +121,43 @@ async fn serve_one(
     context: Arc<Context>,
 ) -> Result<(), ServerError> {
     let stop = context.shutdown.clone();
+    let gate = match &listener.0 {
+        Bound::Unix(..) => Gate(None),
+        Bound::Tcp { .. } => Gate(auth.token),
+    };
+    let routes = routes
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(gate, guard));
     let builder = tonic::transport::Server::builder()
         .trace_fn(|request| tracing::info_span!("call", method = %request.uri().path()))
+        .accept_http1(true)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .add_routes(Routes::from(routes));
     match listener.0 {
         Bound::Unix(listener, _file) => builder
-            .layer(InterceptorLayer::new(Gate(None)))
-            .add_routes(routes)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled())
             .await
             .map_err(ServerError::transport("serve the Unix socket")),
         Bound::Tcp { listener, .. } => {
-            let mut builder = builder;
-            if let Some(tls) = &auth.tls {
-                let identity = Identity::from_pem(&tls.certificate_pem, &tls.key_pem);
-                builder = builder
-                    .tls_config(ServerTlsConfig::new().identity(identity))
-                    .map_err(ServerError::transport("use the TLS certificate and key"))?;
-            }
-            builder
-                .layer(InterceptorLayer::new(Gate(auth.token)))
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled())
-                .await
-                .map_err(ServerError::transport("serve the TCP address"))
+            let served = match &auth.tls {
+                Some(tls) => {
+                    let incoming = crate::tls::incoming(listener, tls)?;
+                    builder
+                        .serve_with_incoming_shutdown(incoming, stop.cancelled())
+                        .await
+                }
+                None => {
+                    let incoming = TcpListenerStream::new(listener).map(|stream| {
+                        // Small events must not wait for each other; where it cannot be set, they do.
+                        stream.inspect(|stream| drop(stream.set_nodelay(true)))
+                    });
+                    builder
+                        .serve_with_incoming_shutdown(incoming, stop.cancelled())
+                        .await
+                }
+            };
+            served.map_err(ServerError::transport("serve the TCP address"))
         }
     }
 }
@@ -169,7 +183,7 @@ async fn routes(context: &Arc<Context>) -> Result<(HealthReporter, Routes), Serv
     let events = v1::event_service_server::EventServiceServer::new(EventApi::new(context));
     let system = v1::system_service_server::SystemServiceServer::new(SystemApi::new(context));
     health.set_service_status("", ServingStatus::Serving).await;
-    let routes = Routes::new(health_service)
+    let mut routes = Routes::new(health_service)
         .add_service(limited!(workflows))
         .add_service(limited!(datasets))
         .add_service(limited!(models))
@@ -179,6 +193,8 @@ async fn routes(context: &Arc<Context>) -> Result<(HealthReporter, Routes), Serv
         .add_service(limited!(system))
         .add_service(reflection().build_v1().map_err(reflection_error)?)
         .add_service(reflection().build_v1alpha().map_err(reflection_error)?);
+    let router = routes.axum_router_mut();
+    *router = std::mem::take(router).merge(openai::router(context));
     Ok((health, routes))
 }
 

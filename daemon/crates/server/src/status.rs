@@ -69,6 +69,12 @@ pub(crate) fn bad_name(field: &'static str) -> impl Fn(BadName) -> Status {
     move |error| bad_field(field, error.to_string())
 }
 
+/// Reads the reason that a status of ours carries.
+pub(crate) fn reason_of(status: &Status) -> Option<ErrorReason> {
+    let details = status.get_error_details();
+    ErrorReason::from_reason(&details.error_info()?.reason)
+}
+
 /// Makes a status of a port's error.
 pub(crate) fn from_port(error: PortError) -> Status {
     let message = error.to_string();

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use autodidact_domain::{EmbedderRef, Interrupt, InterruptReason};
 use autodidact_flow::embed_by_language;
 use autodidact_proto::v1;
-use tonic::{Response, Status};
+use tonic::Status;
 
-use crate::blocking::read;
+use crate::blocking::blocking;
 use crate::context::{Context, shutting_down};
 use crate::convert::{EmbedWish, embed_request, embed_response};
 use crate::status::{OrStatus, bad_field};
 
 /// Makes vectors. The work is interrupted when the caller is gone, which drops this future, and when the server goes down.
-pub(super) async fn embed(
+pub(crate) async fn embed(
     context: &Arc<Context>,
     request: v1::EmbedRequest,
-) -> Result<Response<v1::EmbedResponse>, Status> {
+) -> Result<v1::EmbedResponse, Status> {
     let wish = embed_request(request)?;
     let permit = context.job_permit()?;
     let guard = RaisedAtEnd(Interrupt::new());
     let interrupt = guard.0.clone();
-    let work = read(context, move |context| {
+    let work = blocking(context, move |context| {
         let answer = answer(context, wish, &interrupt);
         drop(permit);
         answer

@@ -6,15 +6,34 @@ use autodidact_domain::{GenerateRequest, Interrupt, InterruptReason, ModelRef, S
 use autodidact_proto::v1;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
+use tracing::Instrument;
 
 use crate::blocking::blocking;
 use crate::context::Context;
 use crate::convert;
 use crate::status::OrStatus;
-use crate::stream::{End, Sink};
+use crate::stream::{End, Outgoing, Sink, outgoing};
 
-/// Streams the completions of one prompt, their pieces mixed, then each whole.
-pub(super) async fn generate(
+/// Begins to complete prompts; the messages come as in `ModelService/Generate`. Dropping them stops the work.
+pub(crate) fn start(
+    context: &Arc<Context>,
+    model: ModelRef,
+    requests: Vec<GenerateRequest>,
+) -> Result<Outgoing<v1::GenerateResponse>, Status> {
+    let permit = context.job_permit()?;
+    let (sink, outgoing) = outgoing(context);
+    let context = Arc::clone(context);
+    let work = async move {
+        let result = generate(&context, &sink, model, requests).await;
+        sink.end(result);
+        drop(permit);
+    };
+    tokio::spawn(work.in_current_span());
+    Ok(outgoing)
+}
+
+/// Streams the completions of prompts, their pieces mixed, then each whole.
+async fn generate(
     context: &Arc<Context>,
     sink: &Sink<v1::GenerateResponse>,
     model: ModelRef,

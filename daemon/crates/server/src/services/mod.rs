@@ -12,7 +12,9 @@ mod workflow;
 
 pub(crate) use checkpoint::CheckpointApi;
 pub(crate) use dataset::DatasetApi;
+pub(crate) use embed::embed as embed_texts;
 pub(crate) use event::EventApi;
+pub(crate) use generation::start as start_generation;
 pub(crate) use model::ModelApi;
 pub(crate) use plugin::PluginApi;
 pub(crate) use system::SystemApi;

@@ -111,16 +111,7 @@ impl ModelService for ModelApi {
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let (model, requests) = convert::generate_requests(request.into_inner())?;
-        let permit = self.context.job_permit()?;
-        let (sink, outgoing) = outgoing(&self.context);
-        let context = Arc::clone(&self.context);
-        let generate = async move {
-            let result = generation::generate(&context, &sink, model, requests).await;
-            sink.end(result);
-            drop(permit);
-        };
-        tokio::spawn(generate.in_current_span());
-        Ok(Response::new(outgoing))
+        generation::start(&self.context, model, requests).map(Response::new)
     }
 
     async fn score(
@@ -138,7 +129,9 @@ impl ModelService for ModelApi {
         &self,
         request: Request<v1::EmbedRequest>,
     ) -> Result<Response<v1::EmbedResponse>, Status> {
-        super::embed::embed(&self.context, request.into_inner()).await
+        super::embed::embed(&self.context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

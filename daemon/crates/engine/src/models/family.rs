@@ -428,6 +428,12 @@ impl ModelConfig {
             .filter(|window| window.layers[layer])
     }
 
+    /// Tells what attention's scores are multiplied by.
+    pub(crate) fn attention_scale(&self) -> f32 {
+        let plain = || 1.0 / (self.head_dim as f32).sqrt();
+        self.variant.attention_scale.unwrap_or_else(plain)
+    }
+
     /// Computes the rotary embedding's frequencies of global layers, or of those with a window.
     ///
     /// They are rounded to f32 as the reference implementation's are (transformers, `modeling_rope_utils.py`).

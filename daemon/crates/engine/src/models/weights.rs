@@ -5,7 +5,6 @@
 use candle_core::{Device, Tensor};
 
 use super::config::ModelConfig;
-use super::family::Variant;
 use super::files::ModelFiles;
 use super::foreign::is_foreign;
 use crate::EngineError;
@@ -23,13 +22,22 @@ pub struct Weights {
     pub lm_head: Option<Tensor>,
 }
 
-/// The tensors of one layer, f32 on the CPU, rows of q and k in the order that half-split rope takes.
+/// The tensors of one layer, f32 on the CPU, rows of q and k in the order that half-split rope takes. What only some
+/// families have is none for the others.
 #[derive(Clone, Debug)]
 pub struct LayerWeights {
     /// The norm before attention, `[hidden_size]`.
-    pub input_layernorm: Tensor,
+    pub input_norm: Tensor,
+    /// The norm of what attention adds, `[hidden_size]`.
+    pub attention_norm: Option<Tensor>,
     /// The norm before the feed-forward part, `[hidden_size]`.
-    pub post_attention_layernorm: Tensor,
+    pub feed_forward_norm: Tensor,
+    /// The norm of what the feed-forward part adds, `[hidden_size]`.
+    pub output_norm: Option<Tensor>,
+    /// The norms of each head of q and of k, `[head_dim]`.
+    pub head_norms: Option<[Tensor; 2]>,
+    /// The biases of q, k and v, `[heads * head_dim]` of their own heads.
+    pub qkv_bias: Option<[Tensor; 3]>,
     /// `[heads * head_dim, hidden_size]`.
     pub q_proj: Tensor,
     /// `[kv_heads * head_dim, hidden_size]`.
@@ -53,11 +61,11 @@ impl Weights {
     /// [`EngineError::ModelFile`] when a tensor is missing or of another shape than the configuration says,
     /// [`EngineError::Io`] when the file cannot be read.
     pub(crate) fn load(files: &ModelFiles, config: &ModelConfig) -> Result<Self, EngineError> {
-        if config.variant != Variant::default() || is_foreign(&config.architecture) {
+        if is_foreign(&config.architecture) {
             return Err(EngineError::unsupported(
                 &files.path,
                 "architecture",
-                "a plain Llama, for training",
+                "a family of our own decoder, for training",
                 format!("{}, which generates and scores", config.architecture),
             ));
         }
@@ -71,26 +79,77 @@ impl Weights {
         Ok(Self {
             embed_tokens: tensor(files, "model.embed_tokens.weight")?,
             layers,
-            norm: tensor(files, "model.norm.weight")?,
+            norm: norm(files, config, "model.norm.weight")?,
             lm_head,
         })
     }
 }
 
 impl LayerWeights {
-    fn load(files: &ModelFiles, _config: &ModelConfig, index: usize) -> Result<Self, EngineError> {
-        let part = |name: &str| tensor(files, &format!("model.layers.{index}.{name}.weight"));
+    fn load(files: &ModelFiles, config: &ModelConfig, index: usize) -> Result<Self, EngineError> {
+        let variant = &config.variant;
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let part = |part: &str| tensor(files, &name(&format!("{part}.weight")));
+        let norm = |part: &str| norm(files, config, &name(&format!("{part}.weight")));
+        let bias = |part: &str| tensor(files, &name(&format!("self_attn.{part}_proj.bias")));
+        let (q, kv) = (
+            config.heads * config.head_dim,
+            config.kv_heads * config.head_dim,
+        );
+        let [q_proj, k_proj, v_proj] = match variant.fused {
+            true => rows(&part("self_attn.qkv_proj")?, [q, kv, kv])?,
+            false => [
+                part("self_attn.q_proj")?,
+                part("self_attn.k_proj")?,
+                part("self_attn.v_proj")?,
+            ],
+        };
+        let [gate_proj, up_proj] = match variant.fused {
+            true => rows(&part("mlp.gate_up_proj")?, [config.intermediate_size; 2])?,
+            false => [part("mlp.gate_proj")?, part("mlp.up_proj")?],
+        };
+        let sandwich = |part: &str| variant.sandwich_norms.then(|| norm(part)).transpose();
+        let head_norms =
+            || Ok::<_, EngineError>([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]);
+        let biases = || Ok::<_, EngineError>([bias("q")?, bias("k")?, bias("v")?]);
         Ok(Self {
-            input_layernorm: part("input_layernorm")?,
-            post_attention_layernorm: part("post_attention_layernorm")?,
-            q_proj: part("self_attn.q_proj")?,
-            k_proj: part("self_attn.k_proj")?,
-            v_proj: part("self_attn.v_proj")?,
+            input_norm: norm("input_layernorm")?,
+            attention_norm: sandwich("post_attention_layernorm")?,
+            feed_forward_norm: norm(match variant.sandwich_norms {
+                true => "pre_feedforward_layernorm",
+                false => "post_attention_layernorm",
+            })?,
+            output_norm: sandwich("post_feedforward_layernorm")?,
+            head_norms: variant.qk_norm.then(head_norms).transpose()?,
+            qkv_bias: variant.qkv_bias.then(biases).transpose()?,
+            q_proj,
+            k_proj,
+            v_proj,
             o_proj: part("self_attn.o_proj")?,
-            gate_proj: part("mlp.gate_proj")?,
-            up_proj: part("mlp.up_proj")?,
+            gate_proj,
+            up_proj,
             down_proj: part("mlp.down_proj")?,
         })
+    }
+}
+
+/// Cuts a matrix into matrices of so many rows.
+fn rows<const N: usize>(matrix: &Tensor, counts: [usize; N]) -> Result<[Tensor; N], EngineError> {
+    let mut first = 0;
+    let mut parts = Vec::with_capacity(N);
+    for count in counts {
+        parts.push(matrix.narrow(0, first, count)?.copy()?);
+        first += count;
+    }
+    Ok(parts.try_into().expect("as many parts as counts"))
+}
+
+/// Reads a norm's weights as what the normed numbers are multiplied by.
+fn norm(files: &ModelFiles, config: &ModelConfig, name: &str) -> Result<Tensor, EngineError> {
+    let weight = tensor(files, name)?;
+    match config.variant.norms_less_one {
+        true => Ok((weight + 1.0)?),
+        false => Ok(weight),
     }
 }
 

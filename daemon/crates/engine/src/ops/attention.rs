@@ -1,7 +1,9 @@
-//! Causal attention within each sequence, several query heads to a key-and-value head.
+//! Causal attention within each sequence, several query heads to a key-and-value head, over all positions or the last ones.
 //!
 //! Scores exist for one block of queries of one group at a time; the backward makes them again from the saved
 //! log-sums (Dao et al. 2022).
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -41,6 +43,10 @@ pub(crate) struct Attention<'a> {
     pub(crate) heads: Heads,
     /// The sequences.
     pub(crate) sequences: &'a Sequences,
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
+    /// Positions that a token sees, itself among them.
+    pub(crate) window: usize,
 }
 
 impl Attention<'_> {
@@ -64,7 +70,7 @@ impl Attention<'_> {
                 vectorized(|| {
                     for (row, scores) in scores.chunks_exact_mut(block.keys).enumerate() {
                         log_sums[block.first_row + row] =
-                            softmax(scores, block.visible(row), group.scale);
+                            softmax(scores, group.visible(block.position(row)), group.scale);
                     }
                 });
                 let output = &mut output[block.range(group.head_dim)];
@@ -135,10 +141,12 @@ impl Attention<'_> {
                                 dy,
                                 self.output_row(output, start, kv_head, block.first_row + row),
                             );
-                            let (visible, hidden) = weights.split_at_mut(block.visible(row));
-                            exp_sum(visible, group.scale, log_sums[block.first_row + row]);
-                            hidden.fill(0.0);
-                            for (g, w) in gradient.iter_mut().zip(weights) {
+                            let visible = group.visible(block.position(row));
+                            weights[..visible.start].fill(0.0);
+                            weights[visible.end..].fill(0.0);
+                            let log_sum = log_sums[block.first_row + row];
+                            exp_sum(&mut weights[visible], group.scale, log_sum);
+                            for (g, w) in gradient.iter_mut().zip(weights.iter()) {
                                 *g = *w * (*g - along) * group.scale;
                             }
                         }
@@ -217,7 +225,8 @@ impl Attention<'_> {
             length,
             group,
             head_dim,
-            scale: 1.0 / (head_dim as f32).sqrt(),
+            scale: self.scale,
+            window: self.window,
         }
     }
 }
@@ -234,6 +243,7 @@ struct Group<'a> {
     group: usize,
     head_dim: usize,
     scale: f32,
+    window: usize,
 }
 
 impl Group<'_> {
@@ -248,6 +258,12 @@ impl Group<'_> {
                 group,
             }
         })
+    }
+
+    /// Finds the keys that a query at a position sees.
+    #[inline(always)]
+    fn visible(&self, position: usize) -> Range<usize> {
+        (position + 1).saturating_sub(self.window)..position + 1
     }
 
     fn score_buffer(&self) -> Vec<f32> {
@@ -288,13 +304,13 @@ struct Block {
 }
 
 impl Block {
-    /// Counts the keys that a row of the block sees.
+    /// Finds the position of a row of the block.
     #[inline(always)]
-    fn visible(&self, row: usize) -> usize {
-        (self.first_row + row) / self.group + 1
+    fn position(&self, row: usize) -> usize {
+        (self.first_row + row) / self.group
     }
 
-    fn range(&self, head_dim: usize) -> std::ops::Range<usize> {
+    fn range(&self, head_dim: usize) -> Range<usize> {
         self.first_row * head_dim..(self.first_row + self.rows) * head_dim
     }
 
@@ -303,11 +319,12 @@ impl Block {
     }
 }
 
-/// Replaces the first `visible` scores by their softmax and the others by 0; returns the log of the sum of exponents.
+/// Replaces the visible scores by their softmax and the others by 0; returns the log of the sum of exponents.
 #[inline(always)]
-fn softmax(scores: &mut [f32], visible: usize, factor: f32) -> f32 {
-    let (visible, hidden) = scores.split_at_mut(visible);
-    hidden.fill(0.0);
+fn softmax(scores: &mut [f32], visible: Range<usize>, factor: f32) -> f32 {
+    scores[..visible.start].fill(0.0);
+    scores[visible.end..].fill(0.0);
+    let visible = &mut scores[visible];
     let highest = max(visible) * factor;
     let sum = exp_sum(visible, factor, highest);
     scale(visible, 1.0 / sum);
@@ -322,12 +339,20 @@ mod tests {
     use crate::ops::testing::Operation;
 
     fn check(heads: Heads, lengths: &[usize]) {
+        for (scale, window) in [(1.0 / (heads.head_dim as f32).sqrt(), usize::MAX), (0.3, 4)] {
+            check_masked(heads, lengths, scale, window);
+        }
+    }
+
+    fn check_masked(heads: Heads, lengths: &[usize], scale: f32, window: usize) {
         let sequences = Sequences::new(lengths.iter().copied());
         let tokens = sequences.tokens();
         let kv_heads = Heads { group: 1, ..heads };
         let attention = Attention {
             heads,
             sequences: &sequences,
+            scale,
+            window,
         };
         let (wide, narrow) = (tokens * heads.width(), tokens * kv_heads.width());
         // Inputs and outputs in token order on both sides.
@@ -387,7 +412,8 @@ mod tests {
                 ]
             },
             plain: &|tensors| {
-                plain::attention(&tensors[0], &tensors[1], &tensors[2], &sequences, heads)
+                let [q, k, v] = [&tensors[0], &tensors[1], &tensors[2]];
+                plain::attention(q, k, v, &sequences, heads, scale, window)
             },
         }
         .check();

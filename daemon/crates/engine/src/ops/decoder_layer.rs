@@ -1,4 +1,4 @@
-//! A whole decoder layer of the Llama family (Touvron et al. 2023).
+//! A whole decoder layer of the Llama family (Touvron et al. 2023) and its relatives (`models/family.rs`).
 //!
 //! Takes x `[tokens, hidden]` and the layer's trainable numbers `[parameters]` (laid out by a [`LoraPlan`]), and gives
 //! the next x: by our kernels as one operation ([`super::fused_layer`]), or by candle's own.
@@ -16,20 +16,23 @@ use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
 use crate::methods::lora::{LoraPlan, Target};
 use crate::models::config::ModelConfig;
+use crate::models::family::Activation;
 use crate::models::weights::LayerWeights;
 
 /// What every layer of one batch shares.
 pub(crate) struct Batch {
     /// The sequences.
     pub(crate) sequences: Sequences,
-    /// The tables of at least the longest one's positions.
-    pub(crate) rope: Arc<RopeTables>,
     /// Where the trainable numbers of a layer stand.
     pub(crate) plan: Arc<LoraPlan>,
-    /// The epsilon of both norms.
+    /// The epsilon of all norms.
     pub(crate) epsilon: f32,
     /// The query heads; one group a key-and-value head.
     pub(crate) heads: Heads,
+    /// What attention's scores are multiplied by.
+    pub(crate) attention_scale: f32,
+    /// The gate's activation.
+    pub(crate) activation: Activation,
     /// The buffers.
     pub(crate) pool: Arc<BufferPool>,
 }
@@ -39,14 +42,9 @@ impl Batch {
     pub(crate) fn new(
         config: &ModelConfig,
         sequences: Sequences,
-        rope: Arc<RopeTables>,
         plan: Arc<LoraPlan>,
         pool: Arc<BufferPool>,
     ) -> Self {
-        assert!(
-            sequences.longest() <= rope.positions(),
-            "a sequence longer than its rope tables"
-        );
         let heads = Heads {
             groups: config.kv_heads,
             group: config.heads / config.kv_heads,
@@ -54,10 +52,11 @@ impl Batch {
         };
         Self {
             sequences,
-            rope,
             plan,
             epsilon: config.rms_norm_eps,
             heads,
+            attention_scale: config.attention_scale(),
+            activation: config.variant.activation,
             pool,
         }
     }
@@ -76,6 +75,10 @@ pub(crate) struct DecoderLayer {
     pub(crate) weights: LayerWeights,
     /// What the layers share.
     pub(crate) batch: Arc<Batch>,
+    /// The tables of at least the longest sequence's positions.
+    pub(crate) rope: Arc<RopeTables>,
+    /// Positions that a token sees, itself among them.
+    pub(crate) window: usize,
     /// Where the layer's dropout masks of this step come from.
     pub(crate) dropout_key: u64,
     /// Whether anything below wants x's gradient.
@@ -85,6 +88,10 @@ pub(crate) struct DecoderLayer {
 impl DecoderLayer {
     /// Applies the layer by our kernels.
     pub(crate) fn fused(self, x: &Tensor, parameters: &Tensor) -> Result<Tensor> {
+        assert!(
+            self.batch.sequences.longest() <= self.rope.positions(),
+            "a sequence longer than its rope tables"
+        );
         x.apply_op2(parameters, FusedLayer::new(self))
     }
 
@@ -114,23 +121,50 @@ impl DecoderLayer {
                 }),
             )
         };
-        let rope = |x: &Tensor| plain::rope(x, &batch.sequences, batch.heads.head_dim, &batch.rope);
+        let norm = |x: &Tensor, weight: &Tensor| plain::rms_norm(x, weight, batch.epsilon);
+        let norm_if = |x: Tensor, weight: &Option<Tensor>| match weight {
+            Some(weight) => norm(&x, weight),
+            None => Ok(x),
+        };
+        let biased = |x: Tensor, place: usize| match &weights.qkv_bias {
+            Some(biases) => x.broadcast_add(&biases[place]),
+            None => Ok(x),
+        };
+        let head_dim = batch.heads.head_dim;
+        let heads = |x: Tensor, place: usize| {
+            let x = match &weights.head_norms {
+                Some(norms) => {
+                    let (tokens, width) = x.dims2()?;
+                    let heads = x.reshape((tokens * (width / head_dim), head_dim))?;
+                    norm(&heads, &norms[place])?.reshape((tokens, width))?
+                }
+                None => x,
+            };
+            plain::rope(&x, &batch.sequences, head_dim, &self.rope)
+        };
 
-        let normed = plain::rms_norm(x, &weights.input_layernorm, batch.epsilon)?;
-        let q = rope(&linear(&normed, &weights.q_proj, Target::Q)?)?;
-        let k = rope(&linear(&normed, &weights.k_proj, Target::K)?)?;
-        let v = linear(&normed, &weights.v_proj, Target::V)?;
-        let attended = plain::attention(&q, &k, &v, &batch.sequences, batch.heads)?;
-        let middle = (x + linear(&attended, &weights.o_proj, Target::O)?)?;
-        let normed = plain::rms_norm(&middle, &weights.post_attention_layernorm, batch.epsilon)?;
+        let normed = norm(x, &weights.input_norm)?;
+        let q = biased(linear(&normed, &weights.q_proj, Target::Q)?, 0)?;
+        let k = biased(linear(&normed, &weights.k_proj, Target::K)?, 1)?;
+        let v = biased(linear(&normed, &weights.v_proj, Target::V)?, 2)?;
+        let (q, k) = (heads(q, 0)?, heads(k, 1)?);
+        let attended = plain::attention(
+            &q,
+            &k,
+            &v,
+            &batch.sequences,
+            batch.heads,
+            batch.attention_scale,
+            self.window,
+        )?;
+        let attended = linear(&attended, &weights.o_proj, Target::O)?;
+        let middle = (x + norm_if(attended, &weights.attention_norm)?)?;
+        let normed = norm(&middle, &weights.feed_forward_norm)?;
         let gate = linear(&normed, &weights.gate_proj, Target::Gate)?;
         let up = linear(&normed, &weights.up_proj, Target::Up)?;
-        middle
-            + linear(
-                &plain::swiglu(&gate, &up)?,
-                &weights.down_proj,
-                Target::Down,
-            )?
+        let product = plain::gated(&gate, &up, batch.activation)?;
+        let added = linear(&product, &weights.down_proj, Target::Down)?;
+        middle + norm_if(added, &weights.output_norm)?
     }
 
     pub(super) fn dropout(&self, target: Target) -> Option<Dropout> {
@@ -145,9 +179,20 @@ mod tests {
 
     use super::*;
     use crate::methods::lora::LoraConfig;
-    use crate::ops::testing::{assert_same_gradients, numbers};
+    use crate::models::family::Variant;
+    use crate::ops::testing::{assert_same_gradients, frequencies, numbers};
 
-    fn config() -> ModelConfig {
+    const ALL: [&str; 7] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ];
+
+    fn config(variant: Variant) -> ModelConfig {
         ModelConfig {
             architecture: "llama".into(),
             vocab_size: 32,
@@ -164,7 +209,7 @@ mod tests {
             eos_ids: vec![],
             bos_id: None,
             add_bos: false,
-            variant: Default::default(),
+            variant,
         }
     }
 
@@ -177,22 +222,27 @@ mod tests {
                 .collect();
             Tensor::from_vec(values, (outputs, inputs), &Device::Cpu).expect("a tensor")
         };
-        let norm = |seed| {
-            Tensor::from_vec(
-                numbers(config.hidden_size, seed),
-                config.hidden_size,
-                &Device::Cpu,
-            )
-            .expect("a tensor")
+        let vector = |width: usize, seed| {
+            Tensor::from_vec(numbers(width, seed), width, &Device::Cpu).expect("a tensor")
         };
+        let norm = |seed| vector(config.hidden_size, seed);
+        let variant = &config.variant;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (
             config.heads * config.head_dim,
             config.kv_heads * config.head_dim,
         );
         LayerWeights {
-            input_layernorm: norm(11),
-            post_attention_layernorm: norm(12),
+            input_norm: norm(11),
+            attention_norm: variant.sandwich_norms.then(|| norm(20)),
+            feed_forward_norm: norm(12),
+            output_norm: variant.sandwich_norms.then(|| norm(21)),
+            head_norms: variant
+                .qk_norm
+                .then(|| [vector(config.head_dim, 22), vector(config.head_dim, 23)]),
+            qkv_bias: variant
+                .qkv_bias
+                .then(|| [vector(q, 24), vector(kv, 25), vector(kv, 26)]),
             q_proj: tensor(q, hidden, 13),
             k_proj: tensor(kv, hidden, 14),
             v_proj: tensor(kv, hidden, 15),
@@ -203,18 +253,18 @@ mod tests {
         }
     }
 
-    fn check(targets: &[&str], dropout: f32) {
-        let config = config();
+    fn check(targets: &[&str], dropout: f32, variant: Variant, window: usize) {
+        let config = config(variant);
         let targets: Vec<String> = targets.iter().map(|name| name.to_string()).collect();
         let lora = LoraConfig::new(3, 4.0, dropout, &targets).expect("a configuration");
         let plan = Arc::new(LoraPlan::new(&lora, &config));
         let sequences = Sequences::new([7, 1, 5]);
         let tokens = sequences.tokens();
-        let rope = Arc::new(RopeTables::new(7, config.head_dim, config.rope_theta));
+        let frequencies = frequencies(config.head_dim, config.rope_theta);
+        let rope = Arc::new(RopeTables::new(7, &frequencies));
         let batch = Arc::new(Batch::new(
             &config,
             sequences,
-            rope,
             plan.clone(),
             BufferPool::new(tokens),
         ));
@@ -222,6 +272,8 @@ mod tests {
         let layer = || DecoderLayer {
             weights: weights.clone(),
             batch: batch.clone(),
+            rope: rope.clone(),
+            window,
             dropout_key: 5,
             wants_input_gradient: true,
         };
@@ -234,19 +286,27 @@ mod tests {
 
     #[test]
     fn equals_the_plain_path_and_its_finite_differences() {
-        check(&["q_proj", "v_proj"], 0.0);
-        check(
-            &[
-                "q_proj",
-                "k_proj",
-                "v_proj",
-                "o_proj",
-                "gate_proj",
-                "up_proj",
-                "down_proj",
-            ],
-            0.0,
-        );
-        check(&["o_proj", "down_proj", "k_proj"], 0.3);
+        let plain = Variant::default;
+        check(&["q_proj", "v_proj"], 0.0, plain(), usize::MAX);
+        check(&ALL, 0.0, plain(), usize::MAX);
+        check(&["o_proj", "down_proj", "k_proj"], 0.3, plain(), usize::MAX);
+    }
+
+    #[test]
+    fn so_does_what_families_add() {
+        let biased = Variant {
+            qkv_bias: true,
+            ..Variant::default()
+        };
+        check(&ALL, 0.0, biased, 3);
+        let like_gemma = Variant {
+            qk_norm: true,
+            sandwich_norms: true,
+            activation: Activation::GeluTanh,
+            attention_scale: Some(0.3),
+            ..Variant::default()
+        };
+        check(&ALL, 0.0, like_gemma.clone(), 3);
+        check(&["q_proj", "o_proj", "down_proj"], 0.3, like_gemma, 4);
     }
 }

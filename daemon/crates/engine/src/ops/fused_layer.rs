@@ -6,22 +6,29 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
 use super::attention::{Attention, Gradients, Inputs};
 use super::buffers::Buffer;
 use super::decoder_layer::DecoderLayer;
-use super::gemm::Store;
+use super::gemm::{Store, rows_per_task};
 use super::linear::{self, Frozen, LowRank, LowRankGradient};
 use super::rope::Turn;
 use super::storage::{Reading, slice};
-use super::{rms_norm, swiglu};
+use super::vector::ELEMENTS_PER_TASK;
+use super::{gated, rms_norm};
 use crate::methods::lora::Target;
 use crate::models::weights::LayerWeights;
 
 /// The weights of a layer while they are read.
 struct ReadWeights<'a> {
     input_norm: Reading<'a>,
-    middle_norm: Reading<'a>,
+    attention_norm: Option<Reading<'a>>,
+    feed_forward_norm: Reading<'a>,
+    output_norm: Option<Reading<'a>>,
+    head_norms: Option<[Reading<'a>; 2]>,
+    /// Of q, k and v.
+    biases: Option<[Reading<'a>; 3]>,
     linear: [(Reading<'a>, &'a Tensor); Target::ALL.len()],
 }
 
@@ -38,8 +45,18 @@ impl<'a> ReadWeights<'a> {
             &weights.down_proj,
         ];
         Self {
-            input_norm: Reading::of(&weights.input_layernorm),
-            middle_norm: Reading::of(&weights.post_attention_layernorm),
+            input_norm: Reading::of(&weights.input_norm),
+            attention_norm: weights.attention_norm.as_ref().map(Reading::of),
+            feed_forward_norm: Reading::of(&weights.feed_forward_norm),
+            output_norm: weights.output_norm.as_ref().map(Reading::of),
+            head_norms: weights
+                .head_norms
+                .as_ref()
+                .map(|norms| norms.each_ref().map(Reading::of)),
+            biases: weights
+                .qkv_bias
+                .as_ref()
+                .map(|biases| biases.each_ref().map(Reading::of)),
             linear: linear.map(|tensor| (Reading::of(tensor), tensor)),
         }
     }
@@ -71,6 +88,12 @@ struct Saved {
     middle: Buffer,
     gate: Buffer,
     up: Buffer,
+    /// Where the family norms their heads: q and k before that, in token order.
+    unnormed_heads: Option<[Buffer; 2]>,
+    /// Where the family norms it: what attention gives before that.
+    attention_output: Option<Buffer>,
+    /// Where the family norms it: what the feed-forward part gives before that.
+    feed_forward_output: Option<Buffer>,
 }
 
 /// The layer with what it keeps between forward and backward.
@@ -168,15 +191,43 @@ impl FusedLayer {
         let hidden = x.len() / tokens;
         let weights = ReadWeights::of(&self.layer.weights);
         let linear = |target, input: &[f32]| self.linear(target, input, &weights, parameters);
-        let turn = Turn::Forward(&batch.rope);
+        let turn = Turn::Forward(&self.layer.rope);
+        let projected = |target, input: &[f32]| {
+            let mut output = linear(target, input)?;
+            if let Some(biases) = &weights.biases {
+                add_to_rows(&mut output, biases[target as usize].slice()?);
+            }
+            Ok::<_, Error>(output)
+        };
+        let attention = Attention {
+            heads,
+            sequences,
+            scale: batch.attention_scale,
+            window: self.layer.window,
+        };
 
         let mut normed = pool.take(tokens, hidden);
         rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
+        let (mut q, mut k) = (
+            projected(Target::Q, &normed)?,
+            projected(Target::K, &normed)?,
+        );
+        let mut unnormed_heads = None;
+        if let Some([q_norm, k_norm]) = &weights.head_norms {
+            let mut normed_q = pool.take(tokens, heads.width());
+            rms_norm::forward(&mut normed_q, &q, q_norm.slice()?, batch.epsilon);
+            let mut normed_k = pool.take(tokens, kv_heads.width());
+            rms_norm::forward(&mut normed_k, &k, k_norm.slice()?, batch.epsilon);
+            std::mem::swap(&mut q, &mut normed_q);
+            std::mem::swap(&mut k, &mut normed_k);
+            unnormed_heads = Some([normed_q, normed_k]);
+        }
         let mut queries = pool.take(tokens, heads.width());
-        heads.gather(&mut queries, &linear(Target::Q, &normed)?, sequences, turn);
+        heads.gather(&mut queries, &q, sequences, turn);
         let mut keys = pool.take(tokens, kv_heads.width());
-        kv_heads.gather(&mut keys, &linear(Target::K, &normed)?, sequences, turn);
-        let values = linear(Target::V, &normed)?;
+        kv_heads.gather(&mut keys, &k, sequences, turn);
+        drop((q, k));
+        let values = projected(Target::V, &normed)?;
 
         let mut log_sums = pool.take(tokens, heads.groups * heads.group);
         let mut attended = pool.take(tokens, heads.width());
@@ -187,40 +238,38 @@ impl FusedLayer {
                 keys: &keys,
                 values: &values,
             };
-            Attention { heads, sequences }.forward(&mut ordered, &mut log_sums, inputs);
+            attention.forward(&mut ordered, &mut log_sums, inputs);
             heads.scatter(&mut attended, &ordered, sequences, Turn::None);
         }
         let mut middle = pool.take(tokens, hidden);
         middle.copy_from_slice(x);
-        let update = self.update(Target::O, parameters);
-        linear::forward(
+        let attention_output = self.add_part(
             &mut middle,
-            Store::Add,
+            Target::O,
             &attended,
-            weights.frozen(Target::O)?,
-            update.as_ref(),
-            pool,
-        );
+            weights.attention_norm.as_ref(),
+            &weights,
+            parameters,
+        )?;
 
         rms_norm::forward(
             &mut normed,
             &middle,
-            weights.middle_norm.slice()?,
+            weights.feed_forward_norm.slice()?,
             batch.epsilon,
         );
         let (gate, up) = (linear(Target::Gate, &normed)?, linear(Target::Up, &normed)?);
         let mut product = pool.take(tokens, gate.len() / tokens);
-        swiglu::forward(&mut product, &gate, &up);
+        gated::forward(&mut product, &gate, &up, batch.activation);
         let mut output = middle.to_vec();
-        let update = self.update(Target::Down, parameters);
-        linear::forward(
+        let feed_forward_output = self.add_part(
             &mut output,
-            Store::Add,
+            Target::Down,
             &product,
-            weights.frozen(Target::Down)?,
-            update.as_ref(),
-            pool,
-        );
+            weights.output_norm.as_ref(),
+            &weights,
+            parameters,
+        )?;
         Ok((
             output,
             Saved {
@@ -232,8 +281,73 @@ impl FusedLayer {
                 middle,
                 gate,
                 up,
+                unnormed_heads,
+                attention_output,
+                feed_forward_output,
             },
         ))
+    }
+
+    /// Adds what a linear layer makes of its input to the residual stream, normed where there is a norm; gives back what
+    /// was normed.
+    fn add_part(
+        &self,
+        stream: &mut [f32],
+        target: Target,
+        input: &[f32],
+        norm: Option<&Reading<'_>>,
+        weights: &ReadWeights<'_>,
+        parameters: &[f32],
+    ) -> Result<Option<Buffer>> {
+        let batch = &*self.layer.batch;
+        let Some(norm) = norm else {
+            let update = self.update(target, parameters);
+            let frozen = weights.frozen(target)?;
+            linear::forward(
+                stream,
+                Store::Add,
+                input,
+                frozen,
+                update.as_ref(),
+                &batch.pool,
+            );
+            return Ok(None);
+        };
+        let output = self.linear(target, input, weights, parameters)?;
+        let norm = norm.slice()?;
+        let mut normed = batch.pool.take(output.len() / norm.len(), norm.len());
+        rms_norm::forward(&mut normed, &output, norm, batch.epsilon);
+        stream
+            .par_chunks_mut(ELEMENTS_PER_TASK)
+            .zip(normed.par_chunks(ELEMENTS_PER_TASK))
+            .for_each(|(stream, normed)| {
+                stream.iter_mut().zip(normed).for_each(|(x, y)| *x += y);
+            });
+        Ok(Some(output))
+    }
+
+    /// Takes a gradient back through a norm that only some families have; none where this one has none.
+    fn before_norm(
+        &self,
+        gradient: &[f32],
+        input: Option<&Buffer>,
+        norm: Option<&Reading<'_>>,
+    ) -> Result<Option<Buffer>> {
+        let (Some(input), Some(norm)) = (input, norm) else {
+            return Ok(None);
+        };
+        let batch = &*self.layer.batch;
+        let (norm, tokens) = (norm.slice()?, batch.sequences.tokens());
+        let mut before = batch.pool.take(tokens, gradient.len() / tokens);
+        rms_norm::backward(
+            &mut before,
+            Store::Replace,
+            gradient,
+            input,
+            norm,
+            batch.epsilon,
+        );
+        Ok(Some(before))
     }
 
     /// Computes the gradients of the parameters and, where wanted, of x.
@@ -259,6 +373,9 @@ impl FusedLayer {
             middle,
             mut gate,
             mut up,
+            unnormed_heads,
+            attention_output,
+            feed_forward_output,
         } = saved;
         let mut gradient = vec![0f32; parameters.len()];
         let mut linear_backward = |target, dx: &mut [f32], store, dy: &[f32], input: &[f32]| {
@@ -281,22 +398,24 @@ impl FusedLayer {
             let width = gate.len() / tokens;
             let mut product = pool.take(tokens, width);
             if batch.plan.slot(Target::Down).is_some() {
-                swiglu::forward(&mut product, &gate, &up);
+                gated::forward(&mut product, &gate, &up, batch.activation);
             }
             let mut product_gradient = pool.take(tokens, width);
+            let norm = weights.output_norm.as_ref();
+            let before = self.before_norm(dy, feed_forward_output.as_ref(), norm)?;
             linear_backward(
                 Target::Down,
                 &mut product_gradient,
                 Store::Replace,
-                dy,
+                before.as_deref().unwrap_or(dy),
                 &product,
             )?;
-            swiglu::backward(&product_gradient, &mut gate, &mut up);
+            gated::backward(&product_gradient, &mut gate, &mut up, batch.activation);
         }
         rms_norm::forward(
             &mut normed,
             &middle,
-            weights.middle_norm.slice()?,
+            weights.feed_forward_norm.slice()?,
             batch.epsilon,
         );
         linear_backward(
@@ -309,7 +428,7 @@ impl FusedLayer {
         linear_backward(Target::Up, &mut normed_gradient, Store::Add, &up, &normed)?;
         drop((gate, up));
         let mut middle_gradient = dy.to_vec();
-        let norm = weights.middle_norm.slice()?;
+        let norm = weights.feed_forward_norm.slice()?;
         rms_norm::backward(
             &mut middle_gradient,
             Store::Add,
@@ -321,13 +440,16 @@ impl FusedLayer {
 
         // Attention.
         let mut token_order = pool.take(tokens, heads.width());
+        let norm = weights.attention_norm.as_ref();
+        let before = self.before_norm(&middle_gradient, attention_output.as_ref(), norm)?;
         linear_backward(
             Target::O,
             &mut token_order,
             Store::Replace,
-            &middle_gradient,
+            before.as_deref().unwrap_or(&middle_gradient),
             &attended,
         )?;
+        drop(before);
         let mut output_gradient = pool.take(tokens, heads.width());
         heads.gather(&mut output_gradient, &token_order, sequences, Turn::None);
         let (mut dq, mut dk, mut dv) = (
@@ -345,31 +467,35 @@ impl FusedLayer {
             keys: &mut dk,
             values: &mut dv,
         };
-        Attention { heads, sequences }.backward(
-            gradients,
-            &output_gradient,
-            &attended,
-            &log_sums,
-            inputs,
-        );
+        let attention = Attention {
+            heads,
+            sequences,
+            scale: batch.attention_scale,
+            window: self.layer.window,
+        };
+        attention.backward(gradients, &output_gradient, &attended, &log_sums, inputs);
 
         rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
-        let turn = Turn::Backward(&batch.rope);
+        let turn = Turn::Backward(&self.layer.rope);
+        let head_norm = |place: usize| weights.head_norms.as_ref().map(|norms| &norms[place]);
+        let unnormed = |place: usize| unnormed_heads.as_ref().map(|heads| &heads[place]);
         heads.scatter(&mut token_order, &dq, sequences, turn);
+        let before = self.before_norm(&token_order, unnormed(0), head_norm(0))?;
         linear_backward(
             Target::Q,
             &mut normed_gradient,
             Store::Replace,
-            &token_order,
+            before.as_deref().unwrap_or(&token_order),
             &normed,
         )?;
         let mut token_order = pool.take(tokens, kv_heads.width());
         kv_heads.scatter(&mut token_order, &dk, sequences, turn);
+        let before = self.before_norm(&token_order, unnormed(1), head_norm(1))?;
         linear_backward(
             Target::K,
             &mut normed_gradient,
             Store::Add,
-            &token_order,
+            before.as_deref().unwrap_or(&token_order),
             &normed,
         )?;
         kv_heads.scatter(&mut token_order, &dv, sequences, Turn::None);
@@ -394,6 +520,16 @@ impl FusedLayer {
         );
         Ok((Some(middle_gradient), gradient))
     }
+}
+
+/// Adds a row to every row.
+fn add_to_rows(rows: &mut [f32], row: &[f32]) {
+    let task = rows_per_task(rows.len() / row.len()) * row.len();
+    rows.par_chunks_mut(task).for_each(|rows| {
+        for to in rows.chunks_exact_mut(row.len()) {
+            to.iter_mut().zip(row).for_each(|(x, y)| *x += y);
+        }
+    });
 }
 
 impl CustomOp2 for FusedLayer {

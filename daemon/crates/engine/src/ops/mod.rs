@@ -20,6 +20,7 @@ pub(crate) mod cross_entropy;
 pub(crate) mod decoder_layer;
 pub(crate) mod dropout;
 mod fused_layer;
+pub(crate) mod gated;
 pub(crate) mod gemm;
 pub(crate) mod linear;
 pub(crate) mod pause;
@@ -28,7 +29,6 @@ pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod sequences;
 pub(crate) mod storage;
-pub(crate) mod swiglu;
 pub(crate) mod vector;
 
 #[cfg(test)]

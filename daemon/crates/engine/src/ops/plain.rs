@@ -8,6 +8,7 @@ use candle_core::{D, Result, Tensor};
 use super::dropout::Dropout;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
+use crate::models::family::Activation;
 
 /// The update of one linear layer, as tensors.
 #[derive(Clone, Copy)]
@@ -45,9 +46,12 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tens
         .broadcast_mul(weight)
 }
 
-/// Computes SwiGLU.
-pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.silu()?.mul(up)
+/// Computes act(gate) · up.
+pub(crate) fn gated(gate: &Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => gate.silu()?.mul(up),
+        Activation::GeluTanh => gate.gelu()?.mul(up),
+    }
 }
 
 /// Turns every head of x `[tokens, heads * head_dim]` by its position in its sequence.
@@ -77,13 +81,15 @@ pub(crate) fn rope(
     Tensor::cat(&[turned_low, turned_high], 2)?.reshape((tokens, width))
 }
 
-/// Computes causal attention within each sequence; q, k and v are `[tokens, heads * head_dim]` of their own heads.
+/// Computes causal attention within each sequence, over the last `window` positions; q, k and v are `[tokens, heads * head_dim]` of their own heads.
 pub(crate) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     sequences: &Sequences,
     heads: Heads,
+    scale: f32,
+    window: usize,
 ) -> Result<Tensor> {
     let Heads {
         groups,
@@ -102,12 +108,11 @@ pub(crate) fn attention(
         // A group's query heads see the same keys and values: [groups, group * length, head_dim].
         let q = part(q, groups * group)?.reshape((groups, group * length, head_dim))?;
         let (k, v) = (part(k, groups)?, part(v, groups)?);
-        let scores =
-            (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * (1.0 / (head_dim as f64).sqrt()))?;
+        let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
         let mask: Vec<f32> = (0..group * length)
             .flat_map(|row| {
                 (0..length).map(move |key| {
-                    if key <= row % length {
+                    if key <= row % length && row % length - key < window {
                         0.0
                     } else {
                         f32::NEG_INFINITY

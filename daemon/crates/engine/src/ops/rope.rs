@@ -18,12 +18,9 @@ pub(crate) struct RopeTables {
 }
 
 impl RopeTables {
-    /// Computes the tables for positions below `positions`; frequency i is theta^(-2i / head_dim).
-    pub(crate) fn new(positions: usize, head_dim: usize, theta: f32) -> Self {
-        let half = head_dim / 2;
-        let frequencies: Vec<f32> = (0..half)
-            .map(|i| (1.0 / f64::from(theta).powf(2.0 * i as f64 / head_dim as f64)) as f32)
-            .collect();
+    /// Computes the tables for positions below `positions`, from the frequencies of a head's pairs.
+    pub(crate) fn new(positions: usize, frequencies: &[f32]) -> Self {
+        let half = frequencies.len();
         let angles = || {
             (0..positions).flat_map(|position| frequencies.iter().map(move |f| position as f32 * f))
         };
@@ -187,7 +184,7 @@ pub(crate) fn places(sequences: &Sequences, groups: usize) -> Vec<(usize, usize)
 mod tests {
     use super::*;
     use crate::ops::plain;
-    use crate::ops::testing::Operation;
+    use crate::ops::testing::{Operation, frequencies};
 
     #[test]
     fn turning_equals_the_plain_path_and_turns_back() {
@@ -197,7 +194,7 @@ mod tests {
             head_dim: 8,
         };
         let sequences = Sequences::new([5, 1, 4]);
-        let tables = RopeTables::new(5, heads.head_dim, 100.0);
+        let tables = RopeTables::new(5, &frequencies(heads.head_dim, 100.0));
         let length = sequences.tokens() * heads.width();
         Operation {
             name: "rope",
@@ -226,7 +223,7 @@ mod tests {
             group: 1,
             head_dim: 4,
         };
-        let tables = RopeTables::new(4, 4, 10_000.0);
+        let tables = RopeTables::new(4, &frequencies(4, 10_000.0));
         let mut output = [0f32; 16];
         let input: Vec<f32> = [1.0, 0.0, 0.0, 0.0].repeat(4);
         heads.gather(

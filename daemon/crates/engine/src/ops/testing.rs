@@ -178,3 +178,11 @@ fn assert_finite_differences(
         }
     }
 }
+
+/// Computes the plain frequencies of rotary embedding, theta^(-2i / head_dim).
+pub(crate) fn frequencies(head_dim: usize, theta: f32) -> Vec<f32> {
+    let exponent = |i: usize| (2 * i) as f32 / head_dim as f32;
+    (0..head_dim / 2)
+        .map(|i| 1.0 / theta.powf(exponent(i)))
+        .collect()
+}

@@ -418,10 +418,7 @@ impl Pass<'_> {
                 isa: self.team.isa(),
                 layer,
                 head_dim: config.head_dim,
-                scale: config
-                    .variant
-                    .attention_scale
-                    .unwrap_or_else(|| 1.0 / (config.head_dim as f32).sqrt()),
+                scale: config.attention_scale(),
                 window: config
                     .window_of(layer)
                     .map_or(usize::MAX, |window| window.positions),

@@ -27,8 +27,9 @@ use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
 use crate::ops::pause::Pause;
 use checkpoint::{Position, Run};
-use data::{Order, PackedBatch, TrainingData};
-use model::TrainableModel;
+pub(crate) use data::PackedBatch;
+use data::{Order, TrainingData};
+pub(crate) use model::TrainableModel;
 use schedule::Schedule;
 
 /// The base that is trained on.

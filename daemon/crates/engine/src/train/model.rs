@@ -24,6 +24,8 @@ pub(crate) struct TrainableModel<'a> {
     weights: &'a Weights,
     plan: Arc<LoraPlan>,
     rope: Arc<RopeTables>,
+    /// Of layers with a window, where theirs differ.
+    local_rope: Option<Arc<RopeTables>>,
     pool: Arc<BufferPool>,
     threads: rayon::ThreadPool,
     pause: Pause,
@@ -42,11 +44,12 @@ impl<'a> TrainableModel<'a> {
         max_length: usize,
         threads: usize,
     ) -> Result<Self, EngineError> {
-        let rope = Arc::new(RopeTables::new(
-            max_length,
-            config.head_dim,
-            config.rope_theta,
-        ));
+        let tables = |window| {
+            let frequencies = config.rope_frequencies(window);
+            Arc::new(RopeTables::new(max_length, &frequencies))
+        };
+        let local = config.variant.window.as_ref();
+        let local = local.filter(|window| window.rope_theta.is_some());
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .build();
@@ -56,7 +59,8 @@ impl<'a> TrainableModel<'a> {
             config,
             weights,
             plan,
-            rope,
+            rope: tables(None),
+            local_rope: local.map(|window| tables(Some(window))),
             pool: BufferPool::new(max_tokens),
             threads,
             pause: Pause::never(),
@@ -157,24 +161,24 @@ impl<'a> TrainableModel<'a> {
     /// Describes every layer on a batch, from the input up.
     fn layers(&self, batch: &PackedBatch, dropout_seed: u64) -> impl Iterator<Item = DecoderLayer> {
         let sequences = batch.sequences.clone();
-        let batch = Batch::new(
-            self.config,
-            sequences,
-            self.rope.clone(),
-            self.plan.clone(),
-            self.pool.clone(),
-        );
+        let batch = Batch::new(self.config, sequences, self.plan.clone(), self.pool.clone());
         let batch = Arc::new(batch);
         let mut random = Random::from_seed(dropout_seed);
         self.weights
             .layers
             .iter()
             .enumerate()
-            .map(move |(index, weights)| DecoderLayer {
-                weights: weights.clone(),
-                batch: batch.clone(),
-                dropout_key: random.next_u64(),
-                wants_input_gradient: index > 0,
+            .map(move |(index, weights)| {
+                let window = self.config.window_of(index);
+                let local_rope = self.local_rope.as_ref().filter(|_| window.is_some());
+                DecoderLayer {
+                    weights: weights.clone(),
+                    batch: batch.clone(),
+                    rope: local_rope.unwrap_or(&self.rope).clone(),
+                    window: window.map_or(usize::MAX, |window| window.positions),
+                    dropout_key: random.next_u64(),
+                    wants_input_gradient: index > 0,
+                }
             })
     }
 
@@ -185,7 +189,7 @@ impl<'a> TrainableModel<'a> {
             .unwrap_or(&self.weights.embed_tokens)
     }
 
-    /// Looks the tokens' embeddings up, `[tokens, hidden]`.
+    /// Looks the tokens' embeddings up, `[tokens, hidden]`, scaled where the family does that.
     fn embed(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
         let vocabulary = self.config.vocab_size;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
@@ -194,7 +198,11 @@ impl<'a> TrainableModel<'a> {
             )));
         }
         let ids = Tensor::new(ids, self.weights.embed_tokens.device())?;
-        Ok(self.weights.embed_tokens.index_select(&ids, 0)?)
+        let rows = self.weights.embed_tokens.index_select(&ids, 0)?;
+        match self.config.variant.embedding_scale {
+            Some(scale) => Ok((rows * f64::from(scale))?),
+            None => Ok(rows),
+        }
     }
 }
 

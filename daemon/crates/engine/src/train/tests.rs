@@ -47,8 +47,12 @@ fn weights(config: &ModelConfig) -> Weights {
         config.kv_heads * config.head_dim,
     );
     let layers = (0..config.layers).map(|_| LayerWeights {
-        input_layernorm: norm(),
-        post_attention_layernorm: norm(),
+        input_norm: norm(),
+        attention_norm: None,
+        feed_forward_norm: norm(),
+        output_norm: None,
+        head_norms: None,
+        qkv_bias: None,
         q_proj: tensor(q, hidden),
         k_proj: tensor(kv, hidden),
         v_proj: tensor(kv, hidden),

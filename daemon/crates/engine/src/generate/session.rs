@@ -267,7 +267,7 @@ impl Session<'_> {
             urgency,
             max_tokens: sampling.max_tokens as usize,
             sampler: Sampler::new(self.model, &request, form, &prompt),
-            stream: TextStream::new(&self.model.tokenizer, sampling.stop.clone()),
+            stream: TextStream::new(&self.model.tokenizer, self.model.stops(&request)),
             prompt_tokens: prompt.len(),
             ids: prompt,
             computed: 0,

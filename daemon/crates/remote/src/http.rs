@@ -49,7 +49,7 @@ pub(crate) fn client(identity: &Identity) -> Result<Client, RemoteError> {
     })
 }
 
-fn is_loopback(base_url: &str) -> bool {
+pub(crate) fn is_loopback(base_url: &str) -> bool {
     reqwest::Url::parse(base_url).is_ok_and(|url| match url.host_str() {
         Some("localhost") => true,
         Some(host) => host
@@ -245,7 +245,7 @@ pub(crate) fn error_message(value: &Value) -> Option<String> {
 }
 
 /// Joins an error with its causes; the address is in the message already.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -1,4 +1,4 @@
-//! Models that run on a server elsewhere: any that speaks OpenAI's API can generate and embed.
+//! Models that run on a server elsewhere: any that speaks OpenAI's API can generate and embed. And models' files from a hub.
 //!
 //! This is the only crate that calls out over HTTP. Its callers block; a small runtime of its own keeps their requests going.
 //! A request is asked for again where the server or the way to it fails for a while, and never where it was refused.
@@ -14,6 +14,7 @@ mod answer;
 mod embeddings;
 mod error;
 mod http;
+mod hub;
 mod logprobs;
 mod models;
 mod pay;
@@ -24,5 +25,6 @@ mod stop;
 mod stream;
 
 pub use error::RemoteError;
+pub use hub::{Hub, HubFile, HubRevision};
 pub use models::{RemoteModel, RemoteModels};
 pub use settings::{Api, Constraints, Key, MaxTokensField, RemoteSettings};

@@ -30,7 +30,7 @@ use crate::settings::{Identity, Key, RemoteSettings};
 use crate::stream as events;
 
 /// How often waiting work looks whether it is still wanted.
-const INTERRUPT_POLL: Duration = Duration::from_millis(50);
+pub(crate) const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 
 /// Every configured model, by name.
 #[derive(Debug, Default)]
@@ -75,10 +75,10 @@ impl RemoteModels {
 
 /// The thread that moves bytes while callers wait. Dropping it never blocks, so it may be let go of anywhere.
 #[derive(Debug)]
-struct Background(Option<Runtime>);
+pub(crate) struct Background(Option<Runtime>);
 
 impl Background {
-    fn start() -> Result<Self, RemoteError> {
+    pub(crate) fn start() -> Result<Self, RemoteError> {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("remote")
@@ -88,7 +88,7 @@ impl Background {
             .map_err(|error| RemoteError::Internal(format!("start a thread for requests: {error}")))
     }
 
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.0
             .as_ref()
             .expect("only dropping takes it")

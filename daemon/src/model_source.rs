@@ -115,13 +115,7 @@ impl ModelFetcher {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> PortResult<Resolved> {
-        let slot = cache::Slot::lock(
-            &self.cache_dir,
-            source,
-            file_name,
-            interrupt,
-            progress,
-        )?;
+        let slot = cache::Slot::lock(&self.cache_dir, source, file_name, interrupt, progress)?;
         if let Some(resolved) = slot.verified(interrupt, progress)? {
             return Ok(resolved);
         }

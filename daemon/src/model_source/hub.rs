@@ -53,9 +53,8 @@ pub(super) struct HubSource {
 impl HubSource {
     /// Reads the part of a source after `hf:`.
     pub(super) fn parse(text: &str) -> PortResult<Self> {
-        let bad = |what: &str| {
-            PortError::Invalid(format!("model source \"hf:{text}\": {what}; {SHAPE}"))
-        };
+        let bad =
+            |what: &str| PortError::Invalid(format!("model source \"hf:{text}\": {what}; {SHAPE}"));
         let mut parts = text.splitn(3, '/');
         let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         // A revision may hold slashes, then it is written with %2F.
@@ -78,9 +77,10 @@ impl HubSource {
             return Err(bad("the revision is not one"));
         }
         let file = parts.next().map(str::to_string);
-        if file.as_deref().is_some_and(|file| {
-            file.split('/').any(|part| matches!(part, "" | "." | ".."))
-        }) {
+        if file
+            .as_deref()
+            .is_some_and(|file| file.split('/').any(|part| matches!(part, "" | "." | "..")))
+        {
             return Err(bad("the file is not one"));
         }
         Ok(Self {
@@ -112,7 +112,10 @@ impl HubSource {
         let token = settings.token.as_deref().map(Key::new).transpose();
         let token = token.map_err(|fault| PortError::Invalid(format!("{TOKEN}: {fault}")))?;
         let hub = Hub::new(endpoint, token)?;
-        progress(&format!("asking the hub for {}@{}", self.repository, self.revision));
+        progress(&format!(
+            "asking the hub for {}@{}",
+            self.repository, self.revision
+        ));
         let revision = hub.revision(&self.repository, &self.revision, interrupt)?;
         let files = self.choose(&revision)?;
         let total: u64 = files.iter().filter_map(|file| file.size).sum();
@@ -168,7 +171,10 @@ impl HubSource {
         };
         let list = |suffix: &str| {
             let names = revision.files.iter().map(|file| file.path.as_str());
-            let names: Vec<&str> = names.filter(|name| name.ends_with(suffix)).take(20).collect();
+            let names: Vec<&str> = names
+                .filter(|name| name.ends_with(suffix))
+                .take(20)
+                .collect();
             names.join(", ")
         };
         if let Some(wanted) = &self.file {
@@ -180,9 +186,8 @@ impl HubSource {
                 ))
             });
         }
-        let is_weights = |file: &&HubFile| {
-            file.path.ends_with(".safetensors") && !file.path.contains('/')
-        };
+        let is_weights =
+            |file: &&HubFile| file.path.ends_with(".safetensors") && !file.path.contains('/');
         let mut weights: Vec<&HubFile> = revision.files.iter().filter(is_weights).collect();
         // Some repositories hold the same weights once more under another name.
         if weights.iter().any(|file| file.path.starts_with("model")) {

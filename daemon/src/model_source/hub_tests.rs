@@ -19,7 +19,9 @@ struct FakeHub {
     requests: Requests,
 }
 
-fn serve(answer: impl Fn(&str, Option<&str>, bool) -> Vec<u8> + Send + Sync + 'static) -> (String, Requests) {
+fn serve(
+    answer: impl Fn(&str, Option<&str>, bool) -> Vec<u8> + Send + Sync + 'static,
+) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let requests = Requests::default();
@@ -47,7 +49,9 @@ fn serve(answer: impl Fn(&str, Option<&str>, bool) -> Vec<u8> + Send + Sync + 's
                     Some(_) => {}
                 }
             }
-            seen.lock().unwrap().push((path.clone(), range.clone(), knows));
+            seen.lock()
+                .unwrap()
+                .push((path.clone(), range.clone(), knows));
             // One that broke off is written as far as it goes.
             let _ = (&stream).write_all(&answer(&path, range.as_deref(), knows));
         }
@@ -57,7 +61,9 @@ fn serve(answer: impl Fn(&str, Option<&str>, bool) -> Vec<u8> + Send + Sync + 's
 
 fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -82,12 +88,22 @@ impl FakeHub {
         let (files, asked) = serve(move |path, range, _| {
             let content = std::fs::read(folder.join(path.trim_start_matches('/'))).unwrap();
             if let Some(range) = range {
-                let from: usize = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap();
-                let place = format!("content-range: bytes {from}-{}/{}\r\n", content.len() - 1, content.len());
+                let from: usize = range
+                    .trim_start_matches("bytes=")
+                    .trim_end_matches('-')
+                    .parse()
+                    .unwrap();
+                let place = format!(
+                    "content-range: bytes {from}-{}/{}\r\n",
+                    content.len() - 1,
+                    content.len()
+                );
                 return reply("206 Partial Content", &place, &content[from..]);
             }
             let mut whole = reply("200 OK", "", &content);
-            if path.ends_with(".safetensors") && !std::mem::replace(&mut *broken.lock().unwrap(), true) {
+            if path.ends_with(".safetensors")
+                && !std::mem::replace(&mut *broken.lock().unwrap(), true)
+            {
                 whole.truncate(whole.len() - content.len() / 2);
             }
             whole
@@ -105,7 +121,9 @@ impl FakeHub {
                 };
             }
             match path.rsplit_once(&format!("/resolve/{COMMIT}/")) {
-                Some((_, file)) => reply("302 Found", &format!("location: {files}/{file}\r\n"), b""),
+                Some((_, file)) => {
+                    reply("302 Found", &format!("location: {files}/{file}\r\n"), b"")
+                }
                 None => reply("404 Not Found", "", b"{}"),
             }
         });
@@ -145,16 +163,35 @@ fn a_model_is_fetched_whole_over_a_broken_connection_and_then_cached() {
     };
     let (summary, told) = fetch("hf:acme/tiny").unwrap();
     let local = fetch(&tiny().to_string_lossy()).unwrap().0;
-    assert_eq!((&summary.digest, &summary.sha256), (&local.digest, &local.sha256));
-    assert!(told.iter().any(|line| line == "downloading model.safetensors"), "{told:?}");
+    assert_eq!(
+        (&summary.digest, &summary.sha256),
+        (&local.digest, &local.sha256)
+    );
+    assert!(
+        told.iter()
+            .any(|line| line == "downloading model.safetensors"),
+        "{told:?}"
+    );
     let names: Vec<_> = std::fs::read_dir(&summary.path).unwrap().collect();
-    assert_eq!(names.len(), std::fs::read_dir(tiny()).unwrap().count(), "no README");
+    assert_eq!(
+        names.len(),
+        std::fs::read_dir(tiny()).unwrap().count(),
+        "no README"
+    );
 
     // The token went to the hub and not to where it redirects; the rest of the weights alone was asked for again.
-    assert!(hub.requests.lock().unwrap().iter().all(|(_, _, knows)| *knows));
+    assert!(
+        hub.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|(_, _, knows)| *knows)
+    );
     let files = files.lock().unwrap();
     assert!(files.iter().all(|(_, _, knows)| !knows), "{files:?}");
-    let weights = files.iter().filter(|(path, ..)| path.ends_with(".safetensors"));
+    let weights = files
+        .iter()
+        .filter(|(path, ..)| path.ends_with(".safetensors"));
     let ranges: Vec<_> = weights.map(|(_, range, _)| range.is_some()).collect();
     assert_eq!(ranges, [false, true], "{files:?}");
     drop(files);
@@ -194,17 +231,34 @@ fn what_is_wrong_is_said_with_what_to_do() {
         let fault = resolve(&there, source).unwrap_err().to_string();
         assert!(fault.contains(part), "{source}: {fault}");
     }
-    assert!(resolve(&fetcher(cache.path(), Some(&hub.endpoint), Some(TOKEN)), "hf:acme/locked").is_ok());
+    assert!(
+        resolve(
+            &fetcher(cache.path(), Some(&hub.endpoint), Some(TOKEN)),
+            "hf:acme/locked"
+        )
+        .is_ok()
+    );
     let nowhere = resolve(&fetcher(cache.path(), None, None), "hf:acme/other").unwrap_err();
     assert!(nowhere.to_string().contains("HF_ENDPOINT"), "{nowhere}");
     let empty = tempfile::tempdir().unwrap();
     std::fs::write(empty.path().join("a.gguf"), "GGUF").unwrap();
     let (hub, _) = FakeHub::start(empty.path());
-    let fault = resolve(&fetcher(cache.path(), Some(&hub.endpoint), None), "hf:acme/tiny/");
+    let fault = resolve(
+        &fetcher(cache.path(), Some(&hub.endpoint), None),
+        "hf:acme/tiny/",
+    );
     assert!(fault.is_err());
     let cache = tempfile::tempdir().unwrap();
-    let fault = resolve(&fetcher(cache.path(), Some(&hub.endpoint), None), "hf:acme/tiny");
-    assert!(fault.unwrap_err().to_string().contains("name one, as in hf:acme/tiny/FILE.gguf: a.gguf"));
+    let fault = resolve(
+        &fetcher(cache.path(), Some(&hub.endpoint), None),
+        "hf:acme/tiny",
+    );
+    assert!(
+        fault
+            .unwrap_err()
+            .to_string()
+            .contains("name one, as in hf:acme/tiny/FILE.gguf: a.gguf")
+    );
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl Hub {
         if endpoint.scheme() == "http" {
             builder = builder.tls_certs_only([]);
         }
+        let runtime = Background::start()?;
         let client = builder
             .build()
             .map_err(|error| PortError::Internal(format!("make a client for the hub: {error}")))?;
@@ -133,7 +134,7 @@ impl Hub {
             endpoint,
             token,
             client,
-            runtime: Background::start()?,
+            runtime,
         })
     }
 
@@ -170,7 +171,9 @@ impl Hub {
                     sha256: sibling.lfs.map(|file| file.sha256.to_lowercase()),
                 })
                 .ok_or_else(|| {
-                    PortError::Invalid(format!("{what} on the hub holds a file with an unsafe name"))
+                    PortError::Invalid(format!(
+                        "{what} on the hub holds a file with an unsafe name"
+                    ))
                 })
         };
         let files = listing.siblings.into_iter().map(file);
@@ -196,9 +199,8 @@ impl Hub {
         let mut parts = vec!["resolve", commit];
         parts.extend(file.path.split('/'));
         let url = self.url(&[], repository, &parts);
-        let failed = |error: std::io::Error| {
-            RemoteError::Failed(format!("write {}: {error}", to.display()))
-        };
+        let failed =
+            |error: std::io::Error| RemoteError::Failed(format!("write {}: {error}", to.display()));
         let what = format!("{repository}/{}", file.path);
         self.run(interrupt, async {
             let mut target = tokio::fs::File::create_new(to).await.map_err(failed)?;
@@ -230,7 +232,11 @@ impl Hub {
     async fn list(&self, url: &Url, what: &str) -> Result<Listing, Trouble> {
         let mut response = self.get(url, what, 0).await?;
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.broken(&error))?
+        {
             if bytes.len() + chunk.len() > MAX_LISTING_BYTES {
                 return Err(RemoteError::Malformed(format!(
                     "the hub's list of {what} is longer than {MAX_LISTING_BYTES} bytes"
@@ -257,13 +263,17 @@ impl Hub {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Trouble> {
         let failed = |error: std::io::Error| {
-            Trouble::Lasting(RemoteError::Failed(format!("write what came of {what}: {error}")))
+            Trouble::Lasting(RemoteError::Failed(format!(
+                "write what came of {what}: {error}"
+            )))
         };
         let mut response = self.get(url, what, *written).await?;
         if *written > 0 && !goes_on_at(&response, *written) {
             // A server that knows no ranges begins anew.
             target.set_len(0).await.map_err(failed)?;
-            tokio::io::AsyncSeekExt::rewind(target).await.map_err(failed)?;
+            tokio::io::AsyncSeekExt::rewind(target)
+                .await
+                .map_err(failed)?;
             *written = 0;
         }
         loop {
@@ -384,7 +394,9 @@ fn goes_on_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE);
     let range = range.and_then(|value| value.to_str().ok()).unwrap_or("");
     response.status() == StatusCode::PARTIAL_CONTENT
-        && range.strip_prefix("bytes ").and_then(|range| range.split('-').next())
+        && range
+            .strip_prefix("bytes ")
+            .and_then(|range| range.split('-').next())
             == Some(from.to_string().as_str())
 }
 
@@ -392,7 +404,8 @@ fn goes_on_at(response: &Response, from: u64) -> bool {
 fn is_plain(path: &str) -> bool {
     path.len() <= 1024
         && path.split('/').all(|name| {
-            !matches!(name, "" | "." | "..") && !name.contains(|c: char| c == '\\' || c.is_control())
+            !matches!(name, "" | "." | "..")
+                && !name.contains(|c: char| c == '\\' || c.is_control())
         })
 }
 
@@ -405,7 +418,16 @@ mod tests {
         for good in ["config.json", "1_Pooling/config.json", "a b/模型.gguf"] {
             assert!(is_plain(good), "{good}");
         }
-        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a\\b", "a\0b", "."] {
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "a\\b",
+            "a\0b",
+            ".",
+        ] {
             assert!(!is_plain(bad), "{bad:?}");
         }
     }

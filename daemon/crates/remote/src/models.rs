@@ -48,8 +48,6 @@ impl RemoteModels {
         if models.peek().is_none() {
             return Ok(Self::default());
         }
-        // Another part of the process may have chosen the same one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = Arc::new(Background::start()?);
         let open = |(name, settings, key): (ModelName, RemoteSettings, Option<Key>)| {
             let identity = Identity {
@@ -79,6 +77,8 @@ pub(crate) struct Background(Option<Runtime>);
 
 impl Background {
     pub(crate) fn start() -> Result<Self, RemoteError> {
+        // What encrypts is chosen once a process; another part of it may have chosen the same already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("remote")

@@ -149,12 +149,15 @@ impl ModelSource for ModelFetcher {
         let sha256 = sha256.or(known.map(|known| known.sha256));
         let resolved = self.resolve(source, sha256, interrupt, progress)?;
         progress("reading the header");
-        let info = Engine::inspect(&resolved.path).map_err(|error| {
+        let mut info = Engine::inspect(&resolved.path).map_err(|error| {
             PortError::Invalid(format!(
                 "{} cannot be used as a model: {error}",
                 resolved.path.display()
             ))
         })?;
+        if let (Some(known), "") = (known, info.details.licence.as_str()) {
+            info.details.licence = known.licence.to_string();
+        }
         Ok(ModelSummary {
             name: name.clone(),
             source: source.to_string(),
@@ -165,6 +168,7 @@ impl ModelSource for ModelFetcher {
             quantization: info.quantization,
             context_length: info.context_length,
             digest: info.digest,
+            details: info.details,
         })
     }
 }

@@ -8,6 +8,7 @@ mod sampling;
 use std::path::Path;
 
 use autodidact_client::{Client, v1};
+use autodidact_domain::model::REMOTE_SOURCE;
 use autodidact_proto::json as messages;
 use clap::Subcommand;
 
@@ -220,11 +221,53 @@ fn tell(model: &v1::Model, global: &Global) -> Result<(), Failure> {
             "context",
             or_unknown(model.context_length, |n| format!("{n} tokens")),
         ),
+        ("memory", memory_of(model)),
+        ("licence", text_or_unknown(&model.licence)),
+        ("conversations", layout_of(model).to_string()),
+        ("runs", runs_of(model).to_string()),
         ("source", model.source.clone()),
         ("path", model.path.clone()),
         ("sha256", model.sha256.clone()),
         ("digest", model.digest.clone()),
     ])
+}
+
+fn memory_of(model: &v1::Model) -> String {
+    let weights = or_unknown(model.memory_bytes, |bytes| {
+        format!("{:.0} MiB of weights", bytes / f64::from(1 << 20))
+    });
+    match model.cache_bytes_per_token {
+        0 => weights,
+        bytes => format!(
+            "{weights}, and {:.1} KiB for each token of a sequence",
+            bytes as f64 / 1024.0
+        ),
+    }
+}
+
+fn text_or_unknown(text: &str) -> String {
+    match text {
+        "" => "unknown; its files name none".to_string(),
+        text => text.to_string(),
+    }
+}
+
+fn layout_of(model: &v1::Model) -> &'static str {
+    match model.chat_layout.as_str() {
+        "template" => "by its own chat template",
+        "alpaca" => "it is a base model without a chat template: under the headings of Alpaca",
+        _ => "none",
+    }
+}
+
+fn runs_of(model: &v1::Model) -> &'static str {
+    match (model.is_batched, model.source.starts_with(REMOTE_SOURCE)) {
+        (_, true) => "on its server",
+        (true, false) => "many sequences at once",
+        (false, false) => {
+            "one sequence at a time, in f32, and cannot be fine-tuned: the architecture is candle-transformers' alone"
+        }
+    }
 }
 
 /// Writes a figure; a remote model's are not known.

@@ -211,7 +211,7 @@ impl Device {
         self.forget();
         tracing::info!(model = %name, path = %summary.path, "loading");
         let model = Arc::new(self.engine.load(Path::new(&summary.path))?);
-        if !model.info().is_batched {
+        if !model.info().details.is_batched {
             tracing::warn!(
                 model = %name,
                 architecture = %model.info().architecture,

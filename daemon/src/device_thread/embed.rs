@@ -137,6 +137,7 @@ mod tests {
             quantization: info.quantization,
             context_length: info.context_length,
             digest: info.digest,
+            details: info.details,
         };
         store.models().put(&summary).unwrap();
     }

@@ -36,7 +36,7 @@ pub use generation::{
 pub use id::{CheckpointId, DatasetName, Digest, ExampleId, ModelName, PluginName, WorkflowName};
 pub use interrupt::{Interrupt, InterruptReason};
 pub use journal::{StepKey, StepRecord};
-pub use model::{ModelRef, ModelSummary};
+pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
 pub use plugin::{FilterRecord, PluginSummary};
 pub use report::Report;
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};

@@ -1,17 +1,19 @@
 //! The engine's front: inspecting and loading models.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use autodidact_domain::{Digest, Message};
+use autodidact_domain::{ChatLayout, Digest, Message, ModelDetails};
 
 use crate::EngineError;
 use crate::encoder::{self, LoadedEncoder};
 use crate::generate::Grammars;
 use crate::models::config::ModelConfig;
-use crate::models::files::ModelFiles;
+use crate::models::files::{ModelFiles, TextFiles};
 use crate::models::foreign::{self, is_foreign};
 use crate::models::weights::Weights;
+use crate::runtime::cache::CacheShape;
 use crate::runtime::{Decoder, ForeignRunner, Runner, Team};
 use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
 
@@ -45,8 +47,8 @@ pub struct ModelInfo {
     pub quantization: String,
     /// The longest sequence it was made for, in tokens.
     pub context_length: u64,
-    /// Whether many sequences are computed at once, and adapters trained; where not, candle-transformers runs the model.
-    pub is_batched: bool,
+    /// Licence, layout of conversations, memory; where it is not batched, candle-transformers runs the model.
+    pub details: ModelDetails,
     /// The BLAKE3 digest of the weights file; of several files, that of their digests in order.
     pub digest: Digest,
 }
@@ -80,17 +82,38 @@ impl Engine {
         if encoder::is_encoder_folder(path) {
             return encoder::inspect(path);
         }
-        let (files, config, _) = ModelFiles::open(path)?;
-        Self::describe(&files, &config)
+        let (files, config, text) = ModelFiles::open(path)?;
+        Self::describe(path, &files, &config, &text)
     }
 
-    fn describe(files: &ModelFiles, config: &ModelConfig) -> Result<ModelInfo, EngineError> {
+    fn describe(
+        path: &Path,
+        files: &ModelFiles,
+        config: &ModelConfig,
+        text: &TextFiles,
+    ) -> Result<ModelInfo, EngineError> {
+        let is_batched = !is_foreign(&config.architecture);
+        let chat_layout = match ChatTemplate::source_in(text) {
+            Some(_) => ChatLayout::Template,
+            None if config.eos_ids.is_empty() => ChatLayout::None,
+            None => ChatLayout::Alpaca,
+        };
+        let details = ModelDetails {
+            licence: licence(path, text),
+            chat_layout,
+            is_batched,
+            memory_bytes: match is_batched {
+                true => Decoder::bytes_needed(files, config, Compute::Fast) as u64,
+                false => files.parameters() * size_of::<f32>() as u64,
+            },
+            cache_bytes_per_token: CacheShape::of(config).bytes_per_token() as u64,
+        };
         Ok(ModelInfo {
             architecture: config.architecture.clone(),
             parameters: files.parameters(),
             quantization: files.quantization(),
             context_length: config.context_length as u64,
-            is_batched: !is_foreign(&config.architecture),
+            details,
             digest: files.digest()?,
         })
     }
@@ -107,7 +130,7 @@ impl Engine {
             )));
         }
         let (files, config, text) = ModelFiles::open(path)?;
-        let info = Self::describe(&files, &config)?;
+        let info = Self::describe(path, &files, &config, &text)?;
         let (tokenizer, adds_bos) = Tokenizer::from_files(path, &text, &config)?;
         let config = ModelConfig {
             add_bos: config.add_bos || adds_bos,
@@ -137,6 +160,49 @@ impl Engine {
             grammars: OnceLock::new(),
         })
     }
+}
+
+/// Finds the licence that a model's files name: in GGUF metadata, or in the head of the folder's `README.md`.
+pub(crate) fn licence(path: &Path, text: &TextFiles) -> String {
+    match text {
+        TextFiles::Gguf(header) => ["general.license.name", "general.license"]
+            .iter()
+            .find_map(|key| header.metadata.get(*key)?.as_str())
+            .map(one_line)
+            .unwrap_or_default(),
+        TextFiles::HuggingFace { .. } => folder_licence(path),
+    }
+}
+
+/// Reads `license` (or the name beside `license: other`) between the two `---` at a model card's head.
+pub(crate) fn folder_licence(folder: &Path) -> String {
+    const MAX_CARD_BYTES: u64 = 64 << 10;
+    let mut card = String::new();
+    let read = std::fs::File::open(folder.join("README.md"))
+        .and_then(|file| file.take(MAX_CARD_BYTES).read_to_string(&mut card));
+    if read.is_err() {
+        return String::new();
+    }
+    let mut lines = card.lines();
+    if lines.next() != Some("---") {
+        return String::new();
+    }
+    let head: Vec<&str> = lines.take_while(|line| *line != "---").collect();
+    let field = |name: &str| {
+        let value = head.iter().find_map(|line| line.strip_prefix(name));
+        value.map(|value| one_line(value.trim().trim_matches(['"', '\''])))
+    };
+    match field("license:") {
+        Some(other) if other == "other" => field("license_name:").unwrap_or(other),
+        licence => licence.unwrap_or_default(),
+    }
+}
+
+/// Cuts what a file says to a readable line.
+fn one_line(text: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let plain = text.chars().filter(|c| !c.is_control());
+    plain.take(MAX_CHARS).collect()
 }
 
 impl Engine {

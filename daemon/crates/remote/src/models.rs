@@ -138,6 +138,7 @@ impl RemoteModel {
             parameters: 0,
             quantization: String::new(),
             context_length: 0,
+            details: Default::default(),
         }
     }
 

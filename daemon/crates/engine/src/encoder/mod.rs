@@ -14,13 +14,13 @@ mod text;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use autodidact_domain::{EmbedReport, Embeddings, Interrupt};
+use autodidact_domain::{ChatLayout, EmbedReport, Embeddings, Interrupt, ModelDetails};
 
 pub use config::EncoderConfig;
 pub use pooling::Pooling;
 
 use crate::EngineError;
-use crate::engine::ModelInfo;
+use crate::engine::{ModelInfo, folder_licence};
 use crate::runtime::Team;
 use files::EncoderFiles;
 use forward::Pass;
@@ -56,10 +56,11 @@ pub(crate) fn inspect(path: &Path) -> Result<ModelInfo, EngineError> {
     let (files, config) = EncoderFiles::open(path)?;
     let pooling = Pooling::read(path)?;
     let text = TextEncoder::read(path, &config, pooling)?;
-    describe(&files, &config, &text)
+    describe(path, &files, &config, &text)
 }
 
 fn describe(
+    path: &Path,
     files: &EncoderFiles,
     config: &EncoderConfig,
     text: &TextEncoder,
@@ -70,7 +71,13 @@ fn describe(
         quantization: files.element_type(),
         context_length: text.max_tokens() as u64,
         digest: files.digest()?,
-        is_batched: true,
+        details: ModelDetails {
+            licence: folder_licence(path),
+            chat_layout: ChatLayout::None,
+            is_batched: true,
+            memory_bytes: files.parameters() * size_of::<f32>() as u64,
+            cache_bytes_per_token: 0,
+        },
     })
 }
 
@@ -80,7 +87,7 @@ impl LoadedEncoder {
         let pooling = Pooling::read(path)?;
         let text = TextEncoder::read(path, &config, pooling)?;
         Ok(Self {
-            info: describe(&files, &config, &text)?,
+            info: describe(path, &files, &config, &text)?,
             weights: EncoderWeights::load(files, &config)?,
             config,
             pooling,

@@ -57,6 +57,11 @@ impl ExactMatrix {
         self.n.div_ceil(LANES)
     }
 
+    /// Tells the bytes of a matrix before it is made.
+    pub(crate) fn bytes_of(n: usize, k: usize) -> usize {
+        n.div_ceil(LANES) * k * size_of::<Line>()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.tiles.len() * size_of::<Line>()
     }

@@ -83,6 +83,15 @@ impl FastMatrix {
         Self { n, k, blocks }
     }
 
+    /// Tells the bytes of a matrix before it is made.
+    pub(crate) fn bytes_of(n: usize, k: usize, bits: WeightBits) -> usize {
+        let block = match bits {
+            WeightBits::Eight => size_of::<ByteBlock>(),
+            WeightBits::Four => size_of::<NibbleBlock>(),
+        };
+        n.div_ceil(LANES) * k.div_ceil(BLOCK) * block
+    }
+
     /// Writes block `index` of a row.
     ///
     /// # Panics

@@ -331,6 +331,12 @@ impl ModelFiles {
         place.element.to_f32(&bytes, out)
     }
 
+    /// Finds a tensor's shape and elements without reading it.
+    pub(crate) fn shape_of(&self, name: &str) -> Option<(&[usize], ElementType)> {
+        let place = &self.tensors.get(name)?.place;
+        Some((&place.shape, place.element))
+    }
+
     /// Counts the elements of all tensors.
     pub(crate) fn parameters(&self) -> u64 {
         self.tensors

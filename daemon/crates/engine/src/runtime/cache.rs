@@ -31,6 +31,11 @@ impl CacheShape {
         }
     }
 
+    /// Tells the bytes of one position.
+    pub(crate) fn bytes_per_token(&self) -> usize {
+        self.bytes(LANES) / LANES
+    }
+
     /// Tells a cache's bytes for a number of positions.
     pub(crate) fn bytes(&self, positions: usize) -> usize {
         let capacity = positions.next_multiple_of(LANES);

@@ -8,7 +8,8 @@ use crate::EngineError;
 use crate::engine::Compute;
 use crate::kernels::{ExactMatrix, FastMatrix, QuantizedRows, SharedMut, WeightBits, Write};
 use crate::models::config::ModelConfig;
-use crate::models::dequantize::{BLOCK, quantize_affine};
+use crate::models::dequantize::{BLOCK, ElementType, quantize_affine};
+use crate::models::family::Variant;
 use crate::models::files::ModelFiles;
 
 use super::team::Team;
@@ -69,10 +70,7 @@ impl Decoder {
         };
         let layer = |index: usize| {
             let name = |part: &str| format!("model.layers.{index}.{part}.weight");
-            let linear = |parts: &[&str]| {
-                let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
-                Linear::load(files, &names, compute)
-            };
+            let linear = |parts: &[&str]| Linear::load(files, &names_of(index, parts), compute);
             let norm = |part: &str| norm(&name(part));
             let (after_attention, before_feed_forward) = match variant.sandwich_norms {
                 true => (
@@ -86,13 +84,7 @@ impl Decoder {
                 let name = format!("model.layers.{index}.self_attn.{part}_proj.bias");
                 qkv_bias.extend(files.read_f32(&name)?.1);
             }
-            let (qkv, gate_up): (&[&str], &[&str]) = match variant.fused {
-                true => (&["self_attn.qkv_proj"], &["mlp.gate_up_proj"]),
-                false => (
-                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-                    &["mlp.gate_proj", "mlp.up_proj"],
-                ),
-            };
+            let [qkv, o, gate_up, down] = matrices(variant);
             Ok(DecoderLayer {
                 input_norm: norm("input_layernorm")?,
                 attention_norm: after_attention,
@@ -109,15 +101,10 @@ impl Decoder {
                     .transpose()?,
                 qkv_bias: variant.qkv_bias.then_some(qkv_bias),
                 qkv: linear(qkv)?,
-                o: linear(&["self_attn.o_proj"])?,
+                o: linear(o)?,
                 gate_up: linear(gate_up)?,
-                down: linear(&["mlp.down_proj"])?,
+                down: linear(down)?,
             })
-        };
-        let head = if config.tie_word_embeddings {
-            "model.embed_tokens.weight"
-        } else {
-            "lm_head.weight"
         };
         Ok(Self {
             config: config.clone(),
@@ -125,7 +112,7 @@ impl Decoder {
                 .map(layer)
                 .collect::<Result<_, EngineError>>()?,
             norm: norm("model.norm.weight")?,
-            lm_head: Linear::load(files, &[head.to_string()], compute)?,
+            lm_head: Linear::load(files, &[head_of(config).to_string()], compute)?,
             files: files.clone(),
         })
     }
@@ -146,6 +133,31 @@ impl Decoder {
         Ok(())
     }
 
+    /// Tells what [`Decoder::bytes`] will, from the headers alone.
+    pub(crate) fn bytes_needed(
+        files: &ModelFiles,
+        config: &ModelConfig,
+        compute: Compute,
+    ) -> usize {
+        let linear = |names: &[String]| {
+            let parts = names.iter().filter_map(|name| files.shape_of(name));
+            let parts: Vec<(&[usize], ElementType)> = parts.collect();
+            let n = parts.iter().map(|(shape, _)| shape[0]).sum();
+            let k = parts.first().map_or(0, |(shape, _)| shape[1]);
+            match compute {
+                Compute::Exact => ExactMatrix::bytes_of(n, k),
+                Compute::Fast => {
+                    FastMatrix::bytes_of(n, k, bits_of(parts.iter().map(|(_, element)| *element)))
+                }
+            }
+        };
+        let layer = |index: usize| {
+            let groups = matrices(&config.variant).map(|parts| linear(&names_of(index, parts)));
+            groups.iter().sum::<usize>()
+        };
+        (0..config.layers).map(layer).sum::<usize>() + linear(&[head_of(config).to_string()])
+    }
+
     /// Tells the bytes of the packed weights.
     pub(crate) fn bytes(&self) -> usize {
         let layer = |layer: &DecoderLayer| {
@@ -155,6 +167,41 @@ impl Decoder {
                 .sum::<usize>()
         };
         self.layers.iter().map(layer).sum::<usize>() + self.lm_head.bytes()
+    }
+}
+
+/// The matrices of a layer: those with the same input are one. In order q, k and v; o; gate and up; down.
+fn matrices(variant: &Variant) -> [&'static [&'static str]; 4] {
+    let o: &[&str] = &["self_attn.o_proj"];
+    let down: &[&str] = &["mlp.down_proj"];
+    match variant.fused {
+        true => [&["self_attn.qkv_proj"], o, &["mlp.gate_up_proj"], down],
+        false => [
+            &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            o,
+            &["mlp.gate_proj", "mlp.up_proj"],
+            down,
+        ],
+    }
+}
+
+fn names_of(layer: usize, parts: &[&str]) -> Vec<String> {
+    let name = |part: &&str| format!("model.layers.{layer}.{part}.weight");
+    parts.iter().map(name).collect()
+}
+
+fn head_of(config: &ModelConfig) -> &'static str {
+    match config.tie_word_embeddings {
+        true => "model.embed_tokens.weight",
+        false => "lm_head.weight",
+    }
+}
+
+/// Tells in how many bits matrices are packed together.
+fn bits_of(mut elements: impl Iterator<Item = ElementType>) -> WeightBits {
+    match elements.all(ElementType::is_four_bits) {
+        true => WeightBits::Four,
+        false => WeightBits::Eight,
     }
 }
 
@@ -170,12 +217,7 @@ impl Linear {
         let mut linear = match compute {
             Compute::Exact => Self::Exact(ExactMatrix::zeros(n, k)),
             Compute::Fast => {
-                let four = parts.iter().all(|part| part.element.is_four_bits());
-                let bits = if four {
-                    WeightBits::Four
-                } else {
-                    WeightBits::Eight
-                };
+                let bits = bits_of(parts.iter().map(|part| part.element));
                 Self::Fast(FastMatrix::zeros(n, k, bits))
             }
         };

@@ -235,3 +235,45 @@ fn what_candle_transformers_alone_has_is_not_trained_and_says_so() {
         "{error}"
     );
 }
+
+#[test]
+fn the_memory_told_before_loading_is_what_loading_takes() {
+    let mut paths: Vec<PathBuf> = vec![golden_path("tiny")];
+    for (family, has_gguf) in FAMILIES {
+        let folder = golden_path("families").join(family);
+        paths.extend(has_gguf.then(|| folder.join("model.gguf")));
+        paths.push(folder);
+    }
+    paths.extend(real_path());
+    for path in paths {
+        let told = Engine::inspect(&path).unwrap().details;
+        let model = Engine::new(1, Compute::Fast).load(&path).unwrap();
+        let taken = model.decoder.bytes() as u64;
+        assert_eq!(told.memory_bytes, taken, "{}", path.display());
+        assert!(told.cache_bytes_per_token > 0 && told.is_batched);
+    }
+}
+
+#[test]
+fn licences_are_read_from_a_model_cards_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |card: &str, expect: &str| {
+        std::fs::write(folder.path().join("README.md"), card).unwrap();
+        assert_eq!(
+            crate::engine::folder_licence(folder.path()),
+            expect,
+            "{card}"
+        );
+    };
+    check(
+        "---\nlanguage: en\nlicense: apache-2.0\n---\nlicense: no",
+        "apache-2.0",
+    );
+    check(
+        "---\nlicense: other\nlicense_name: \"gemma\"\n---\n",
+        "gemma",
+    );
+    check("---\nlicense: other\n---\n", "other");
+    check("# no head\nlicense: mit", "");
+    check("", "");
+}

@@ -25,7 +25,7 @@ fn load(architecture: &str) -> LoadedModel {
 fn every_architecture_equals_the_reference() {
     for architecture in ARCHITECTURES {
         let model = load(architecture);
-        assert!(!model.info().is_batched);
+        assert!(!model.info().details.is_batched);
         for expected in expected("foreign/logits.json", architecture) {
             for (how, chunk) in [
                 ("step by step", 1),

@@ -63,14 +63,9 @@ enum Part {
 }
 
 impl ChatTemplate {
-    /// Finds and compiles a model's template. A base model, which has none, gets the headings of Alpaca; none where there is
-    /// no token either that could end a turn.
-    pub(crate) fn from_files(
-        text: &TextFiles,
-        tokenizer: &Tokenizer,
-        config: &ModelConfig,
-    ) -> Result<Option<Self>, EngineError> {
-        let source = match text {
+    /// Finds the template that a model's files hold.
+    pub(crate) fn source_in(text: &TextFiles) -> Option<String> {
+        match text {
             TextFiles::Gguf(header) => header
                 .metadata
                 .get("tokenizer.chat_template")
@@ -83,7 +78,17 @@ impl ChatTemplate {
             TextFiles::HuggingFace {
                 tokenizer_config, ..
             } => template_in_config(&tokenizer_config["chat_template"]),
-        };
+        }
+    }
+
+    /// Finds and compiles a model's template. A base model, which has none, gets the headings of Alpaca; none where there is
+    /// no token either that could end a turn.
+    pub(crate) fn from_files(
+        text: &TextFiles,
+        tokenizer: &Tokenizer,
+        config: &ModelConfig,
+    ) -> Result<Option<Self>, EngineError> {
+        let source = Self::source_in(text);
         let special = |id: Option<u32>| {
             id.and_then(|id| tokenizer.special_text(id))
                 .unwrap_or_default()

@@ -665,6 +665,7 @@ impl Models for Fake {
             quantization: "F32".into(),
             context_length: 1024,
             digest: Digest::of(b"base"),
+            details: Default::default(),
         })
     }
 

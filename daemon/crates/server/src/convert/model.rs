@@ -14,6 +14,7 @@ pub(crate) fn model(summary: &ModelSummary) -> v1::Model {
         quantization,
         context_length,
         digest,
+        details,
     } = summary;
     v1::Model {
         name: name.to_string(),
@@ -25,5 +26,10 @@ pub(crate) fn model(summary: &ModelSummary) -> v1::Model {
         quantization: quantization.clone(),
         context_length: *context_length,
         digest: digest.to_string(),
+        licence: details.licence.clone(),
+        chat_layout: details.chat_layout.as_str().to_string(),
+        is_batched: details.is_batched,
+        memory_bytes: details.memory_bytes,
+        cache_bytes_per_token: details.cache_bytes_per_token,
     }
 }

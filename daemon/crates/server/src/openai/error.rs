@@ -1,7 +1,7 @@
 //! Errors as OpenAI's clients read them.
 
 use autodidact_proto::v1::ErrorReason;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -17,6 +17,8 @@ pub(crate) struct ApiError {
     code: Option<&'static str>,
     param: Option<String>,
     message: String,
+    /// Whether the connection is of no more use, since the rest of the request was left unread on it.
+    closes: bool,
 }
 
 impl ApiError {
@@ -79,6 +81,14 @@ impl ApiError {
         Self::request(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
+    /// Tells a client of HTTP/1 not to use the connection again; HTTP/2 ends the stream alone.
+    pub(super) fn closing(self, version: Version) -> Self {
+        Self {
+            closes: version <= Version::HTTP_11,
+            ..self
+        }
+    }
+
     pub(super) fn internal(message: &str) -> Self {
         Self::server(StatusCode::INTERNAL_SERVER_ERROR, message.to_string())
     }
@@ -90,6 +100,7 @@ impl ApiError {
             code: None,
             param: None,
             message,
+            closes: false,
         }
     }
 
@@ -184,6 +195,10 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if self.closes {
+            let close = header::HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         response
     }

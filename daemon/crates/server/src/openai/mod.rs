@@ -151,6 +151,7 @@ async fn complete(context: &Arc<Context>, wish: Wish) -> Result<Response, ApiErr
 }
 
 async fn read_fields(request: Request) -> Result<Fields, ApiError> {
+    let version = request.version();
     let body = axum::body::to_bytes(request.into_body(), MAX_MESSAGE_BYTES).await;
     // Of a connection that broke nobody reads the answer, so this is about the length.
     let body = body.map_err(|_| {
@@ -158,6 +159,7 @@ async fn read_fields(request: Request) -> Result<Fields, ApiError> {
             "a request holds at most {} MiB",
             MAX_MESSAGE_BYTES >> 20
         ))
+        .closing(version)
     })?;
     Fields::parse(&body)
 }

@@ -119,6 +119,7 @@ impl World {
             quantization: "F32".into(),
             context_length: 64,
             digest: Digest::of(name.as_bytes()),
+            details: Default::default(),
         }
     }
 }

@@ -124,6 +124,7 @@ pub(crate) fn model(random: &mut Random, name: &str) -> ModelSummary {
         quantization: "Q4_1".into(),
         context_length: 2048,
         digest,
+        details: Default::default(),
     }
 }
 

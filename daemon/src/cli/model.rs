@@ -261,10 +261,12 @@ fn layout_of(model: &v1::Model) -> &'static str {
 }
 
 fn runs_of(model: &v1::Model) -> &'static str {
-    match (model.is_batched, model.source.starts_with(REMOTE_SOURCE)) {
-        (_, true) => "on its server",
-        (true, false) => "many sequences at once",
-        (false, false) => {
+    match model.is_batched {
+        _ if model.source.starts_with(REMOTE_SOURCE) => "on its server",
+        true => "many sequences at once",
+        // Registered by a daemon that did not ask yet.
+        false if model.memory_bytes == 0 => "unknown; remove the model and add it again",
+        false => {
             "one sequence at a time, in f32, and cannot be fine-tuned: the architecture is candle-transformers' alone"
         }
     }

@@ -164,7 +164,7 @@ fn twenty_kills_over_five_runs_change_nothing() -> Result<()> {
     Ok(())
 }
 
-/// `AUTODIDACT_TEST_KILLS=200` asks for as many kills, four a run.
+/// `AUTODIDACT_TEST_KILLS=200` asks for as many kills, four a run at most: one whose place the run never came to is made up for.
 #[test]
 fn many_kills_change_nothing() -> Result<()> {
     let Some(kills) = std::env::var("AUTODIDACT_TEST_KILLS")
@@ -176,15 +176,18 @@ fn many_kills_change_nothing() -> Result<()> {
     };
     let expect = undisturbed()?;
     let mut hits = 0;
-    for run in 0..kills.div_ceil(4) {
-        let mut random = Random::at(run as u64, &["places"]);
+    for run in 0.. {
+        if hits >= kills {
+            break;
+        }
+        let mut random = Random::at(run, &["places"]);
         let places: Vec<&str> = (0..4)
             .map(|_| match random.below(PLACES.len() + 1) {
                 i if i < PLACES.len() => PLACES[i],
                 _ => "random",
             })
             .collect();
-        hits += disturbed(1000 + run as u64, &places, &expect)?.len();
+        hits += disturbed(1000 + run, &places, &expect)?.len();
     }
     println!("{hits} kills hit");
     Ok(())

@@ -85,6 +85,14 @@ impl EmbedReport {
     }
 }
 
+/// Brings a vector to length 1; a vector of zeros stays one, as in PyTorch's `normalize`.
+pub fn normalized(mut vector: Vec<f32>) -> Vec<f32> {
+    let squares: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
+    let length = squares.sqrt().max(1e-12) as f32;
+    vector.iter_mut().for_each(|x| *x /= length);
+    vector
+}
+
 /// The vectors of some texts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {

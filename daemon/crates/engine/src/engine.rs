@@ -1,6 +1,5 @@
 //! The engine's front: inspecting and loading models.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -9,6 +8,7 @@ use autodidact_domain::{ChatLayout, Digest, Message, ModelDetails};
 use crate::EngineError;
 use crate::encoder::{self, LoadedEncoder};
 use crate::generate::Grammars;
+use crate::models::card::licence;
 use crate::models::config::ModelConfig;
 use crate::models::files::{ModelFiles, TextFiles};
 use crate::models::foreign::{self, is_foreign};
@@ -160,49 +160,6 @@ impl Engine {
             grammars: OnceLock::new(),
         })
     }
-}
-
-/// Finds the licence that a model's files name: in GGUF metadata, or in the head of the folder's `README.md`.
-pub(crate) fn licence(path: &Path, text: &TextFiles) -> String {
-    match text {
-        TextFiles::Gguf(header) => ["general.license.name", "general.license"]
-            .iter()
-            .find_map(|key| header.metadata.get(*key)?.as_str())
-            .map(one_line)
-            .unwrap_or_default(),
-        TextFiles::HuggingFace { .. } => folder_licence(path),
-    }
-}
-
-/// Reads `license` (or the name beside `license: other`) between the two `---` at a model card's head.
-pub(crate) fn folder_licence(folder: &Path) -> String {
-    const MAX_CARD_BYTES: u64 = 64 << 10;
-    let mut card = String::new();
-    let read = std::fs::File::open(folder.join("README.md"))
-        .and_then(|file| file.take(MAX_CARD_BYTES).read_to_string(&mut card));
-    if read.is_err() {
-        return String::new();
-    }
-    let mut lines = card.lines();
-    if lines.next() != Some("---") {
-        return String::new();
-    }
-    let head: Vec<&str> = lines.take_while(|line| *line != "---").collect();
-    let field = |name: &str| {
-        let value = head.iter().find_map(|line| line.strip_prefix(name));
-        value.map(|value| one_line(value.trim().trim_matches(['"', '\''])))
-    };
-    match field("license:") {
-        Some(other) if other == "other" => field("license_name:").unwrap_or(other),
-        licence => licence.unwrap_or_default(),
-    }
-}
-
-/// Cuts what a file says to a readable line.
-fn one_line(text: &str) -> String {
-    const MAX_CHARS: usize = 200;
-    let plain = text.chars().filter(|c| !c.is_control());
-    plain.take(MAX_CHARS).collect()
 }
 
 impl Engine {

@@ -9,6 +9,7 @@ mod embedders;
 mod error;
 mod journaled;
 mod ledger;
+mod pin;
 mod prompts;
 pub mod report;
 mod run;

@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{ChainRule, ModelRole, Pinned};
+use autodidact_domain::workflow::Pinned;
 use autodidact_domain::{
-    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, ModelSummary, PortError,
-    PortResult, StepKey, WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
+    DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, PortError, PortResult, StepKey,
+    WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
 };
 
 use crate::error::FlowError;
 use crate::journaled::{Figures, Run};
+use crate::pin::pin;
 use crate::run::run_workflow;
-use crate::spec::{Fault, nearest_name, read_what_is_there};
+use crate::spec::{Fault, read_what_is_there};
 
 /// The most workflows that run at once; the engine serves them in turn, so more would only wait.
 const MAX_RUNNING: usize = 16;
@@ -426,200 +426,4 @@ fn refused(verb: &str, name: &WorkflowName, state: WorkflowState) -> PortError {
         .and_then(|v| v.as_str().map(str::to_string))
         .unwrap_or_default();
     PortError::Invalid(format!("cannot {verb} workflow {name}: it is {state}"))
-}
-
-/// Finds the fault of a model that cannot generate.
-fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault> {
-    let name = model.name.as_str();
-    is_encoder(&model.architecture).then(|| Fault {
-        line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
-        path: path.to_string(),
-        message: format!(
-            "{name} is an encoder ({}): it gives embeddings and cannot generate",
-            model.architecture
-        ),
-        expected: "a model that generates".to_string(),
-        found: format!("{name:?}"),
-        nearest: None,
-    })
-}
-
-/// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
-fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fault>> {
-    let roles = ModelRole::ALL
-        .iter()
-        .filter_map(|role| Some((role.field(), spec.model_of(*role)?)));
-    let named: Vec<_> = [("model", &spec.model)].into_iter().chain(roles).collect();
-    let mut faults: Vec<Fault> = named
-        .iter()
-        .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?, yaml))
-        .collect();
-    let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
-        faults.push(Fault {
-            line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
-            path: path.to_string(),
-            message: format!("there is no {what} {name:?}; {how}"),
-            expected: if known.is_empty() {
-                format!("a {what}; there is none yet")
-            } else {
-                format!("one of {}", known.join(", "))
-            },
-            found: format!("{name:?}"),
-            nearest: nearest_name(name, known.iter().map(String::as_str)),
-        });
-    };
-    for (path, name) in named {
-        if ports.models.get(name).is_err() {
-            let known = ports.models.list().unwrap_or_default();
-            missing(
-                path,
-                "model",
-                name.as_str(),
-                known.into_iter().map(|m| m.name.to_string()).collect(),
-                "`autodidact model add` registers one, [remote_models.NAME] in the configuration file names one on a server",
-            );
-        }
-    }
-    let model = ports.models.get(&spec.model).ok();
-    let mut dataset = |path: &str, name: Option<&autodidact_domain::DatasetName>| {
-        let name = name?;
-        let found = ports.datasets.get(name, None).ok();
-        let expected_later = spec.on_drop.as_ref() == Some(name);
-        if found.is_none() && !expected_later {
-            let known = ports
-                .datasets
-                .list()
-                .unwrap_or_default()
-                .into_iter()
-                .map(|d| d.name.to_string())
-                .collect();
-            missing(
-                path,
-                "dataset",
-                name.as_str(),
-                known,
-                "`autodidact dataset import` makes one",
-            );
-        }
-        found
-    };
-    let seeds = dataset("seeds", spec.seeds.as_ref());
-    let held_out = dataset("held_out", spec.held_out.as_ref());
-    if let (Some(seeds), Some(held_out), Some(_)) = (&seeds, &held_out, &spec.stages.evaluate)
-        && seeds.digest == held_out.digest
-    {
-        faults.push(Fault {
-            line: line_of(yaml, "held_out", held_out.name.as_str()),
-            path: "held_out".into(),
-            message: "the held-out tasks are the seeds themselves, so they would measure nothing"
-                .into(),
-            expected: "a dataset with other tasks than the seeds".into(),
-            found: format!("{:?}", held_out.name.as_str()),
-            nearest: None,
-        });
-    }
-    let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
-    if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
-        faults.push(Fault {
-            line: line_of(yaml, "model", spec.model.as_str()),
-            path: "model".into(),
-            message: "a remote model can only generate, and the stages train or evaluate it".into(),
-            expected: "a model on this machine; a remote one may stand in stages.generate.model and stages.respond.model".into(),
-            found: format!("{:?}", spec.model.as_str()),
-            nearest: None,
-        });
-    }
-    let mut plugins = Vec::new();
-    for (path, name, config) in plugin_links(spec) {
-        match ports.plugins.get(&name) {
-            Ok(plugin) if !plugin.enabled => faults.push(Fault {
-                line: line_of(yaml, "name", &name),
-                path,
-                message: format!(
-                    "plugin {name:?} is disabled; `autodidact plugin enable {name}` enables it"
-                ),
-                expected: "an enabled plugin".into(),
-                found: format!("{name:?}"),
-                nearest: None,
-            }),
-            Ok(plugin) => {
-                if let Err(error) = ports.plugins.check_config(plugin.digest, &config) {
-                    faults.push(Fault {
-                        line: line_of(yaml, "name", &name),
-                        path: format!("{path}.config"),
-                        message: format!("plugin {name:?} refuses its configuration: {error}"),
-                        expected: plugin.config_schema.clone(),
-                        found: config.to_string(),
-                        nearest: None,
-                    });
-                }
-                plugins.push(plugin);
-            }
-            Err(_) => {
-                let known: Vec<String> = ports
-                    .plugins
-                    .list()
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|p| p.name.to_string())
-                    .collect();
-                faults.push(Fault {
-                    line: line_of(yaml, "name", &name),
-                    path: format!("{path}.name"),
-                    message: format!(
-                        "there is no plugin {name:?}; `autodidact plugin install` installs one"
-                    ),
-                    expected: format!("one of {}", known.join(", ")),
-                    found: format!("{name:?}"),
-                    nearest: nearest_name(&name, known.iter().map(String::as_str)),
-                });
-            }
-        }
-    }
-    match model {
-        Some(model) if faults.is_empty() => {
-            plugins.dedup_by(|a, b| a.digest == b.digest);
-            Ok(Pinned {
-                seeds,
-                held_out,
-                model,
-                plugins,
-            })
-        }
-        _ => Err(faults),
-    }
-}
-
-fn plugin_links(spec: &WorkflowSpec) -> Vec<(String, String, serde_json::Value)> {
-    let filter = spec.stages.filter.iter().flat_map(|s| {
-        s.chain
-            .iter()
-            .enumerate()
-            .map(|(i, rule)| ("filter", i, rule))
-    });
-    let validate = spec.stages.validate.iter().flat_map(|s| {
-        s.chain
-            .iter()
-            .enumerate()
-            .map(|(i, rule)| ("validate", i, rule))
-    });
-    filter
-        .chain(validate)
-        .filter_map(|(stage, i, rule)| match rule {
-            ChainRule::Plugin { name, config, .. } => Some((
-                format!("stages.{stage}.chain[{i}].plugin"),
-                name.clone(),
-                config.clone(),
-            )),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Finds the line where `field: name` stands, for faults found after the tree is gone; 0 where it cannot be told.
-fn line_of(yaml: &str, field: &str, name: &str) -> u32 {
-    let at = yaml
-        .lines()
-        .position(|line| line.contains(&format!("{field}:")) && line.contains(name));
-    at.and_then(|i| u32::try_from(i + 1).ok()).unwrap_or(0)
 }

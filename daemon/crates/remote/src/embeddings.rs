@@ -1,5 +1,6 @@
 //! Embeddings by `/embeddings`.
 
+use autodidact_domain::embedding::normalized;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,14 +25,6 @@ struct Embedding {
     #[serde(default)]
     index: Option<usize>,
     embedding: Vec<f32>,
-}
-
-/// Scales a vector to length 1; none where it has no direction.
-fn normalized(vector: Vec<f32>) -> Option<Vec<f32>> {
-    let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
-    let length = square.sqrt();
-    let scaled = vector.into_iter().map(|x| (f64::from(x) / length) as f32);
-    (length > 0.0).then(|| scaled.collect())
 }
 
 /// Writes the request.
@@ -62,10 +55,10 @@ pub(crate) fn read(
         let index = one.index.unwrap_or(place);
         match vectors.get_mut(index) {
             Some(slot @ None) => {
-                let Some(vector) = normalized(one.embedding) else {
+                if one.embedding.iter().all(|x| *x == 0.0) {
                     return Err(call.malformed(&format!("embedding {index} of zeros alone")));
-                };
-                *slot = Some(vector);
+                }
+                *slot = Some(normalized(one.embedding));
             }
             _ => return Err(call.malformed(&format!("embedding {index} twice or of no text"))),
         }

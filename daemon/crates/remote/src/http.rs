@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde_json::Value;
 
@@ -49,6 +49,17 @@ pub(crate) fn client(identity: &Identity) -> Result<Client, RemoteError> {
     })
 }
 
+/// Tells whether a refusal may pass by itself.
+pub(crate) fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 500 | 502..=504)
+}
+
+/// Reads how long a server wants to be left alone.
+pub(crate) fn asked_to_wait(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?;
+    retry_after(value.to_str().ok()?, SystemTime::now())
+}
+
 pub(crate) fn is_loopback(base_url: &str) -> bool {
     reqwest::Url::parse(base_url).is_ok_and(|url| match url.host_str() {
         Some("localhost") => true,
@@ -82,20 +93,14 @@ impl Call<'_> {
             .header(ACCEPT, accept)
             .body(body.to_string());
         if let Some(key) = &self.identity.key {
-            let mut value = HeaderValue::from_str(&key.bearer())
-                .expect("a key is checked to be printable ASCII");
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+            request = request.header(AUTHORIZATION, key.bearer());
         }
         let response = request.send().await.map_err(|error| self.broken(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+        let after = asked_to_wait(&response);
         let text = match self.read(response, MAX_REFUSAL_BYTES).await {
             Ok(bytes) => self.identity.quote(&refusal_text(&bytes)),
             Err(_) => String::new(),
@@ -104,9 +109,9 @@ impl Call<'_> {
             "" => format!("{} answered {status}", self.place()),
             text => format!("{} answered {status}: {text}", self.place()),
         };
-        Err(match status.as_u16() {
-            429 | 500 | 502..=504 => Failure::Again { what, after },
-            _ => Failure::Final(RemoteError::Refused(format!(
+        Err(match is_passing(status) {
+            true => Failure::Again { what, after },
+            false => Failure::Final(RemoteError::Refused(format!(
                 "{what}; {}",
                 self.advice(status)
             ))),

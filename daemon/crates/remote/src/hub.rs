@@ -4,16 +4,16 @@
 //! redirects. A download that breaks off goes on where it broke.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use autodidact_domain::{Interrupt, PortError, PortResult};
-use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
-use crate::models::{Background, INTERRUPT_POLL};
-use crate::retry::retry_after;
+use crate::background::Background;
+use crate::retry::{Failure, Patience, with_retries};
 use crate::settings::Key;
 use crate::{RemoteError, http};
 
@@ -23,8 +23,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How often a request that failed in passing is sent again without any progress between.
 const MAX_RETRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// What a server asks for beyond this is not waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 10;
 /// The longest listing read, in bytes.
 const MAX_LISTING_BYTES: usize = 32 << 20;
@@ -35,6 +33,7 @@ pub struct Hub {
     endpoint: Url,
     token: Option<Key>,
     client: Client,
+    patience: Patience,
     runtime: Background,
 }
 
@@ -76,19 +75,6 @@ struct Sibling {
 #[derive(Deserialize)]
 struct LargeFile {
     sha256: String,
-}
-
-/// Why a request gave nothing.
-enum Trouble {
-    /// It may work in a while.
-    Passing(String, Option<Duration>),
-    Lasting(RemoteError),
-}
-
-impl From<RemoteError> for Trouble {
-    fn from(error: RemoteError) -> Self {
-        Self::Lasting(error)
-    }
 }
 
 impl Hub {
@@ -134,6 +120,11 @@ impl Hub {
             endpoint,
             token,
             client,
+            patience: Patience {
+                retries: MAX_RETRIES,
+                base: FIRST_WAIT,
+                advice: "Try again later".to_string(),
+            },
             runtime,
         })
     }
@@ -152,16 +143,8 @@ impl Hub {
         let mut url = self.url(&["api", "models"], repository, &["revision", revision]);
         url.set_query(Some("blobs=true"));
         let what = format!("{repository}@{revision}");
-        let listing = self.run(interrupt, async {
-            let mut attempt = 0;
-            loop {
-                let trouble = match self.list(&url, &what).await {
-                    Ok(listing) => return Ok(listing),
-                    Err(trouble) => trouble,
-                };
-                wait(trouble, &mut attempt).await?;
-            }
-        })?;
+        let list = with_retries(&self.patience, async || self.list(&url, &what).await);
+        let listing = self.runtime.run(interrupt, list)?;
         let file = |sibling: Sibling| {
             let path = sibling.rfilename;
             is_plain(&path)
@@ -202,23 +185,23 @@ impl Hub {
         let failed =
             |error: std::io::Error| RemoteError::Failed(format!("write {}: {error}", to.display()));
         let what = format!("{repository}/{}", file.path);
-        self.run(interrupt, async {
+        self.runtime.run(interrupt, async {
             let mut target = tokio::fs::File::create_new(to).await.map_err(failed)?;
-            let (mut written, mut attempt) = (0, 0);
-            loop {
+            let mut written = 0;
+            // A break after some progress begins the count of attempts anew.
+            while !with_retries(&self.patience, async || {
                 let before = written;
-                let received = self
+                match self
                     .receive(&url, &what, &mut target, &mut written, progress)
-                    .await;
-                let trouble = match received {
-                    Ok(()) => break,
-                    Err(trouble) => trouble,
-                };
-                if written > before {
-                    attempt = 0;
+                    .await
+                {
+                    Ok(()) => Ok(true),
+                    Err(Failure::Again { .. }) if written > before => Ok(false),
+                    Err(failure) => Err(failure),
                 }
-                wait(trouble, &mut attempt).await?;
-            }
+            })
+            .await?
+            {}
             target.sync_all().await.map_err(failed)?;
             match file.size {
                 Some(size) if size != written => Err(RemoteError::Failed(format!(
@@ -229,7 +212,7 @@ impl Hub {
         })
     }
 
-    async fn list(&self, url: &Url, what: &str) -> Result<Listing, Trouble> {
+    async fn list(&self, url: &Url, what: &str) -> Result<Listing, Failure> {
         let mut response = self.get(url, what, 0).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = response
@@ -238,15 +221,14 @@ impl Hub {
             .map_err(|error| self.broken(&error))?
         {
             if bytes.len() + chunk.len() > MAX_LISTING_BYTES {
-                return Err(RemoteError::Malformed(format!(
+                return Err(Failure::Final(RemoteError::Malformed(format!(
                     "the hub's list of {what} is longer than {MAX_LISTING_BYTES} bytes"
-                ))
-                .into());
+                ))));
             }
             bytes.extend_from_slice(&chunk);
         }
         serde_json::from_slice(&bytes).map_err(|error| {
-            Trouble::Lasting(RemoteError::Malformed(format!(
+            Failure::Final(RemoteError::Malformed(format!(
                 "{} gave no list of {what}: {error}; see that HF_ENDPOINT names a hub",
                 self.endpoint
             )))
@@ -261,9 +243,9 @@ impl Hub {
         target: &mut tokio::fs::File,
         written: &mut u64,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Failure> {
         let failed = |error: std::io::Error| {
-            Trouble::Lasting(RemoteError::Failed(format!(
+            Failure::Final(RemoteError::Failed(format!(
                 "write what came of {what}: {error}"
             )))
         };
@@ -292,13 +274,10 @@ impl Hub {
         }
     }
 
-    async fn get(&self, url: &Url, what: &str, from: u64) -> Result<Response, Trouble> {
+    async fn get(&self, url: &Url, what: &str, from: u64) -> Result<Response, Failure> {
         let mut request = self.client.get(url.clone());
         if let Some(token) = &self.token {
-            let mut value = HeaderValue::from_str(&token.bearer())
-                .expect("a key is checked to be printable ASCII");
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+            request = request.header(AUTHORIZATION, token.bearer());
         }
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
@@ -308,10 +287,7 @@ impl Hub {
         if status.is_success() {
             return Ok(response);
         }
-        let after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+        let after = http::asked_to_wait(&response);
         let advice = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.token.is_none() => {
                 "it is private, or its terms want to be accepted on the hub: do that, and set HF_TOKEN to a token of yours"
@@ -322,18 +298,18 @@ impl Hub {
             StatusCode::NOT_FOUND => "see that repository, revision and file are spelled right",
             _ => "see that HF_ENDPOINT names a hub",
         };
-        let said = format!("the hub {} answered {status} for {what}", self.endpoint);
-        Err(match status.as_u16() {
-            429 | 500 | 502..=504 => Trouble::Passing(said, after),
-            _ => Trouble::Lasting(RemoteError::Refused(format!("{said}; {advice}"))),
+        let what = format!("the hub {} answered {status} for {what}", self.endpoint);
+        Err(match http::is_passing(status) {
+            true => Failure::Again { what, after },
+            false => Failure::Final(RemoteError::Refused(format!("{what}; {advice}"))),
         })
     }
 
-    fn broken(&self, error: &reqwest::Error) -> Trouble {
-        let text = format!("the hub {}: {}", self.endpoint, http::chain(error));
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        let what = format!("the hub {}: {}", self.endpoint, http::chain(error));
         match error.is_redirect() || error.is_builder() {
-            true => Trouble::Lasting(RemoteError::Refused(text)),
-            false => Trouble::Passing(text, None),
+            true => Failure::Final(RemoteError::Refused(what)),
+            false => Failure::Again { what, after: None },
         }
     }
 
@@ -347,46 +323,6 @@ impl Hub {
             .extend(after);
         url
     }
-
-    /// Runs work on the caller's thread until it is done or not wanted any more.
-    fn run<T>(
-        &self,
-        interrupt: &Interrupt,
-        work: impl Future<Output = Result<T, RemoteError>>,
-    ) -> PortResult<T> {
-        let unwanted = async {
-            while !interrupt.is_raised() {
-                tokio::time::sleep(INTERRUPT_POLL).await;
-            }
-            Err(RemoteError::Interrupted)
-        };
-        let outcome = self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                stopped = unwanted => stopped,
-                done = work => done,
-            }
-        });
-        Ok(outcome?)
-    }
-}
-
-/// Waits before the next attempt, or gives up.
-async fn wait(trouble: Trouble, attempt: &mut u32) -> Result<(), RemoteError> {
-    let (what, after) = match trouble {
-        Trouble::Lasting(error) => return Err(error),
-        Trouble::Passing(what, after) => (what, after),
-    };
-    if *attempt == MAX_RETRIES {
-        return Err(RemoteError::Failed(format!(
-            "{what} (after {MAX_RETRIES} more attempts); try again later"
-        )));
-    }
-    let backoff = FIRST_WAIT * 2u32.pow(*attempt);
-    *attempt += 1;
-    tracing::debug!(%what, "the hub is asked again");
-    tokio::time::sleep(after.unwrap_or(backoff).min(LONGEST_WAIT)).await;
-    Ok(())
 }
 
 /// Tells whether an answer is the rest of a file from a place on.

@@ -11,6 +11,7 @@
 //! replay exact.
 
 mod answer;
+mod background;
 mod embeddings;
 mod error;
 mod http;

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +14,11 @@ use autodidact_domain::{
     TrainRequest, TrainSegment,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
+use crate::background::Background;
 use crate::embeddings;
 use crate::error::RemoteError;
 use crate::http::{self, Call, Wanted};
@@ -28,9 +27,6 @@ use crate::request::{Body, body};
 use crate::retry::{Failure, with_retries};
 use crate::settings::{Identity, Key, RemoteSettings};
 use crate::stream as events;
-
-/// How often waiting work looks whether it is still wanted.
-pub(crate) const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 
 /// Every configured model, by name.
 #[derive(Debug, Default)]
@@ -68,39 +64,6 @@ impl RemoteModels {
     /// Goes through all, by name.
     pub fn iter(&self) -> impl Iterator<Item = &RemoteModel> {
         self.0.values()
-    }
-}
-
-/// The thread that moves bytes while callers wait. Dropping it never blocks, so it may be let go of anywhere.
-#[derive(Debug)]
-pub(crate) struct Background(Option<Runtime>);
-
-impl Background {
-    pub(crate) fn start() -> Result<Self, RemoteError> {
-        // What encrypts is chosen once a process; another part of it may have chosen the same already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("remote")
-            .enable_all()
-            .build()
-            .map(|runtime| Self(Some(runtime)))
-            .map_err(|error| RemoteError::Internal(format!("start a thread for requests: {error}")))
-    }
-
-    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0
-            .as_ref()
-            .expect("only dropping takes it")
-            .block_on(work)
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -181,7 +144,7 @@ impl RemoteModel {
                 ))),
             }
         };
-        self.run(interrupt, work)
+        self.runtime.run(interrupt, work)
     }
 
     async fn embed_batch(
@@ -197,7 +160,7 @@ impl RemoteModel {
         let reservation = Reservation::ask(account, cost(&self.identity.settings, most)).await?;
         let call = self.call("/embeddings");
         let body = embeddings::body(&self.identity.settings.model, texts);
-        let (vectors, usage) = with_retries(&self.identity, async || {
+        let (vectors, usage) = with_retries(&self.identity.patience(), async || {
             let value = self.whole_answer(&call, &body).await?;
             embeddings::read(&call, value, texts.len())
         })
@@ -231,7 +194,7 @@ impl RemoteModel {
                 .try_collect()
                 .await
         };
-        self.run(interrupt, work)
+        self.runtime.run(interrupt, work)
     }
 
     async fn complete(
@@ -244,7 +207,8 @@ impl RemoteModel {
         let most = cost(&self.identity.settings, most_tokens(request));
         let reservation = Reservation::ask(account, most).await?;
         let call = self.call(body.path);
-        let answered = with_retries(&self.identity, async || {
+        let patience = self.identity.patience();
+        let answered = with_retries(&patience, async || {
             let value = self.whole_answer(&call, &body.json).await?;
             Answer::read(&call, value)?.into_parts(&call)
         });
@@ -278,7 +242,7 @@ impl RemoteModel {
                 .try_collect()
                 .await
         };
-        self.run(interrupt, work)
+        self.runtime.run(interrupt, work)
     }
 
     async fn stream_one(
@@ -292,7 +256,7 @@ impl RemoteModel {
         let silence = Duration::from_secs(self.identity.settings.timeout_s);
         // Some servers know no `stream_options`; the text is what counts, so the second attempt goes without.
         let plain = Cell::new(false);
-        let (completion, _) = with_retries(&self.identity, async || {
+        let (completion, _) = with_retries(&self.identity.patience(), async || {
             let mut json = body.json.clone();
             if plain.get() {
                 json.as_object_mut()
@@ -342,28 +306,6 @@ impl RemoteModel {
     async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, RemoteError> {
         let permit = self.permits.acquire().await;
         permit.map_err(|_| RemoteError::Internal("the permits are closed".into()))
-    }
-
-    /// Runs work on the caller's thread until it is done or not wanted any more; requests under way are dropped then.
-    fn run<T>(
-        &self,
-        interrupt: &Interrupt,
-        work: impl Future<Output = Result<T, RemoteError>>,
-    ) -> PortResult<T> {
-        let unwanted = async {
-            while !interrupt.is_raised() {
-                tokio::time::sleep(INTERRUPT_POLL).await;
-            }
-            Err(RemoteError::Interrupted)
-        };
-        let outcome = self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                stopped = unwanted => stopped,
-                done = work => done,
-            }
-        });
-        Ok(outcome?)
     }
 
     fn check_adapter(&self, model: &ModelRef) -> PortResult<()> {

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use autodidact_domain::random::Random;
 
 use crate::error::RemoteError;
-use crate::settings::{Identity, RemoteSettings};
 
 /// The longest wait before a request is sent again, whatever the server asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -23,28 +22,38 @@ pub(crate) enum Failure {
     Final(RemoteError),
 }
 
+/// How often and how patiently something is asked for again.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience {
+    /// Attempts after the first.
+    pub(crate) retries: u32,
+    /// The first wait lasts at most this long, each next one at most twice as long.
+    pub(crate) base: Duration,
+    /// What to do when it was in vain.
+    pub(crate) advice: String,
+}
+
 /// Makes attempts until one is done, refused for good, or the last one allowed.
 pub(crate) async fn with_retries<T>(
-    identity: &Identity,
+    patience: &Patience,
     mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
 ) -> Result<T, RemoteError> {
     let mut random = Random::from_seed(RandomState::new().build_hasher().finish());
-    let most = identity.settings.max_retries;
     for retry in 0.. {
         let (what, after) = match attempt().await {
             Ok(done) => return Ok(done),
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Again { what, after }) => (what, after),
         };
-        if retry >= most {
+        if retry >= patience.retries {
             return Err(RemoteError::Failed(format!(
-                "{what}; asked {} times. See whether the server is up, or raise max_retries or timeout_s of [remote_models.{}]",
+                "{what}; asked {} times. {}",
                 retry + 1,
-                identity.name
+                patience.advice
             )));
         }
-        let wait = wait_before(&identity.settings, retry, after, &mut random);
-        tracing::info!(model = %identity.name, %what, wait_ms = wait.as_millis(), "asks a remote model again");
+        let wait = wait_before(patience.base, retry, after, &mut random);
+        tracing::info!(%what, wait_ms = wait.as_millis(), "asks again");
         tokio::time::sleep(wait).await;
     }
     unreachable!("the loop ends at the last retry")
@@ -53,12 +62,11 @@ pub(crate) async fn with_retries<T>(
 /// Draws the wait before retry `retry` (from 0): uniformly up to the doubling bound (full jitter, as in AWS's "Exponential
 /// Backoff And Jitter"), and at least what the server asked for.
 fn wait_before(
-    settings: &RemoteSettings,
+    base: Duration,
     retry: u32,
     after: Option<Duration>,
     random: &mut Random,
 ) -> Duration {
-    let base = Duration::from_millis(settings.retry_base_ms);
     let bound = base
         .saturating_mul(2u32.saturating_pow(retry.min(16)))
         .min(LONGEST_WAIT);
@@ -82,14 +90,11 @@ mod tests {
 
     #[test]
     fn waits_double_within_their_bounds_and_keep_to_what_the_server_asks() {
-        let settings = RemoteSettings {
-            retry_base_ms: 100,
-            ..RemoteSettings::default()
-        };
+        let base = Duration::from_millis(100);
         let mut random = Random::from_seed(1);
         for (retry, bound_ms) in [(0, 100), (1, 200), (4, 1600), (30, 60_000)] {
             let drawn: Vec<Duration> = (0..200)
-                .map(|_| wait_before(&settings, retry, None, &mut random))
+                .map(|_| wait_before(base, retry, None, &mut random))
                 .collect();
             let bound = Duration::from_millis(bound_ms);
             assert!(drawn.iter().all(|wait| *wait <= bound), "{retry}");
@@ -97,13 +102,10 @@ mod tests {
             assert!(drawn.iter().any(|wait| *wait < bound / 2), "{retry}");
         }
         let asked = Some(Duration::from_secs(3));
-        let wait = wait_before(&settings, 0, asked, &mut random);
+        let wait = wait_before(base, 0, asked, &mut random);
         assert!((3000..=3100).contains(&wait.as_millis()), "{wait:?}");
         let for_ever = Some(Duration::from_secs(1_000_000));
-        assert_eq!(
-            wait_before(&settings, 0, for_ever, &mut random),
-            LONGEST_WAIT
-        );
+        assert_eq!(wait_before(base, 0, for_ever, &mut random), LONGEST_WAIT);
     }
 
     #[test]

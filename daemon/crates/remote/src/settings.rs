@@ -1,9 +1,13 @@
 //! What a remote model is set to.
 
 use std::fmt;
+use std::time::Duration;
 
 use autodidact_domain::ModelName;
+use reqwest::header::HeaderValue;
 use serde::Serialize;
+
+use crate::retry::Patience;
 
 /// A server's model under a name of ours.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -153,8 +157,11 @@ impl Key {
     }
 
     /// Shows the value of the header that carries it.
-    pub(crate) fn bearer(&self) -> String {
-        format!("Bearer {}", self.0)
+    pub(crate) fn bearer(&self) -> HeaderValue {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0))
+            .expect("a key is checked to be printable ASCII");
+        value.set_sensitive(true);
+        value
     }
 
     /// Takes it out of a text that a server sent.
@@ -178,6 +185,18 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Tells how requests that failed in passing are sent again.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            retries: self.settings.max_retries,
+            base: Duration::from_millis(self.settings.retry_base_ms),
+            advice: format!(
+                "See whether the server is up, or raise max_retries or timeout_s of [remote_models.{}]",
+                self.name
+            ),
+        }
+    }
+
     /// Hides the key in a server's text, and cuts it to what a message bears.
     pub(crate) fn quote(&self, text: &str) -> String {
         /// Enough for a sentence or two.

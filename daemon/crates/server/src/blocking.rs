@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use autodidact_domain::{Interrupt, InterruptReason};
 use autodidact_proto::v1::ErrorReason;
 use prost::Message;
 use tonic::{Response, Status};
 
-use crate::context::Context;
+use crate::context::{Context, shutting_down};
 use crate::requests::{self, Mutation};
 use crate::status::refuse;
 
@@ -29,6 +30,39 @@ pub(crate) async fn blocking<T: Send + 'static>(
                 "a defect ended this call; the daemon's log names it",
             ))
         }
+    }
+}
+
+/// Runs long work for one caller, as [`blocking`] does; it is interrupted when the caller is gone, which drops this future, and
+/// when the server goes down.
+pub(crate) async fn interruptible<T: Send + 'static>(
+    context: &Arc<Context>,
+    work: impl FnOnce(&Context, &Interrupt) -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    let permit = context.job_permit()?;
+    let guard = RaisedAtEnd(Interrupt::new());
+    let interrupt = guard.0.clone();
+    let work = blocking(context, move |context| {
+        let answer = work(context, &interrupt);
+        // The thread is free from here on, and not when the caller goes.
+        drop(permit);
+        answer
+    });
+    tokio::select! {
+        answer = work => answer,
+        () = context.shutdown.cancelled() => {
+            guard.0.raise(InterruptReason::Shutdown);
+            Err(shutting_down())
+        }
+    }
+}
+
+/// Interrupts work whose caller has stopped waiting.
+struct RaisedAtEnd(Interrupt);
+
+impl Drop for RaisedAtEnd {
+    fn drop(&mut self) {
+        self.0.raise(InterruptReason::Cancel);
     }
 }
 

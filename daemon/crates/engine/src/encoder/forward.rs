@@ -8,6 +8,8 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
+use autodidact_domain::embedding::normalized;
+
 use super::layers::{Dense, LayerNorm, WORDS};
 use super::{LoadedEncoder, PASS_TOKENS, Pooling};
 use crate::EngineError;
@@ -114,10 +116,9 @@ impl<'a> Pass<'a> {
                     qkv.slice(range.start * 3 * hidden, range.len() * 3 * hidden),
                 )
             };
-            let mut bytes = Vec::new();
             for (row, token) in block.chunks_exact_mut(hidden).zip(range) {
                 let id = self.ids[token] as usize;
-                if let Err(error) = weights.files.read_row(WORDS, id, &mut bytes, row) {
+                if let Err(error) = weights.files.read_row(WORDS, id, row) {
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     return;
                 }
@@ -306,14 +307,6 @@ fn pooled(pooling: Pooling, states: &[f32], hidden: usize) -> Vec<f32> {
     }
     sum.iter_mut().for_each(|sum| *sum /= count as f32);
     sum
-}
-
-/// Brings a vector to length 1; a vector of zeros stays one, as in PyTorch's `normalize`.
-pub(crate) fn normalized(mut vector: Vec<f32>) -> Vec<f32> {
-    let squares: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
-    let length = squares.sqrt().max(1e-12) as f32;
-    vector.iter_mut().for_each(|x| *x /= length);
-    vector
 }
 
 /// A thread's room, kept from task to task.

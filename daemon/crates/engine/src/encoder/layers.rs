@@ -1,9 +1,9 @@
 //! The packed weights of an encoder.
 
 use super::config::EncoderConfig;
-use super::files::EncoderFiles;
 use crate::EngineError;
 use crate::kernels::ExactMatrix;
+use crate::models::files::ModelFiles;
 
 /// The word embedding's name.
 pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -11,7 +11,7 @@ pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
 /// An encoder's weights.
 pub(super) struct EncoderWeights {
     /// The word embedding's rows are read from the files: a token needs one.
-    pub(super) files: EncoderFiles,
+    pub(super) files: ModelFiles,
     /// `[positions, hidden]`.
     pub(super) positions: Vec<f32>,
     /// The first token type's row, `[hidden]`; texts that stand alone have no other.
@@ -44,7 +44,7 @@ pub(super) struct LayerNorm {
 
 impl EncoderWeights {
     /// Reads and packs all weights but the word embedding.
-    pub(super) fn load(files: EncoderFiles, config: &EncoderConfig) -> Result<Self, EngineError> {
+    pub(super) fn load(files: ModelFiles, config: &EncoderConfig) -> Result<Self, EngineError> {
         let layer = |index: usize| {
             let name = |part: &str| format!("encoder.layer.{index}.{part}");
             let dense = |parts: &[&str]| {
@@ -67,10 +67,10 @@ impl EncoderWeights {
         let layers = (0..config.layers)
             .map(layer)
             .collect::<Result<_, EngineError>>()?;
-        let mut token_type = files.read("embeddings.token_type_embeddings.weight")?.1;
+        let mut token_type = files.read_f32("embeddings.token_type_embeddings.weight")?.1;
         token_type.truncate(config.hidden_size);
         Ok(Self {
-            positions: files.read("embeddings.position_embeddings.weight")?.1,
+            positions: files.read_f32("embeddings.position_embeddings.weight")?.1,
             token_type,
             norm: LayerNorm::load(&files, "embeddings.LayerNorm")?,
             layers,
@@ -97,12 +97,12 @@ impl EncoderWeights {
 
 impl Dense {
     /// Reads matrices with the same input and packs them one under the other.
-    fn load(files: &EncoderFiles, names: &[String]) -> Result<Self, EngineError> {
+    fn load(files: &ModelFiles, names: &[String]) -> Result<Self, EngineError> {
         let mut parts = Vec::new();
         let mut bias = Vec::new();
         for name in names {
-            parts.push(files.read(&format!("{name}.weight"))?);
-            bias.extend(files.read(&format!("{name}.bias"))?.1);
+            parts.push(files.read_f32(&format!("{name}.weight"))?);
+            bias.extend(files.read_f32(&format!("{name}.bias"))?.1);
         }
         let columns = parts[0].0[1];
         let mut matrix = ExactMatrix::zeros(bias.len(), columns);
@@ -116,10 +116,10 @@ impl Dense {
 }
 
 impl LayerNorm {
-    fn load(files: &EncoderFiles, name: &str) -> Result<Self, EngineError> {
+    fn load(files: &ModelFiles, name: &str) -> Result<Self, EngineError> {
         Ok(Self {
-            weight: files.read(&format!("{name}.weight"))?.1,
-            bias: files.read(&format!("{name}.bias"))?.1,
+            weight: files.read_f32(&format!("{name}.weight"))?.1,
+            bias: files.read_f32(&format!("{name}.bias"))?.1,
         })
     }
 }

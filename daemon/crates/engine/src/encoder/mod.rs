@@ -20,11 +20,11 @@ pub use config::EncoderConfig;
 pub use pooling::Pooling;
 
 use crate::EngineError;
-use crate::engine::{ModelInfo, folder_licence};
+use crate::engine::ModelInfo;
+use crate::models::card::folder_licence;
+use crate::models::files::ModelFiles;
 use crate::runtime::Team;
-use files::EncoderFiles;
 use forward::Pass;
-pub(crate) use forward::normalized;
 use layers::EncoderWeights;
 use text::{Encoded, TextEncoder};
 
@@ -53,7 +53,7 @@ pub(crate) fn is_encoder_folder(path: &Path) -> bool {
 
 /// Reads an encoder's header, checks it whole, and digests the weights.
 pub(crate) fn inspect(path: &Path) -> Result<ModelInfo, EngineError> {
-    let (files, config) = EncoderFiles::open(path)?;
+    let (files, config) = files::open(path)?;
     let pooling = Pooling::read(path)?;
     let text = TextEncoder::read(path, &config, pooling)?;
     describe(path, &files, &config, &text)
@@ -61,14 +61,14 @@ pub(crate) fn inspect(path: &Path) -> Result<ModelInfo, EngineError> {
 
 fn describe(
     path: &Path,
-    files: &EncoderFiles,
+    files: &ModelFiles,
     config: &EncoderConfig,
     text: &TextEncoder,
 ) -> Result<ModelInfo, EngineError> {
     Ok(ModelInfo {
         architecture: config.architecture.clone(),
         parameters: files.parameters(),
-        quantization: files.element_type(),
+        quantization: files.quantization(),
         context_length: text.max_tokens() as u64,
         digest: files.digest()?,
         details: ModelDetails {
@@ -83,7 +83,7 @@ fn describe(
 
 impl LoadedEncoder {
     pub(crate) fn load(path: &Path, team: Arc<Team>) -> Result<Self, EngineError> {
-        let (files, config) = EncoderFiles::open(path)?;
+        let (files, config) = files::open(path)?;
         let pooling = Pooling::read(path)?;
         let text = TextEncoder::read(path, &config, pooling)?;
         Ok(Self {

@@ -1,10 +1,10 @@
 //! Texts as vectors by a generator: the mean of the last hidden states over a text's tokens, for languages that no
 //! encoder at hand knows.
 
+use autodidact_domain::embedding::normalized;
 use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
 
 use super::{CACHE_BUDGET_BYTES, MAX_SEQUENCES};
-use crate::encoder::normalized;
 use crate::engine::LoadedModel;
 use crate::runtime::cache::KvCache;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};

@@ -102,7 +102,7 @@ impl ModelFiles {
         };
         // Candle-transformers asks for its tensors by itself, and refuses what is missing or of another shape.
         if !is_foreign(&config.architecture) {
-            files.check_shapes(&config)?;
+            files.check_shapes(&config.architecture, expected_tensors(&config))?;
         }
         Ok((files, config, text))
     }
@@ -154,35 +154,9 @@ impl ModelFiles {
     }
 
     fn open_folder(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
-        let mut files = Self {
-            path: path.to_path_buf(),
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
-        for name in weights_files(path)? {
-            let file_path = path.join(name);
-            let file = File::open(&file_path)
-                .map_err(|error| EngineError::io(&file_path, "open model", error))?;
-            for (name, place) in safetensors::read_header(&file_path, &file)? {
-                if name.ends_with("rotary_emb.inv_freq") {
-                    continue; // old conversions store this constant
-                }
-                let stored = StoredTensor {
-                    file: files.files.len(),
-                    place,
-                    interleaved_heads: None,
-                };
-                if files.tensors.insert(name.clone(), stored).is_some() {
-                    return Err(EngineError::damaged(
-                        &file_path,
-                        name,
-                        "one tensor of this name",
-                        "two",
-                    ));
-                }
-            }
-            files.files.push((file_path, file));
-        }
+        // Old conversions store a constant of the rotary embedding.
+        let keep = |name: &str| (!name.ends_with("rotary_emb.inv_freq")).then(|| name.to_string());
+        let mut files = Self::open_safetensors(path, &keep)?;
         let config_path = path.join("config.json");
         let config_json = read_json(&config_path)?;
         let generation = read_optional(&path.join("generation_config.json"))?;
@@ -230,40 +204,80 @@ impl ModelFiles {
         ))
     }
 
-    /// Checks that exactly the decoder's tensors are there, each of its shape.
-    fn check_shapes(&self, config: &ModelConfig) -> Result<(), EngineError> {
-        let expected: BTreeMap<String, Vec<usize>> = expected_tensors(config).into_iter().collect();
+    /// Opens a folder's safetensors; `keep` gives the name under which a tensor is kept, and none for those that are left out.
+    ///
+    /// # Errors
+    /// [`EngineError::ModelFile`] for damaged files and two tensors of one name, [`EngineError::Io`] for unreadable ones.
+    pub(crate) fn open_safetensors(
+        path: &Path,
+        keep: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, EngineError> {
+        let mut files = Self {
+            path: path.to_path_buf(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        for name in weights_files(path)? {
+            let file_path = path.join(name);
+            let file = File::open(&file_path)
+                .map_err(|error| EngineError::io(&file_path, "open model", error))?;
+            let wanted = |name: &str| keep(name).is_some();
+            for (name, place) in safetensors::read_header(&file_path, &file, &wanted)? {
+                let stored = StoredTensor {
+                    file: files.files.len(),
+                    place,
+                    interleaved_heads: None,
+                };
+                let kept = keep(&name).unwrap_or_else(|| name.clone());
+                if files.tensors.insert(kept, stored).is_some() {
+                    return Err(EngineError::damaged(
+                        &file_path,
+                        name,
+                        "one tensor of this name",
+                        "two",
+                    ));
+                }
+            }
+            files.files.push((file_path, file));
+        }
+        Ok(files)
+    }
+
+    /// Checks that exactly these tensors are there, each of its shape.
+    pub(crate) fn check_shapes(
+        &self,
+        architecture: &str,
+        expected: Vec<(String, Vec<usize>)>,
+    ) -> Result<(), EngineError> {
+        // Of several files, the one that should hold a missing tensor is not known.
+        let any = match &self.files[..] {
+            [(path, _)] => path,
+            _ => &self.path,
+        };
+        let expected: BTreeMap<String, Vec<usize>> = expected.into_iter().collect();
         for (name, shape) in &expected {
             match self.tensors.get(name) {
                 None => {
-                    return Err(EngineError::damaged(
-                        &self.path,
-                        name,
-                        format!("a tensor {shape:?}"),
-                        "none",
-                    ));
+                    let expected = format!("a tensor {shape:?}");
+                    return Err(EngineError::damaged(any, name, expected, "none"));
                 }
                 Some(stored) if &stored.place.shape != shape => {
-                    let found = format!("{:?}", stored.place.shape);
                     return Err(EngineError::damaged(
-                        &self.path,
+                        &self.files[stored.file].0,
                         name,
                         format!("shape {shape:?}"),
-                        found,
+                        format!("{:?}", stored.place.shape),
                     ));
                 }
                 Some(_) => {}
             }
         }
-        match self
-            .tensors
-            .keys()
-            .find(|name| !expected.contains_key(*name))
-        {
+        let strange = |name: &&String| !expected.contains_key(*name);
+        match self.tensors.keys().find(strange) {
             Some(name) => Err(EngineError::unsupported(
-                &self.path,
+                any,
                 name,
-                format!("only the tensors of {}", config.architecture),
+                format!("only the tensors of {architecture}"),
                 "this tensor too",
             )),
             None => Ok(()),

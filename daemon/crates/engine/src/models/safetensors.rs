@@ -17,16 +17,9 @@ use crate::EngineError;
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 const MAX_DIMENSIONS: usize = 4;
 
-/// Reads and checks the header of `file`; `path` is for errors.
+/// Reads and checks the header of `file`, of which the wanted tensors alone: others may be of types that are not supported.
+/// `path` is for errors.
 pub(crate) fn read_header(
-    path: &Path,
-    file: &File,
-) -> Result<BTreeMap<String, TensorPlace>, EngineError> {
-    read_header_of(path, file, &|_| true)
-}
-
-/// Reads and checks the entries of wanted tensors alone; others may be of types that are not supported.
-pub(crate) fn read_header_of(
     path: &Path,
     mut file: &File,
     wanted: &dyn Fn(&str) -> bool,

@@ -123,6 +123,16 @@ impl FusedLayer {
         })
     }
 
+    fn attention(&self) -> Attention<'_> {
+        let batch = &*self.layer.batch;
+        Attention {
+            heads: batch.heads,
+            sequences: &batch.sequences,
+            scale: batch.attention_scale,
+            window: self.layer.window,
+        }
+    }
+
     /// Runs one linear layer into a buffer.
     fn linear(
         &self,
@@ -199,12 +209,6 @@ impl FusedLayer {
             }
             Ok::<_, Error>(output)
         };
-        let attention = Attention {
-            heads,
-            sequences,
-            scale: batch.attention_scale,
-            window: self.layer.window,
-        };
 
         let mut normed = pool.take(tokens, hidden);
         rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
@@ -238,7 +242,8 @@ impl FusedLayer {
                 keys: &keys,
                 values: &values,
             };
-            attention.forward(&mut ordered, &mut log_sums, inputs);
+            self.attention()
+                .forward(&mut ordered, &mut log_sums, inputs);
             heads.scatter(&mut attended, &ordered, sequences, Turn::None);
         }
         let mut middle = pool.take(tokens, hidden);
@@ -467,13 +472,8 @@ impl FusedLayer {
             keys: &mut dk,
             values: &mut dv,
         };
-        let attention = Attention {
-            heads,
-            sequences,
-            scale: batch.attention_scale,
-            window: self.layer.window,
-        };
-        attention.backward(gradients, &output_gradient, &attended, &log_sums, inputs);
+        self.attention()
+            .backward(gradients, &output_gradient, &attended, &log_sums, inputs);
 
         rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
         let turn = Turn::Backward(&self.layer.rope);

@@ -253,27 +253,3 @@ fn the_memory_told_before_loading_is_what_loading_takes() {
         assert!(told.cache_bytes_per_token > 0 && told.is_batched);
     }
 }
-
-#[test]
-fn licences_are_read_from_a_model_cards_head() {
-    let folder = tempfile::tempdir().unwrap();
-    let check = |card: &str, expect: &str| {
-        std::fs::write(folder.path().join("README.md"), card).unwrap();
-        assert_eq!(
-            crate::engine::folder_licence(folder.path()),
-            expect,
-            "{card}"
-        );
-    };
-    check(
-        "---\nlanguage: en\nlicense: apache-2.0\n---\nlicense: no",
-        "apache-2.0",
-    );
-    check(
-        "---\nlicense: other\nlicense_name: \"gemma\"\n---\n",
-        "gemma",
-    );
-    check("---\nlicense: other\n---\n", "other");
-    check("# no head\nlicense: mit", "");
-    check("", "");
-}

@@ -1,7 +1,11 @@
 //! Completions as OpenAI's objects, whole and in chunks.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use autodidact_proto::v1;
 use serde_json::{Value, json};
+
+use super::request::arbitrary;
 
 /// Which of the two interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +15,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn prefix(self) -> &'static str {
+    fn prefix(self) -> &'static str {
         match self {
             Self::Chat => "chatcmpl",
             Self::Text => "cmpl",
@@ -56,6 +60,17 @@ impl Usage {
 }
 
 impl Shape {
+    /// Names an answer that begins now.
+    pub(super) fn new(kind: Kind, model: String) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            kind,
+            id: format!("{}-{:016x}", kind.prefix(), arbitrary()),
+            model,
+            created: since.map_or(0, |since| since.as_secs()),
+        }
+    }
+
     /// Writes the whole answer to a call with this many prompts.
     pub(super) fn whole(&self, completions: &[v1::Completion], prompts: usize) -> Value {
         let each = completions.len() / prompts.max(1);

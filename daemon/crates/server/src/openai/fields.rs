@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::ApiError;
 
 /// What changes nothing here: whose call it is, how it is billed, cached or filed away, and hints to other kinds of models.
-const WITHOUT_EFFECT: [&str; 9] = [
+const WITHOUT_EFFECT: [&str; 8] = [
     "user",
     "metadata",
     "store",
@@ -15,7 +15,6 @@ const WITHOUT_EFFECT: [&str; 9] = [
     "prompt_cache_retention",
     "safety_identifier",
     "parallel_tool_calls",
-    "stream_options",
 ];
 
 /// What is left of a request.

@@ -33,7 +33,6 @@ use tokio_stream::StreamExt;
 
 use crate::context::Context;
 use crate::services::start_generation;
-use answer::Shape;
 pub(crate) use error::ApiError;
 use fields::Fields;
 use request::Wish;
@@ -170,15 +169,4 @@ fn json(status: StatusCode, value: &Value) -> Response {
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(value.to_string()))
         .expect("the parts are good")
-}
-
-/// The words that answers are made with.
-fn new_shape(kind: answer::Kind, model: String) -> Shape {
-    let created = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Shape {
-        kind,
-        id: format!("{}-{:016x}", kind.prefix(), request::arbitrary()),
-        model,
-        created: created.map_or(0, |since| since.as_secs()),
-    }
 }

@@ -9,9 +9,9 @@ use autodidact_proto::v1::generate_request::{Constraint, Prompt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ApiError;
 use super::answer::{Kind, Shape};
 use super::fields::Fields;
-use super::{ApiError, new_shape};
 use crate::convert;
 
 /// OpenAI's bounds of a bias; the lower one forbids a token.
@@ -142,7 +142,7 @@ pub(super) fn read(
         requests.extend(read);
     }
     Ok(Wish {
-        shape: new_shape(kind, asked),
+        shape: Shape::new(kind, asked),
         model: model.ok_or_else(|| ApiError::field("prompt", "there is none"))?,
         requests,
         prompts: count,

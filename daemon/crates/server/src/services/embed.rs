@@ -2,37 +2,26 @@
 
 use std::sync::Arc;
 
-use autodidact_domain::{EmbedderRef, Interrupt, InterruptReason};
+use autodidact_domain::{EmbedderRef, Interrupt};
 use autodidact_flow::embed_by_language;
 use autodidact_proto::v1;
 use tonic::Status;
 
-use crate::blocking::blocking;
-use crate::context::{Context, shutting_down};
+use crate::blocking::interruptible;
+use crate::context::Context;
 use crate::convert::{EmbedWish, embed_request, embed_response};
 use crate::status::{OrStatus, bad_field};
 
-/// Makes vectors. The work is interrupted when the caller is gone, which drops this future, and when the server goes down.
+/// Makes vectors.
 pub(crate) async fn embed(
     context: &Arc<Context>,
     request: v1::EmbedRequest,
 ) -> Result<v1::EmbedResponse, Status> {
     let wish = embed_request(request)?;
-    let permit = context.job_permit()?;
-    let guard = RaisedAtEnd(Interrupt::new());
-    let interrupt = guard.0.clone();
-    let work = blocking(context, move |context| {
-        let answer = answer(context, wish, &interrupt);
-        drop(permit);
-        answer
-    });
-    tokio::select! {
-        answer = work => answer,
-        () = context.shutdown.cancelled() => {
-            guard.0.raise(InterruptReason::Shutdown);
-            Err(shutting_down())
-        }
-    }
+    interruptible(context, move |context, interrupt| {
+        answer(context, wish, interrupt)
+    })
+    .await
 }
 
 fn answer(
@@ -75,13 +64,4 @@ fn answer(
         }
     };
     embed_response(&embedder, embeddings)
-}
-
-/// Interrupts work whose caller has stopped waiting.
-struct RaisedAtEnd(Interrupt);
-
-impl Drop for RaisedAtEnd {
-    fn drop(&mut self) {
-        self.0.raise(InterruptReason::Cancel);
-    }
 }

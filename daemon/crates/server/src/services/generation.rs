@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use autodidact_domain::{GenerateRequest, Interrupt, InterruptReason, ModelRef, ScoreRequest};
 use autodidact_proto::v1;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::Instrument;
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, interruptible};
 use crate::context::Context;
 use crate::convert;
-use crate::status::OrStatus;
+use crate::status::{OrStatus, bad_field};
 use crate::stream::{End, Outgoing, Sink, outgoing};
+
+/// The most tokens of a call, over all its completions: room for each is kept while it is served.
+const MAX_CALL_TOKENS: u64 = 128 << 10;
 
 /// Begins to complete prompts; the messages come as in `ModelService/Generate`. Dropping them stops the work.
 pub(crate) fn start(
@@ -20,6 +23,16 @@ pub(crate) fn start(
     model: ModelRef,
     requests: Vec<GenerateRequest>,
 ) -> Result<Outgoing<v1::GenerateResponse>, Status> {
+    let tokens = requests.iter().map(|r| u64::from(r.sampling.max_tokens));
+    if tokens.sum::<u64>() > MAX_CALL_TOKENS {
+        return Err(bad_field(
+            "sampling.max_tokens",
+            format!(
+                "expected at most {MAX_CALL_TOKENS} tokens over all completions of a call, found {} completions",
+                requests.len()
+            ),
+        ));
+    }
     let permit = context.job_permit()?;
     let (sink, outgoing) = outgoing(context);
     let context = Arc::clone(context);
@@ -89,28 +102,14 @@ async fn generate(
 }
 
 /// Scores texts.
-///
-/// # Cancel safety
-/// Dropping the future interrupts the work.
 pub(super) async fn score(
     context: &Arc<Context>,
     model: ModelRef,
     requests: Vec<ScoreRequest>,
 ) -> Result<v1::ScoreResponse, Status> {
-    let (interrupt, over) = (Interrupt::new(), CancellationToken::new());
-    let flag = interrupt.clone();
-    // Tells the work that its caller is gone, or that the answer is there and nothing is left to tell.
-    let _gone: DropGuard = over.clone().drop_guard();
-    let shutdown = context.shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            () = over.cancelled() => flag.raise(InterruptReason::Cancel),
-            () = shutdown.cancelled() => flag.raise(InterruptReason::Shutdown),
-        }
-    });
-    blocking(context, move |context| {
+    interruptible(context, move |context, interrupt| {
         let engine = &context.ports.engine;
-        let losses = engine.score(&model, requests, &interrupt).or_status()?;
+        let losses = engine.score(&model, requests, interrupt).or_status()?;
         Ok(v1::ScoreResponse {
             scores: losses.iter().map(convert::score).collect(),
         })

@@ -119,9 +119,7 @@ impl ModelService for ModelApi {
         request: Request<v1::ScoreRequest>,
     ) -> Result<Response<v1::ScoreResponse>, Status> {
         let (model, requests) = convert::score_requests(request.into_inner())?;
-        let permit = self.context.job_permit()?;
         let response = generation::score(&self.context, model, requests).await;
-        drop(permit);
         response.map(Response::new)
     }
 

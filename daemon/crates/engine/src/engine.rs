@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use autodidact_domain::{ChatLayout, Digest, Message, ModelDetails};
+use autodidact_domain::{ChatLayout, Constraint, Digest, Message, ModelDetails};
 
 use crate::EngineError;
 use crate::encoder::{self, LoadedEncoder};
@@ -74,6 +74,14 @@ impl Engine {
         self.compute
     }
 
+    /// Compiles a constraint over single bytes, to see before any model is loaded whether it can be met at all.
+    ///
+    /// # Errors
+    /// What is wrong with it, in llguidance's words or ours.
+    pub fn check_constraint(constraint: &Constraint) -> Result<(), String> {
+        crate::generate::check_constraint(constraint)
+    }
+
     /// Reads a model's header, checks it whole, and digests the weights.
     ///
     /// # Errors
@@ -106,7 +114,7 @@ impl Engine {
                 true => Decoder::bytes_needed(files, config, Compute::Fast) as u64,
                 false => files.parameters() * size_of::<f32>() as u64,
             },
-            cache_bytes_per_token: CacheShape::of(config).bytes_per_token() as u64,
+            cache_bytes_per_token: CacheShape::of(config, Compute::Fast).bytes_per_token() as u64,
         };
         Ok(ModelInfo {
             architecture: config.architecture.clone(),

@@ -15,7 +15,7 @@ use super::{LoadedEncoder, PASS_TOKENS, Pooling};
 use crate::EngineError;
 use crate::kernels::lanes::LANES;
 use crate::kernels::{
-    ExactMatrix, Isa, Line, SharedMut, Write, add_bias, add_layer_norm, bias_gelu,
+    ExactMatrix, Isa, Line, SharedMut, Tile, Write, add_bias, add_layer_norm, bias_gelu,
     multiply_one_tile, softmax,
 };
 
@@ -247,7 +247,7 @@ impl<'a> Pass<'a> {
                         self.isa(),
                         queries.as_ptr(),
                         stride,
-                        keys[tile * dim..][..dim].as_ptr().cast(),
+                        Tile::of_lines(&keys[tile * dim..][..dim]),
                         dim,
                         rows,
                         scores[tile * LANES..].as_mut_ptr(),
@@ -266,7 +266,7 @@ impl<'a> Pass<'a> {
                         self.isa(),
                         scores.as_ptr(),
                         width,
-                        values[tile * text.count..][..text.count].as_ptr().cast(),
+                        Tile::of_lines(&values[tile * text.count..][..text.count]),
                         text.count,
                         rows,
                         heads[tile * LANES..].as_mut_ptr(),

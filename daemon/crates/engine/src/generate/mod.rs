@@ -12,7 +12,7 @@ pub use session::{Session, Urgency};
 
 use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
 
-pub(crate) use constraint::Grammars;
+pub(crate) use constraint::{Grammars, check_constraint};
 
 use crate::engine::LoadedModel;
 use crate::runtime::cache::CacheShape;
@@ -126,7 +126,7 @@ impl LoadedModel {
         match self.decoder.is_foreign() {
             // It keeps its own.
             true => CacheShape::none(),
-            false => CacheShape::of(&self.config),
+            false => CacheShape::of(&self.config, self.compute),
         }
     }
 

@@ -97,7 +97,7 @@ impl ExactMatrix {
         );
         for tile in first..first + count {
             let width = LANES.min(self.n - tile * LANES);
-            let weights = self.tiles[tile * self.k..][..self.k].as_ptr().cast();
+            let weights: *const f32 = self.tiles[tile * self.k..][..self.k].as_ptr().cast();
             let to = out.as_ptr().add(out_column + tile * LANES);
             multiply_tile(
                 isa,
@@ -115,11 +115,31 @@ impl ExactMatrix {
     }
 }
 
-/// Multiplies query rows with keys or probability rows with values: one tile `[k][16]`, `k` and strides in elements.
+/// A tile `[k][16]` of keys or values, of f32 or of IEEE 754 halves.
+#[derive(Clone, Copy)]
+pub(crate) enum Tile<'a> {
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+}
+
+impl<'a> Tile<'a> {
+    /// Shows whole lines as a tile.
+    pub(crate) fn of_lines(lines: &'a [Line]) -> Self {
+        // SAFETY: a line is sixteen f32 and nothing else.
+        let elements =
+            unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) };
+        Self::F32(elements)
+    }
+}
+
+/// Multiplies query rows with keys or probability rows with values, in f32; `k` and strides in elements.
 ///
 /// # Safety
-/// `x` holds `rows` rows of `k` elements, `x_stride` apart; `tile` holds `k` lines; `out` has room for `rows` rows of
-/// sixteen, `out_stride` apart, that nothing else uses meanwhile.
+/// `x` holds `rows` rows of `k` elements, `x_stride` apart; `out` has room for `rows` rows of sixteen, `out_stride` apart,
+/// that nothing else uses meanwhile.
+///
+/// # Panics
+/// When the tile holds less than `k` lines.
 #[expect(
     clippy::too_many_arguments,
     reason = "a product takes its shapes one by one"
@@ -128,24 +148,42 @@ pub(crate) unsafe fn multiply_one_tile(
     isa: Isa,
     x: *const f32,
     x_stride: usize,
-    tile: *const f32,
+    tile: Tile<'_>,
     k: usize,
     rows: usize,
     out: *mut f32,
     out_stride: usize,
 ) {
-    multiply_tile(
-        isa,
-        x,
-        x_stride,
-        tile,
-        k,
-        rows,
-        out,
-        out_stride,
-        LANES,
-        Write::Store,
-    );
+    let (width, write) = (LANES, Write::Store);
+    match tile {
+        Tile::F32(tile) => {
+            let tile = tile[..k * LANES].as_ptr();
+            multiply_tile(
+                isa, x, x_stride, tile, k, rows, out, out_stride, width, write,
+            );
+        }
+        Tile::F16(tile) => {
+            let tile = tile[..k * LANES].as_ptr();
+            multiply_half_tile(
+                isa, x, x_stride, tile, k, rows, out, out_stride, width, write,
+            );
+        }
+    }
+}
+
+/// Rounds sixteen f32 to halves.
+pub(crate) fn round_to_f16(isa: Isa, from: &[f32; LANES], to: &mut [u16; LANES]) {
+    // SAFETY: both hold sixteen elements.
+    unsafe { round_row(isa, from.as_ptr(), to.as_mut_ptr()) }
+}
+
+dispatch! {
+    unsafe fn round_row(from: *const f32, to: *mut u16) = round_kernel
+}
+
+#[inline(always)]
+unsafe fn round_kernel<L: Lanes>(from: *const f32, to: *mut u16) {
+    L::store_f16(to, L::load(from));
 }
 
 dispatch! {
@@ -156,6 +194,38 @@ dispatch! {
     ) = tile_kernel
 }
 
+dispatch! {
+    #[expect(clippy::too_many_arguments, reason = "a kernel takes its shapes and strides one by one")]
+    unsafe fn multiply_half_tile(
+        x: *const f32, x_stride: usize, tile: *const u16, k: usize, rows: usize,
+        out: *mut f32, out_stride: usize, width: usize, write: Write,
+    ) = tile_kernel
+}
+
+/// What a tile may hold.
+trait Element: Copy {
+    /// Reads sixteen.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    unsafe fn load<L: Lanes>(from: *const Self) -> L::F;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const Self) -> L::F {
+        L::load(from)
+    }
+}
+
+/// The bits of an IEEE 754 half.
+impl Element for u16 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const Self) -> L::F {
+        L::load_f16(from)
+    }
+}
+
 #[inline(always)]
 #[expect(
     clippy::too_many_arguments,
@@ -164,7 +234,7 @@ dispatch! {
 unsafe fn tile_kernel<L: Lanes>(
     x: *const f32,
     x_stride: usize,
-    tile: *const f32,
+    tile: *const impl Element,
     k: usize,
     rows: usize,
     out: *mut f32,
@@ -207,7 +277,7 @@ unsafe fn tile_kernel<L: Lanes>(
 unsafe fn row_block<L: Lanes, const ROWS: usize>(
     x: *const f32,
     x_stride: usize,
-    tile: *const f32,
+    tile: *const impl Element,
     k: usize,
     out: *mut f32,
     out_stride: usize,
@@ -216,7 +286,7 @@ unsafe fn row_block<L: Lanes, const ROWS: usize>(
 ) {
     let mut sums = [L::splat(0.0); ROWS];
     for i in 0..k {
-        let weights = L::load(tile.add(i * LANES));
+        let weights = Element::load::<L>(tile.add(i * LANES));
         for (row, sum) in sums.iter_mut().enumerate() {
             *sum = L::mul_add(L::splat(*x.add(row * x_stride + i)), weights, *sum);
         }
@@ -246,5 +316,48 @@ pub(super) unsafe fn write_lanes<L: Lanes>(to: *mut f32, sum: L::F, width: usize
         } else {
             lane
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_and_multiplied_alike_by_every_processor() {
+        let values: Vec<f32> = (0..3 * LANES)
+            .map(|i| (i as f32 - 20.0) * 0.37 + 1e-5 * i as f32)
+            .collect();
+        let expect: Vec<u16> = values
+            .iter()
+            .map(|value| half::f16::from_f32(*value).to_bits())
+            .collect();
+        let widened: Vec<f32> = expect
+            .iter()
+            .map(|bits| half::f16::from_bits(*bits).to_f32())
+            .collect();
+        let x = [0.5f32, -1.25, 3.0, 0.1, 2.0, -7.0];
+        for isa in Isa::all().into_iter().filter(|isa| isa.is_supported()) {
+            let mut halves = Vec::new();
+            for row in values.chunks_exact(LANES) {
+                let mut to = [0u16; LANES];
+                round_to_f16(isa, row.try_into().unwrap(), &mut to);
+                halves.extend(to);
+            }
+            assert_eq!(halves, expect, "{isa:?}");
+            let product = |tile| {
+                let mut out = [0f32; 2 * LANES];
+                // SAFETY: two rows of three elements, a tile of three lines, two rows of sixteen.
+                unsafe {
+                    multiply_one_tile(isa, x.as_ptr(), 3, tile, 3, 2, out.as_mut_ptr(), LANES)
+                };
+                out
+            };
+            assert_eq!(
+                product(Tile::F16(&halves)),
+                product(Tile::F32(&widened)),
+                "{isa:?}"
+            );
+        }
     }
 }

@@ -27,6 +27,10 @@ pub(crate) trait Lanes: Copy {
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
     unsafe fn store(to: *mut f32, x: Self::F);
+    /// Widens sixteen IEEE 754 halves.
+    unsafe fn load_f16(from: *const u16) -> Self::F;
+    /// Rounds to halves, ties to even; what is too large becomes infinite.
+    unsafe fn store_f16(to: *mut u16, x: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
@@ -74,6 +78,14 @@ impl Lanes for Scalar {
     }
     unsafe fn store(to: *mut f32, x: Self::F) {
         to.cast::<Self::F>().write_unaligned(x);
+    }
+    unsafe fn load_f16(from: *const u16) -> Self::F {
+        let bits = from.cast::<[u16; LANES]>().read_unaligned();
+        bits.map(|bits| half::f16::from_bits(bits).to_f32())
+    }
+    unsafe fn store_f16(to: *mut u16, x: Self::F) {
+        let bits = x.map(|x| half::f16::from_f32(x).to_bits());
+        to.cast::<[u16; LANES]>().write_unaligned(bits);
     }
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         each(a, b, |a, b| a + b)
@@ -172,6 +184,15 @@ mod x86 {
             _mm512_storeu_ps(to, x);
         }
         #[inline(always)]
+        unsafe fn load_f16(from: *const u16) -> __m512 {
+            _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))
+        }
+        #[inline(always)]
+        unsafe fn store_f16(to: *mut u16, x: __m512) {
+            let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+            _mm256_storeu_si256(to.cast(), halves);
+        }
+        #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             _mm512_add_ps(a, b)
         }
@@ -236,7 +257,7 @@ mod x86 {
         }
     }
 
-    /// AVX2 and FMA; two vectors of eight.
+    /// AVX2, FMA and F16C; two vectors of eight.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2;
 
@@ -257,6 +278,19 @@ mod x86 {
         unsafe fn store(to: *mut f32, x: Self::F) {
             _mm256_storeu_ps(to, x[0]);
             _mm256_storeu_ps(to.add(8), x[1]);
+        }
+        #[inline(always)]
+        unsafe fn load_f16(from: *const u16) -> Self::F {
+            [
+                _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.add(8).cast())),
+            ]
+        }
+        #[inline(always)]
+        unsafe fn store_f16(to: *mut u16, x: Self::F) {
+            let halves = x.map(|x| _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+            _mm_storeu_si128(to.cast(), halves[0]);
+            _mm_storeu_si128(to.add(8).cast(), halves[1]);
         }
         #[inline(always)]
         unsafe fn add(a: Self::F, b: Self::F) -> Self::F {

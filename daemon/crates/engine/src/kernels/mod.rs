@@ -11,7 +11,7 @@ pub(crate) mod lanes;
 mod rows;
 
 pub(crate) use encoder_rows::{add_bias, add_layer_norm, bias_gelu};
-pub(crate) use exact::{ExactMatrix, multiply_one_tile};
+pub(crate) use exact::{ExactMatrix, Tile, multiply_one_tile, round_to_f16};
 pub(crate) use fast::{FastMatrix, QuantizedRows, WeightBits};
 pub(crate) use rows::{gelu_mul, log_sum_exp, rms_norm, silu_mul, softmax};
 
@@ -54,7 +54,11 @@ impl Isa {
                     && Self::Avx2.is_supported()
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             Self::Scalar => true,
         }
     }
@@ -75,13 +79,13 @@ macro_rules! dispatch {
         $(#[$attribute])*
         unsafe fn $name(isa: crate::kernels::Isa, $($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
             unsafe fn avx512($($arg: $type),*) {
                 // SAFETY: the caller of the dispatching function keeps the kernel's contract.
                 unsafe { $kernel::<crate::kernels::lanes::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2($($arg: $type),*) {
                 // SAFETY: as above.
                 unsafe { $kernel::<crate::kernels::lanes::Avx2>($($arg),*) }

@@ -1,9 +1,37 @@
 //! Keys and values of one sequence, allocated once for its longest possible length.
 
 use crate::EngineError;
-use crate::kernels::SharedMut;
+use crate::engine::Compute;
 use crate::kernels::lanes::LANES;
+use crate::kernels::{Isa, SharedMut, Tile, round_to_f16};
 use crate::models::config::ModelConfig;
+
+/// The bytes of a cache line.
+const LINE_BYTES: usize = 64;
+
+/// What a key or value is kept as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheElement {
+    F32,
+    /// An IEEE 754 half: half the memory, and eleven bits of precision, more than 8-bit activations leave.
+    F16,
+}
+
+impl CacheElement {
+    fn of(compute: Compute) -> Self {
+        match compute {
+            Compute::Exact => Self::F32,
+            Compute::Fast => Self::F16,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::F16 => size_of::<u16>(),
+        }
+    }
+}
 
 /// Sizes that a model gives its caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,14 +39,16 @@ pub(crate) struct CacheShape {
     pub(crate) layers: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
+    pub(crate) element: CacheElement,
 }
 
 impl CacheShape {
-    pub(crate) fn of(config: &ModelConfig) -> Self {
+    pub(crate) fn of(config: &ModelConfig, compute: Compute) -> Self {
         Self {
             layers: config.layers,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
+            element: CacheElement::of(compute),
         }
     }
 
@@ -28,6 +58,7 @@ impl CacheShape {
             layers: 0,
             kv_heads: 0,
             head_dim: 0,
+            element: CacheElement::F32,
         }
     }
 
@@ -43,7 +74,7 @@ impl CacheShape {
             * self.kv_heads
             * capacity
             * (self.head_dim + self.value_width())
-            * size_of::<f32>()
+            * self.element.bytes()
     }
 
     /// The width of a stored value: the head's, in whole vectors.
@@ -57,9 +88,15 @@ pub(crate) struct KvCache {
     shape: CacheShape,
     capacity: usize,
     /// `[layer][kv head][position / 16][head_dim][16]`.
-    keys: Aligned,
+    keys: Elements,
     /// `[layer][kv head][head_dim / 16][position][16]`.
-    values: Aligned,
+    values: Elements,
+}
+
+/// One part of a cache.
+enum Elements {
+    F32(Aligned<f32>),
+    F16(Aligned<u16>),
 }
 
 impl KvCache {
@@ -67,11 +104,15 @@ impl KvCache {
     pub(crate) fn new(shape: CacheShape, positions: usize) -> Result<Self, EngineError> {
         let capacity = positions.next_multiple_of(LANES);
         let heads = shape.layers * shape.kv_heads;
+        let zeros = |length| match shape.element {
+            CacheElement::F32 => Aligned::zeros(length).map(Elements::F32),
+            CacheElement::F16 => Aligned::zeros(length).map(Elements::F16),
+        };
         Ok(Self {
             shape,
             capacity,
-            keys: Aligned::zeros(heads * capacity * shape.head_dim)?,
-            values: Aligned::zeros(heads * capacity * shape.value_width())?,
+            keys: zeros(heads * capacity * shape.head_dim)?,
+            values: zeros(heads * capacity * shape.value_width())?,
         })
     }
 
@@ -89,8 +130,8 @@ impl KvCache {
         let value_run = positions * LANES;
         let heads = self.shape.layers * self.shape.kv_heads;
         let tiles = heads * self.shape.value_width() / LANES;
-        copy_runs(&mut self.keys, &from.keys, heads, key_run);
-        copy_runs(&mut self.values, &from.values, tiles, value_run);
+        self.keys.copy_runs(&from.keys, heads, key_run);
+        self.values.copy_runs(&from.values, tiles, value_run);
     }
 
     /// Shows the cache to tasks that write and read it.
@@ -98,13 +139,35 @@ impl KvCache {
         SharedCache {
             shape: self.shape,
             capacity: self.capacity,
-            keys: SharedMut::new(self.keys.as_mut()),
-            values: SharedMut::new(self.values.as_mut()),
+            keys: self.keys.share(),
+            values: self.values.share(),
         }
     }
 }
 
-fn copy_runs(to: &mut Aligned, from: &Aligned, runs: usize, length: usize) {
+impl Elements {
+    fn copy_runs(&mut self, from: &Self, runs: usize, length: usize) {
+        match (self, from) {
+            (Self::F32(to), Self::F32(from)) => copy_runs(to, from, runs, length),
+            (Self::F16(to), Self::F16(from)) => copy_runs(to, from, runs, length),
+            _ => unreachable!("caches of one shape have one element"),
+        }
+    }
+
+    fn share(&mut self) -> SharedElements {
+        match self {
+            Self::F32(data) => SharedElements::F32(SharedMut::new(data.as_mut())),
+            Self::F16(data) => SharedElements::F16(SharedMut::new(data.as_mut())),
+        }
+    }
+}
+
+fn copy_runs<T: Copy + Default>(
+    to: &mut Aligned<T>,
+    from: &Aligned<T>,
+    runs: usize,
+    length: usize,
+) {
     let (to, from) = (to.as_mut(), from.as_ref());
     let (to_stride, from_stride) = (to.len() / runs, from.len() / runs);
     for run in 0..runs {
@@ -117,8 +180,55 @@ fn copy_runs(to: &mut Aligned, from: &Aligned, runs: usize, length: usize) {
 pub(crate) struct SharedCache {
     shape: CacheShape,
     capacity: usize,
-    keys: SharedMut<f32>,
-    values: SharedMut<f32>,
+    keys: SharedElements,
+    values: SharedElements,
+}
+
+#[derive(Clone, Copy)]
+enum SharedElements {
+    F32(SharedMut<f32>),
+    F16(SharedMut<u16>),
+}
+
+#[expect(unsafe_code, reason = "tasks use the parts that are theirs")]
+impl SharedElements {
+    /// Writes up to sixteen elements from `at` on, `stride` apart.
+    ///
+    /// # Safety
+    /// Nothing else reads or writes them meanwhile.
+    unsafe fn write(&self, isa: Isa, at: usize, stride: usize, from: &[f32]) {
+        match self {
+            Self::F32(data) => {
+                for (i, value) in from.iter().enumerate() {
+                    // SAFETY: by the contract.
+                    unsafe { data.slice(at + i * stride, 1)[0] = *value };
+                }
+            }
+            Self::F16(data) => {
+                let (mut row, mut halves) = ([0f32; LANES], [0u16; LANES]);
+                row[..from.len()].copy_from_slice(from);
+                round_to_f16(isa, &row, &mut halves);
+                for (i, half) in halves[..from.len()].iter().enumerate() {
+                    // SAFETY: by the contract.
+                    unsafe { data.slice(at + i * stride, 1)[0] = *half };
+                }
+            }
+        }
+    }
+
+    /// Shows a part.
+    ///
+    /// # Safety
+    /// Nothing writes it meanwhile.
+    unsafe fn tile(&self, from: usize, count: usize) -> Tile<'_> {
+        // SAFETY: by the contract.
+        unsafe {
+            match self {
+                Self::F32(data) => Tile::F32(data.slice(from, count)),
+                Self::F16(data) => Tile::F16(data.slice(from, count)),
+            }
+        }
+    }
 }
 
 #[expect(unsafe_code, reason = "tasks write the positions of their own tokens")]
@@ -129,6 +239,7 @@ impl SharedCache {
     /// Nothing else reads or writes this position of this head meanwhile.
     pub(crate) unsafe fn write(
         &self,
+        isa: Isa,
         layer: usize,
         head: usize,
         position: usize,
@@ -139,14 +250,15 @@ impl SharedCache {
         let head = layer * self.shape.kv_heads + head;
         let head_dim = self.shape.head_dim;
         let block = head * self.capacity * head_dim + position / LANES * LANES * head_dim;
-        for (i, key) in key.iter().enumerate() {
-            // SAFETY: one element of this position, by the contract.
-            unsafe { self.keys.slice(block + i * LANES + position % LANES, 1)[0] = *key };
+        for (part, key) in key.chunks(LANES).enumerate() {
+            let at = block + part * LANES * LANES + position % LANES;
+            // SAFETY: elements of this position, by the contract.
+            unsafe { self.keys.write(isa, at, LANES, key) };
         }
         for (tile, part) in value.chunks(LANES).enumerate() {
             let at = self.value_tile(head, tile) + position * LANES;
             // SAFETY: elements of this position, by the contract.
-            unsafe { self.values.slice(at, part.len()) }.copy_from_slice(part);
+            unsafe { self.values.write(isa, at, 1, part) };
         }
     }
 
@@ -158,16 +270,12 @@ impl SharedCache {
     ///
     /// # Safety
     /// Nothing writes them meanwhile.
-    pub(crate) unsafe fn key_block(&self, layer: usize, head: usize, block: usize) -> &[f32] {
+    pub(crate) unsafe fn key_block(&self, layer: usize, head: usize, block: usize) -> Tile<'_> {
         let head = layer * self.shape.kv_heads + head;
         let size = LANES * self.shape.head_dim;
+        let from = head * self.capacity * self.shape.head_dim + block * size;
         // SAFETY: by the contract.
-        unsafe {
-            self.keys.slice(
-                head * self.capacity * self.shape.head_dim + block * size,
-                size,
-            )
-        }
+        unsafe { self.keys.tile(from, size) }
     }
 
     /// Shows sixteen columns of the values at some positions, `[positions][16]`.
@@ -180,40 +288,37 @@ impl SharedCache {
         head: usize,
         tile: usize,
         positions: std::ops::Range<usize>,
-    ) -> &[f32] {
+    ) -> Tile<'_> {
         assert!(positions.end <= self.capacity, "positions within the cache");
         let head = layer * self.shape.kv_heads + head;
+        let from = self.value_tile(head, tile) + positions.start * LANES;
         // SAFETY: by the contract.
-        unsafe {
-            self.values.slice(
-                self.value_tile(head, tile) + positions.start * LANES,
-                positions.len() * LANES,
-            )
-        }
+        unsafe { self.values.tile(from, positions.len() * LANES) }
     }
 }
 
-/// Zeroed floats that start on a cache line.
-struct Aligned {
-    data: Vec<f32>,
+/// Zeroed elements that start on a cache line.
+struct Aligned<T> {
+    data: Vec<T>,
     offset: usize,
     length: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     fn zeros(length: usize) -> Result<Self, EngineError> {
-        let room = length + LANES;
+        let spare = LINE_BYTES / size_of::<T>();
+        let room = length + spare;
         // Asks first, so that too much is an error; the zeroed allocation itself costs no memory until it is written.
-        let mut data: Vec<f32> = Vec::new();
+        let mut data: Vec<T> = Vec::new();
         data.try_reserve_exact(room).map_err(|_| {
             EngineError::Memory(format!(
                 "a key-value cache of {} MiB does not fit in memory",
-                (room * 4) >> 20
+                (room * size_of::<T>()) >> 20
             ))
         })?;
         drop(data);
-        let data = vec![0f32; room];
-        let offset = data.as_ptr().align_offset(64).min(LANES);
+        let data = vec![T::default(); room];
+        let offset = data.as_ptr().align_offset(LINE_BYTES).min(spare);
         Ok(Self {
             data,
             offset,
@@ -221,11 +326,11 @@ impl Aligned {
         })
     }
 
-    fn as_ref(&self) -> &[f32] {
+    fn as_ref(&self) -> &[T] {
         &self.data[self.offset..][..self.length]
     }
 
-    fn as_mut(&mut self) -> &mut [f32] {
+    fn as_mut(&mut self) -> &mut [T] {
         &mut self.data[self.offset..][..self.length]
     }
 }

@@ -391,7 +391,9 @@ impl Pass<'_> {
                 .enumerate()
             {
                 // SAFETY: as above.
-                unsafe { self.caches[cache].write(index, head, position, key, value) };
+                unsafe {
+                    self.caches[cache].write(self.team.isa(), index, head, position, key, value)
+                };
             }
         });
     }

@@ -32,7 +32,7 @@ fn chunks_and_threads_do_not_change_a_bit() {
 
 /// Logits of each sequence's last token, all sequences computed together.
 fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let shape = CacheShape::of(&model.config);
+    let shape = CacheShape::of(&model.config, model.compute);
     let mut caches: Vec<KvCache> = sequences
         .iter()
         .map(|ids| KvCache::new(shape, ids.len()).unwrap())

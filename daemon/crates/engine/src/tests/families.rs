@@ -66,7 +66,7 @@ pub(super) fn check(what: &str, found: &[Vec<f32>], expected: &Expected) {
 fn all_logits_together(model: &LoadedModel, sequences: &[&[u32]]) -> Vec<Vec<Vec<f32>>> {
     let mut caches: Vec<KvCache> = sequences
         .iter()
-        .map(|ids| KvCache::new(CacheShape::of(&model.config), ids.len()).unwrap())
+        .map(|ids| KvCache::new(CacheShape::of(&model.config, model.compute), ids.len()).unwrap())
         .collect();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     for (number, ids) in sequences.iter().enumerate() {

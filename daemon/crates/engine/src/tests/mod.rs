@@ -82,7 +82,7 @@ fn all_logits(
     ids: &[u32],
     chunk: usize,
 ) -> Vec<Vec<f32>> {
-    let mut cache = KvCache::new(CacheShape::of(&model.config), ids.len()).unwrap();
+    let mut cache = KvCache::new(CacheShape::of(&model.config, model.compute), ids.len()).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     let mut all = Vec::new();
     let mut position = 0;
@@ -114,7 +114,11 @@ fn all_logits(
 
 /// The likeliest continuation, past ends of turns too; and the logits it starts from.
 fn greedy(model: &LoadedModel, prompt: &[u32], count: usize) -> (Vec<u32>, Vec<f32>) {
-    let mut cache = KvCache::new(CacheShape::of(&model.config), prompt.len() + count).unwrap();
+    let mut cache = KvCache::new(
+        CacheShape::of(&model.config, model.compute),
+        prompt.len() + count,
+    )
+    .unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     let (mut ids, mut first, mut position) = (prompt.to_vec(), None, 0);
     while ids.len() < prompt.len() + count {

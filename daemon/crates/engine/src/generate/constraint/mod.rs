@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 
 use autodidact_domain::{Constraint, FinishReason};
-use llguidance::toktrie::{SimpleVob, TokEnv};
+use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv};
 use llguidance::{ParserFactory, TokenParser, panic_utils};
 
 use crate::engine::LoadedModel;
@@ -26,12 +26,16 @@ impl Grammars {
     pub(crate) fn new(model: &LoadedModel) -> Result<Self, String> {
         let tokenizer = &model.tokenizer;
         let environment = vocabulary::environment(tokenizer, &model.config)?;
-        let mut factory = ParserFactory::new_simple(&environment).map_err(reason)?;
+        Self::over(&environment, tokenizer.strips_first_blank)
+    }
+
+    fn over(environment: &TokEnv, strips_first_blank: bool) -> Result<Self, String> {
+        let mut factory = ParserFactory::new_simple(environment).map_err(reason)?;
         factory.quiet();
         *factory.limits_mut() = grammar::limits();
         Ok(Self {
             factory,
-            strips_first_blank: tokenizer.strips_first_blank,
+            strips_first_blank,
         })
     }
 
@@ -50,6 +54,15 @@ impl Grammars {
             None => Err("no text can fulfil it".to_string()),
         }
     }
+}
+
+/// Compiles a constraint over single bytes; tells what is wrong with it.
+pub(crate) fn check_constraint(constraint: &Constraint) -> Result<(), String> {
+    let compiled =
+        Grammars::over(&ApproximateTokEnv::single_byte_env(), false)?.compile(constraint);
+    compiled
+        .map(|_| ())
+        .map_err(|fault| format!("{}: {fault}", grammar::name(constraint)))
 }
 
 fn reason(error: impl std::fmt::Display) -> String {

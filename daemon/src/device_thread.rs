@@ -21,8 +21,8 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Completion, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt, Message,
-    ModelRef, PortError, PortResult, TrainRequest, TrainSegment,
+    Completion, Constraint, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt,
+    Message, ModelRef, PortError, PortResult, TrainRequest, TrainSegment,
 };
 
 use crate::config::ComputePath;
@@ -322,6 +322,10 @@ impl Engine for DeviceThread {
                 device.embed_report(&wanted, &texts)
             })?;
         finish(&receiver, &mut |()| {})
+    }
+
+    fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {
+        autodidact_engine::Engine::check_constraint(constraint)
     }
 
     fn compute(&self) -> &'static str {

@@ -7,9 +7,9 @@ use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::{Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Account, Completion, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt, Message,
-    ModelName, ModelRef, ModelSummary, PortError, PortResult, ScoreRequest, TrainRequest,
-    TrainSegment,
+    Account, Completion, Constraint, EmbedReport, EmbedderRef, Embeddings, GenerateRequest,
+    Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError, PortResult, ScoreRequest,
+    TrainRequest, TrainSegment,
 };
 use autodidact_remote::{Key, RemoteModels};
 
@@ -177,6 +177,10 @@ impl Engine for Engines {
     ) -> PortResult<EmbedReport> {
         self.of(embedder.model())
             .embed_report(embedder, texts, interrupt)
+    }
+
+    fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {
+        self.device.check_constraint(constraint)
     }
 
     fn compute(&self) -> &'static str {

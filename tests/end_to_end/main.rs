@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod forms;
 mod generate;
 mod inbox;
 mod loop_tiny;

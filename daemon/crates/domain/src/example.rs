@@ -175,6 +175,14 @@ impl Language {
         }
     }
 
+    /// Chooses between what is said in English and in Chinese.
+    pub fn pick<T>(self, en: T, zh: T) -> T {
+        match self {
+            Self::En => en,
+            Self::Zh => zh,
+        }
+    }
+
     /// Reads an ISO 639-1 code.
     pub fn from_code(code: &str) -> Option<Self> {
         match code {

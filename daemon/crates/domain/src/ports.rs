@@ -9,9 +9,9 @@ use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
 use crate::training::TrainProgress;
 use crate::{
-    Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, DatasetName, DatasetSummary,
-    Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody, Example,
-    FilterRecord, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary,
+    Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, Constraint, DatasetName,
+    DatasetSummary, Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody,
+    Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary,
     ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord, TrainRequest, TrainSegment,
     WorkflowName, WorkflowState, WorkflowSummary,
 };
@@ -94,6 +94,12 @@ pub trait Engine: Send + Sync {
         texts: Vec<String>,
         interrupt: &Interrupt,
     ) -> PortResult<EmbedReport>;
+
+    /// Compiles a constraint for a look at it, whatever model will be held to it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check_constraint(&self, constraint: &Constraint) -> Result<(), String>;
 
     /// Names the compute path that generates: `exact` or `fast`.
     fn compute(&self) -> &'static str;

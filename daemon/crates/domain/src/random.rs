@@ -53,6 +53,12 @@ impl Random {
         indices
     }
 
+    /// Draws `count` distinct items, or all of them where there are fewer, in random order.
+    pub fn pick<T: Clone>(&mut self, items: &[T], count: usize) -> Vec<T> {
+        let indices = self.sample(items.len(), count);
+        indices.into_iter().map(|i| items[i].clone()).collect()
+    }
+
     /// Shows the state, for checkpoints.
     pub fn state(&self) -> u64 {
         self.0

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckpointId, Digest, RemoteUse, RuleRef, WorkflowName, WorkflowState};
+use crate::{CheckpointId, Digest, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState};
 
 /// The whole report; its JSON form is a contract with scripts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct Report {
     pub workflow: WorkflowName,
     /// Its state.
     pub state: WorkflowState,
+    /// The language in which it is told: the workflow's first.
+    #[serde(default = "english")]
+    pub language: Language,
     /// Its seed.
     pub seed: u64,
     /// The compute path that generated: `exact` or `fast`.
@@ -44,6 +47,11 @@ pub struct Report {
     /// What remote models did and what that cost; a restart's repeated requests are in the workflow's account alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remote_models: Vec<RemoteModelReport>,
+}
+
+/// Reports of earlier daemons do not say.
+fn english() -> Language {
+    Language::En
 }
 
 /// A remote model's part in a stage.

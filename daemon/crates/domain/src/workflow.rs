@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::training::TrainOptions;
 use crate::{
-    DatasetName, DatasetSummary, Digest, Language, ModelName, ModelSummary, PluginSummary,
-    WorkflowName,
+    Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName, ModelSummary,
+    PluginSummary, WorkflowName,
 };
 
 /// A checked workflow: every default is filled in.
@@ -67,12 +67,38 @@ impl WorkflowSpec {
         }
     }
 
+    /// Lists every model that it names, with the field that does.
+    pub fn named_models(&self) -> Vec<(String, &ModelName)> {
+        let mut named = vec![("model".to_string(), &self.model)];
+        let roles = ModelRole::ALL.iter();
+        named.extend(
+            roles.filter_map(|role| Some((role.field().to_string(), self.model_of(*role)?))),
+        );
+        for (path, rule) in self.chain_rules() {
+            if let ChainRule::Score(ScoreSpec {
+                model: Some(model), ..
+            }) = rule
+            {
+                named.push((format!("{path}.score.model"), model));
+            }
+        }
+        named
+    }
+
+    /// Lists the rules of all chains, with their places, such as `stages.filter.chain[0]`.
+    pub fn chain_rules(&self) -> impl Iterator<Item = (String, &ChainRule)> {
+        let filter = self.stages.filter.iter().flat_map(|stage| &stage.chain);
+        let validate = self.stages.validate.iter().flat_map(|stage| &stage.chain);
+        let place = |stage: &'static str| {
+            move |(index, rule)| (format!("stages.{stage}.chain[{index}]"), rule)
+        };
+        let filter = filter.enumerate().map(place("filter"));
+        filter.chain(validate.enumerate().map(place("validate")))
+    }
+
     /// Tells whether it needs a model, in whatever role.
     pub fn uses_model(&self, name: &ModelName) -> bool {
-        self.model == *name
-            || ModelRole::ALL
-                .iter()
-                .any(|role| self.model_of(*role) == Some(name))
+        self.named_models().iter().any(|(_, named)| *named == name)
     }
 }
 
@@ -173,6 +199,8 @@ pub enum ChainRule {
     },
     /// Length and word rules.
     Rules(RulesSpec),
+    /// Drops what a model gives too low a mark.
+    Score(ScoreSpec),
     /// A WASM filter.
     Plugin {
         /// The installed plugin.
@@ -195,6 +223,19 @@ pub enum OnPluginError {
     /// The workflow stops.
     Stop,
 }
+
+/// A model that gives marks from 1 to 5, held to them by a constraint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreSpec {
+    /// The least mark that is kept.
+    pub least: u32,
+    /// The judge, where it is another than the workflow's base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+}
+
+/// The marks that a judge may give.
+pub const MARKS: std::ops::RangeInclusive<u32> = 1..=5;
 
 /// Length and word rules; lengths in tokens (a run of alphanumerics, or one CJK character).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -241,9 +282,50 @@ pub struct RespondSpec {
     pub max_tokens: u32,
     /// Instructions sent to the engine at once.
     pub batch: u32,
+    /// Human examples that the model sees answered before it answers, as turns of a conversation. Where it is not said, a
+    /// base model, which needs them, sees [`BASE_MODEL_EXAMPLES`] and others none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<u32>,
+    /// Whether the model is asked of each instruction if it is a classification, whose label then comes before its input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub classify: bool,
+    /// The form that every answer has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<ConstraintSpec>,
     /// The model that answers, where it is another than the workflow's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+}
+
+/// Examples that a base model sees answered before it answers, unless a workflow says otherwise.
+pub const BASE_MODEL_EXAMPLES: u32 = 6;
+
+/// The form of answers as a workflow names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConstraintSpec {
+    /// One of these texts.
+    Choices(Vec<String>),
+    /// A regular expression that matches the whole answer.
+    Regex(String),
+    /// A JSON schema, as its text: the order of its properties is that of the answer's.
+    JsonSchema(String),
+}
+
+impl ConstraintSpec {
+    /// Reads it as the engine wants it.
+    ///
+    /// # Errors
+    /// What is wrong with a schema that is no JSON.
+    pub fn constraint(&self) -> Result<Constraint, String> {
+        Ok(match self {
+            Self::Choices(choices) => Constraint::Choices(choices.clone()),
+            Self::Regex(regex) => Constraint::Regex(regex.clone()),
+            Self::JsonSchema(text) => Constraint::JsonSchema(
+                serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?,
+            ),
+        })
+    }
 }
 
 /// How a round trains.

@@ -2,7 +2,7 @@
 
 use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{ChainRule, ModelRole, Pinned};
+use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
 use autodidact_domain::{ModelSummary, WorkflowSpec};
 
 use crate::spec::{Fault, nearest_name};
@@ -23,12 +23,30 @@ fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault>
     })
 }
 
+/// Finds the fault of a form of answers that cannot be compiled.
+fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Option<Fault> {
+    let constraint = spec.stages.respond.as_ref()?.constraint.as_ref()?;
+    let checked = constraint
+        .constraint()
+        .and_then(|constraint| ports.engine.check_constraint(&constraint));
+    let (field, found) = match constraint {
+        ConstraintSpec::Choices(choices) => ("choices", format!("{choices:?}")),
+        ConstraintSpec::Regex(regex) => ("regex", format!("{regex:?}")),
+        ConstraintSpec::JsonSchema(text) => ("json_schema", text.clone()),
+    };
+    checked.err().map(|message| Fault {
+        line: line_of(yaml, field, ""),
+        path: format!("stages.respond.constraint.{field}"),
+        message,
+        expected: "a form that llguidance can compile and that some text has".to_string(),
+        found,
+        nearest: None,
+    })
+}
+
 /// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
 pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fault>> {
-    let roles = ModelRole::ALL
-        .iter()
-        .filter_map(|role| Some((role.field(), spec.model_of(*role)?)));
-    let named: Vec<_> = [("model", &spec.model)].into_iter().chain(roles).collect();
+    let named = spec.named_models();
     let mut faults: Vec<Fault> = named
         .iter()
         .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?, yaml))
@@ -51,7 +69,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         if ports.models.get(name).is_err() {
             let known = ports.models.list().unwrap_or_default();
             missing(
-                path,
+                &path,
                 "model",
                 name.as_str(),
                 known.into_iter().map(|m| m.name.to_string()).collect(),
@@ -97,6 +115,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             nearest: None,
         });
     }
+    faults.extend(refuse_constraint(ports, spec, yaml));
     let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
     if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
         faults.push(Fault {
@@ -170,29 +189,13 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
 }
 
 fn plugin_links(spec: &WorkflowSpec) -> Vec<(String, String, serde_json::Value)> {
-    let filter = spec.stages.filter.iter().flat_map(|s| {
-        s.chain
-            .iter()
-            .enumerate()
-            .map(|(i, rule)| ("filter", i, rule))
-    });
-    let validate = spec.stages.validate.iter().flat_map(|s| {
-        s.chain
-            .iter()
-            .enumerate()
-            .map(|(i, rule)| ("validate", i, rule))
-    });
-    filter
-        .chain(validate)
-        .filter_map(|(stage, i, rule)| match rule {
-            ChainRule::Plugin { name, config, .. } => Some((
-                format!("stages.{stage}.chain[{i}].plugin"),
-                name.clone(),
-                config.clone(),
-            )),
-            _ => None,
-        })
-        .collect()
+    let link = |(path, rule): (String, &ChainRule)| match rule {
+        ChainRule::Plugin { name, config, .. } => {
+            Some((format!("{path}.plugin"), name.clone(), config.clone()))
+        }
+        _ => None,
+    };
+    spec.chain_rules().filter_map(link).collect()
 }
 
 /// Finds the line where `field: name` stands, for faults found after the tree is gone; 0 where it cannot be told.

@@ -99,9 +99,148 @@ pub(crate) fn input_request(
     Prompt::Text(text)
 }
 
-/// Ends an input at the end of its line, where the prompt's examples end theirs.
-pub(crate) fn input_request_stops() -> Vec<String> {
+/// Ends a part at the end of its line, where the prompt's examples end theirs.
+pub(crate) fn line_stops() -> Vec<String> {
     vec!["\n".to_string()]
+}
+
+/// The words by which a model says whether an instruction is a classification, with the blank that comes before them.
+pub(crate) fn classification_answers(language: Language) -> (&'static str, &'static str) {
+    match language {
+        Language::En => (" Yes", " No"),
+        Language::Zh => ("是", "否"),
+    }
+}
+
+/// Tasks that are classifications and tasks that are not, to be shown with the question.
+const CLASSIFICATIONS: [(Language, &str, bool); 12] = [
+    (
+        Language::En,
+        "Tell whether the review is positive or negative.",
+        true,
+    ),
+    (Language::En, "Give three tips for sleeping better.", false),
+    (
+        Language::En,
+        "Sort the message into one of these folders: work, family, advertising.",
+        true,
+    ),
+    (
+        Language::En,
+        "Shorten the paragraph to one sentence.",
+        false,
+    ),
+    (Language::En, "Is the statement true or false?", true),
+    (Language::En, "Translate the sentence into French.", false),
+    (Language::Zh, "判断这条评论是好评还是差评。", true),
+    (Language::Zh, "给出三条改善睡眠的建议。", false),
+    (
+        Language::Zh,
+        "把这封邮件归入以下文件夹之一：工作、家庭、广告。",
+        true,
+    ),
+    (Language::Zh, "用一句话概括这段文字。", false),
+    (Language::Zh, "下面的说法是对还是错？", true),
+    (Language::Zh, "把这个句子译成英文。", false),
+];
+
+/// Asks whether an instruction is a classification, with some that are and some that are not before it.
+pub(crate) fn classification_request(language: Language, instruction: &str) -> Prompt {
+    let (head, task, question) = match language {
+        Language::En => (
+            "Some tasks ask for one of a few fixed labels. Say for each task whether it is one of those.",
+            "Task:",
+            "Fixed labels:",
+        ),
+        Language::Zh => (
+            "有些任务要求从少数几个固定标签中选一个。请判断每个任务是否属于这一类。",
+            "任务：",
+            "固定标签：",
+        ),
+    };
+    let (yes, no) = classification_answers(language);
+    let mut text = format!("{head}\n\n");
+    for (_, example, is_one) in CLASSIFICATIONS.iter().filter(|(of, ..)| *of == language) {
+        let answer = if *is_one { yes } else { no };
+        text.push_str(&format!("{task} {example}\n{question}{answer}\n\n"));
+    }
+    text.push_str(&format!("{task} {}\n{question}", flatten(instruction)));
+    Prompt::Text(text)
+}
+
+/// Lays out some classifications, label before input, and the instruction whose label is wanted.
+pub(crate) fn label_request(language: Language, shown: &[&Example], instruction: &str) -> Prompt {
+    Prompt::Text(up_to_label(language, shown, instruction))
+}
+
+fn up_to_label(language: Language, shown: &[&Example], instruction: &str) -> String {
+    let (instruction_marker, input_marker, _) = input_markers(language);
+    let label_marker = label_marker(language);
+    let mut text = String::new();
+    for example in shown {
+        text.push_str(&format!(
+            "{instruction_marker} {}\n{label_marker} {}\n{input_marker} {}\n\n",
+            flatten(example.body.instruction_text()),
+            flatten(example.body.output_text()),
+            flatten(example.body.input_text())
+        ));
+    }
+    text.push_str(&format!(
+        "{instruction_marker} {}\n{label_marker}",
+        flatten(instruction)
+    ));
+    text
+}
+
+/// Goes on from [`label_request`] to the input that has the label.
+pub(crate) fn labelled_input_request(
+    language: Language,
+    shown: &[&Example],
+    instruction: &str,
+    label: &str,
+) -> Prompt {
+    let (_, input_marker, _) = input_markers(language);
+    let text = up_to_label(language, shown, instruction);
+    Prompt::Text(format!("{text} {}\n{input_marker}", flatten(label)))
+}
+
+fn label_marker(language: Language) -> &'static str {
+    match language {
+        Language::En => "Label:",
+        Language::Zh => "标签：",
+    }
+}
+
+/// Asks for a mark of an instruction.
+pub(crate) fn instruction_mark_request(language: Language, instruction: &str) -> Prompt {
+    let text = match language {
+        Language::En => format!(
+            "How good is this task for an assistant that reads and writes text alone? 1 is senseless or impossible, 3 is usable, 5 is clear and useful.\n\nTask: {instruction}\n\nAnswer with one digit from 1 to 5."
+        ),
+        Language::Zh => format!(
+            "对于只能读写文字的助手，这个任务质量如何？1 分：没有意义或无法完成；3 分：可用；5 分：清楚且有用。\n\n任务：{instruction}\n\n请只用 1 到 5 的一个数字回答。"
+        ),
+    };
+    Prompt::Chat(vec![Message::user(text)])
+}
+
+/// Asks for a mark of an answered example.
+pub(crate) fn example_mark_request(
+    language: Language,
+    instruction: &str,
+    input: &str,
+    output: &str,
+) -> Prompt {
+    let task = join_input(instruction, Some(input));
+    let text = match language {
+        Language::En => format!(
+            "How well does the answer do what the task asks? 1 is wrong or beside the point, 3 is partly right, 5 is right and complete.\n\nTask: {task}\n\nAnswer: {output}\n\nAnswer with one digit from 1 to 5."
+        ),
+        Language::Zh => format!(
+            "这个回答在多大程度上完成了任务？1 分：错误或答非所问；3 分：部分正确；5 分：正确且完整。\n\n任务：{task}\n\n回答：{output}\n\n请只用 1 到 5 的一个数字回答。"
+        ),
+    };
+    Prompt::Chat(vec![Message::user(text)])
 }
 
 fn input_markers(language: Language) -> (&'static str, &'static str, &'static str) {
@@ -126,9 +265,11 @@ pub(crate) fn parse_input(text: &str) -> Option<String> {
     (!none).then(|| text.to_string())
 }
 
-/// Lays out an instruction for the model to answer, as its chat template wants it.
-pub(crate) fn answer_request(instruction: &str, input: &str) -> Prompt {
-    Prompt::Chat(vec![Message::user(join_input(instruction, Some(input)))])
+/// Lays out an instruction for the model to answer, as its chat template wants it, after turns that show how.
+pub(crate) fn answer_request(shown: Vec<Message>, instruction: &str, input: &str) -> Prompt {
+    let mut messages = shown;
+    messages.push(Message::user(join_input(instruction, Some(input))));
+    Prompt::Chat(messages)
 }
 
 /// Reads an answer. One that was cut off by its length is kept up to its last whole sentence or line.

@@ -8,7 +8,7 @@ use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef};
 use crate::chain::Chain;
 use crate::error::FlowError;
 use crate::journaled::Run;
-use crate::report::{RoundOutcome, RunOutcome};
+use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
 use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, PromptPool};
 use crate::stages::promote::Promotion;
@@ -239,10 +239,10 @@ fn generate_until_target(
         return Err(FlowError::Stopped(empty_round(run, round, asked)));
     }
     if (kept.len() as u32) < spec.target {
-        let message = format!(
-            "round {round} kept {} of {} examples within {asked} prompts (generate.max_requests); it goes on with these",
-            kept.len(),
-            spec.target
+        let (count, target) = (kept.len(), spec.target);
+        let message = run.spec().languages[0].pick(
+            format!("round {round} kept {count} of {target} examples within {asked} prompts (generate.max_requests); it goes on with these"),
+            format!("第 {round} 轮在 {asked} 个提示（generate.max_requests）内保留了 {count} 条，目标 {target} 条；将用这些继续"),
         );
         run.ports.events.publish(
             Some(&run.spec().name),
@@ -280,18 +280,26 @@ fn expected_requests(spec: &GenerateSpec, asked: u32, kept: usize) -> u64 {
 
 /// Says why nothing was kept: the drop mix, and what to relax.
 fn empty_round(run: &Run, round: u32, asked: u32) -> String {
-    let mut text = format!("round {round} kept nothing of {asked} prompts. Dropped:");
+    let language = run.spec().languages[0];
+    let mut text = language.pick(
+        format!("round {round} kept nothing of {asked} prompts. Dropped:"),
+        format!("第 {round} 轮的 {asked} 个提示没有留下任何样本。丢弃原因："),
+    );
     for ((of, stage), report) in &run.totals.stages {
         if *of == round && report.dropped > 0 {
             let reasons: Vec<String> = report
                 .reasons
                 .iter()
-                .map(|(code, count)| format!("{code} {count}"))
+                .map(|(code, count)| format!("{} {count}", reason_name(language, code)))
                 .collect();
-            text.push_str(&format!(" {}: {};", stage.name(), reasons.join(", ")));
+            let stage = stage_name(language, stage.name());
+            text.push_str(&format!(" {stage}: {};", reasons.join(", ")));
         }
     }
-    text.push_str(" relax the rules that dropped most, or raise generate.temperature or generate.max_requests");
+    text.push_str(language.pick(
+        " relax the rules that dropped most, or raise generate.temperature or generate.max_requests",
+        " 请放宽丢弃最多的规则，或提高 generate.temperature 或 generate.max_requests",
+    ));
     text
 }
 
@@ -487,7 +495,12 @@ fn decide(
         }
         _ => Ok(Promotion {
             promoted: true,
-            reason: "taken: the workflow has no promote stage".to_string(),
+            reason: run.spec().languages[0]
+                .pick(
+                    "taken: the workflow has no promote stage",
+                    "已采用：工作流没有 promote 阶段",
+                )
+                .to_string(),
         }),
     }
 }

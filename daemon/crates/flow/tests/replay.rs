@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::{Datasets, Journal};
 use autodidact_domain::{
-    Body, DatasetName, EventBody, Example, Language, Report, WorkflowName, WorkflowState,
+    Body, DatasetName, EventBody, Example, Language, Report, TaskType, WorkflowName, WorkflowState,
 };
 use autodidact_flow::Supervisor;
 use common::{Fake, World, ports};
@@ -21,8 +21,8 @@ held_out: held
 rounds: 2
 stages:
   generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2}
-  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}]}
-  respond: {batch: 3}
+  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {score: {least: 2}}, {plugin: {name: form}}]}
+  respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules]}
   train: {batch_size: 4, checkpoint_steps: 2}
   evaluate: {batch: 4}
@@ -41,6 +41,11 @@ fn world() -> Arc<World> {
                 let mut example =
                     Example::human(Body::instruction(&instruction, "", &format!("Answer {i}.")));
                 example.language = Some(Language::En);
+                if i % 4 == 0 {
+                    let body = Body::instruction(&instruction, &format!("Thing {i}."), "right");
+                    (example.id, example.body) = (body.id(), body);
+                    example.task_type = Some(TaskType::Classification);
+                }
                 example
             })
             .collect();
@@ -134,12 +139,53 @@ fn a_straight_run_adds_up() {
         .iter()
         .flat_map(|r| r.stages.iter().flat_map(|s| s.reasons.keys()))
         .collect();
-    for reason in ["unparsable", "violin", "plugin_error", "ends_with_colon"] {
+    for reason in [
+        "unparsable",
+        "low_score",
+        "violin",
+        "plugin_error",
+        "ends_with_colon",
+    ] {
         assert!(
             reasons.iter().any(|r| *r == reason),
             "{reason} is missing of {reasons:?}"
         );
     }
+}
+
+#[test]
+fn classifications_have_their_label_before_an_input_that_fits_it() {
+    let (world, _) = straight_run();
+    let state = world.state.lock().expect("no panic");
+    let (_, kept) = state.datasets[&DatasetName::new("loop").expect("a plain name")]
+        .last()
+        .expect("a version");
+    let (labelled, open): (Vec<&Example>, Vec<&Example>) = kept
+        .iter()
+        .partition(|example| example.task_type == Some(TaskType::Classification));
+    assert!(!labelled.is_empty() && !open.is_empty());
+    for example in labelled {
+        assert_eq!(example.body.output_text(), "right");
+        assert_eq!(example.body.input_text(), "A thing that is right.");
+    }
+}
+
+#[test]
+fn a_form_of_answers_that_cannot_be_compiled_is_refused_with_its_line() {
+    let supervisor = Supervisor::new(ports(&world()));
+    let yaml = WORKFLOW.replace(
+        "respond: {batch: 3, ",
+        "respond: {batch: 3, constraint: {regex: '('}, ",
+    );
+    let faults = supervisor.check(&yaml).expect_err("an open group");
+    let [fault] = faults.as_slice() else {
+        panic!("one fault: {faults:?}");
+    };
+    assert_eq!(
+        (fault.line, fault.path.as_str()),
+        (10, "stages.respond.constraint.regex")
+    );
+    assert_eq!(fault.message, "unclosed group");
 }
 
 #[test]
@@ -330,7 +376,7 @@ fn a_full_disk_fails_the_run_in_words_and_it_goes_on_once_there_is_room() {
 }
 
 fn with_a_remote_answerer(cap: &str) -> String {
-    let answerer = WORKFLOW.replace("respond: {batch: 3}", "respond: {batch: 3, model: far}");
+    let answerer = WORKFLOW.replace("respond: {batch: 3, ", "respond: {batch: 3, model: far, ");
     format!("{answerer}spending_cap: {cap}\n")
 }
 

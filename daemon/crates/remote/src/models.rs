@@ -9,9 +9,9 @@ use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::Engine;
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Account, Completion, Digest, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt,
-    Message, ModelName, ModelRef, ModelSummary, NoAccount, PortError, PortResult, ScoreRequest,
-    TrainRequest, TrainSegment,
+    Account, Completion, Constraint, Digest, EmbedReport, EmbedderRef, Embeddings, GenerateRequest,
+    Interrupt, Message, ModelName, ModelRef, ModelSummary, NoAccount, PortError, PortResult,
+    ScoreRequest, TrainRequest, TrainSegment,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
@@ -406,6 +406,11 @@ impl Engine for RemoteModel {
         _: &Interrupt,
     ) -> PortResult<EmbedReport> {
         Ok(EmbedReport::default())
+    }
+
+    /// The server compiles them, where it can.
+    fn check_constraint(&self, _: &Constraint) -> Result<(), String> {
+        Ok(())
     }
 
     fn compute(&self) -> &'static str {

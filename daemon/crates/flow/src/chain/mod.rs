@@ -1,18 +1,20 @@
 //! Chains of rules over records: the first drop decides, and every decision says why.
 
+mod plugin;
+mod rules;
+mod score;
+
 use std::collections::HashMap;
 
-use autodidact_domain::plugin::FilterRecord;
-use autodidact_domain::ports::Plugins;
 use autodidact_domain::verdict::Evidence;
-use autodidact_domain::workflow::{ChainRule, OnPluginError, RulesSpec};
-use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, RuleRef, Verdict};
+use autodidact_domain::workflow::{ChainRule, OnPluginError, RulesSpec, ScoreSpec};
+use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, Verdict};
 use autodidact_text::NearDuplicateIndex;
 
 use crate::error::FlowError;
-
-/// Records sent to a plugin at once; larger batches gain little.
-const PLUGIN_BATCH: usize = 64;
+use crate::journaled::{Outcome, Run};
+use plugin::{PluginVerdict, ask_plugin, find_plugin};
+use rules::{judge_instance, judge_instruction};
 
 /// What a chain sees of a record.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ enum Link {
     },
     InstructionRules(RulesSpec),
     InstanceRules,
+    Score(ScoreSpec),
     Plugin {
         plugin: PluginSummary,
         config: serde_json::Value,
@@ -78,6 +81,7 @@ impl Chain {
                     },
                     ChainRule::Rules(_) if stage == "validate" => Link::InstanceRules,
                     ChainRule::Rules(spec) => Link::InstructionRules(spec.clone()),
+                    ChainRule::Score(spec) => Link::Score(spec.clone()),
                     ChainRule::Plugin {
                         name,
                         config,
@@ -110,39 +114,42 @@ impl Chain {
         }
     }
 
-    /// Judges records in order. The chain's memory does not change: see [`Chain::remember`].
+    /// Judges records in order, inside a step; what models generate for it is added to the step's figures.
     ///
-    /// Within the batch, a record is compared with those before it that are kept.
-    pub(crate) fn judge(
+    /// The chain remembers what is kept: within the batch, a record is compared with those before it that are kept.
+    pub(crate) fn judge<T>(
         &mut self,
-        plugins: &dyn Plugins,
+        run: &Run,
         records: &[ChainRecord],
+        outcome: &mut Outcome<T>,
     ) -> Result<Vec<Verdict>, FlowError> {
-        let judged: Vec<Vec<PluginVerdict>> = self
-            .links
-            .iter()
-            .map(|link| match link {
+        let mut asked: Vec<Asked> = Vec::with_capacity(self.links.len());
+        for link in &self.links {
+            let answers = match link {
                 Link::Plugin {
                     plugin,
                     config,
                     on_error,
-                } => ask_plugin(plugins, plugin, config, *on_error, records),
-                _ => Ok(Vec::new()),
-            })
-            .collect::<Result<_, _>>()?;
+                } => Asked::Plugin(ask_plugin(
+                    &*run.ports.plugins,
+                    plugin,
+                    config,
+                    *on_error,
+                    records,
+                )?),
+                Link::Score(spec) => {
+                    let open = self.passing(&asked, records)?;
+                    Asked::Model(score::ask(run, self.stage, spec, records, &open, outcome)?)
+                }
+                _ => Asked::Nobody,
+            };
+            asked.push(answers);
+        }
         let mut verdicts = Vec::with_capacity(records.len());
         for (i, record) in records.iter().enumerate() {
-            let mut dropped = None;
-            for (link, plugin_verdicts) in self.links.iter().zip(&judged) {
-                dropped = match link {
-                    Link::Plugin { .. } => plugin_verdicts[i].clone().into_drop()?,
-                    other => other.judge(record),
-                };
-                if dropped.is_some() {
-                    break;
-                }
-            }
-            let verdict = dropped.unwrap_or_else(|| Verdict::keep(self.stage));
+            let verdict = self
+                .first_drop(&asked, i, record)?
+                .unwrap_or_else(|| Verdict::keep(self.stage));
             if verdict.decision == Decision::Keep {
                 self.remember(record.id, &record.instruction);
             }
@@ -150,6 +157,42 @@ impl Chain {
         }
         Ok(verdicts)
     }
+
+    /// Tells which records the links so far let pass, so that a model is not asked about the others.
+    ///
+    /// The chain's memory only grows while a batch is judged, so what they drop now they drop then.
+    fn passing(&self, asked: &[Asked], records: &[ChainRecord]) -> Result<Vec<bool>, FlowError> {
+        let passes = |(i, record)| Ok(self.first_drop(asked, i, record)?.is_none());
+        records.iter().enumerate().map(passes).collect()
+    }
+
+    /// Finds the first drop among the links that have answered.
+    fn first_drop(
+        &self,
+        asked: &[Asked],
+        index: usize,
+        record: &ChainRecord,
+    ) -> Result<Option<Verdict>, FlowError> {
+        for (link, answers) in self.links.iter().zip(asked) {
+            let dropped = match answers {
+                Asked::Plugin(verdicts) => verdicts[index].clone().into_drop()?,
+                Asked::Model(drops) => drops[index].clone(),
+                Asked::Nobody => link.judge(record),
+            };
+            if dropped.is_some() {
+                return Ok(dropped);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a link said of every record of a batch, where somebody had to be asked.
+enum Asked {
+    Nobody,
+    Plugin(Vec<PluginVerdict>),
+    /// The drops; none also for those that it was not asked about.
+    Model(Vec<Option<Verdict>>),
 }
 
 impl Link {
@@ -174,7 +217,7 @@ impl Link {
             }
             Self::InstructionRules(spec) => judge_instruction(spec, record),
             Self::InstanceRules => judge_instance(record),
-            Self::Plugin { .. } => None,
+            Self::Score(_) | Self::Plugin { .. } => None,
         }
     }
 }
@@ -193,173 +236,4 @@ fn note(text: impl Into<String>) -> Evidence {
         note: Some(text.into()),
         ..Evidence::default()
     }
-}
-
-/// Words for things that a text model can neither see nor do (the reference's list, with its Chinese counterpart).
-const UNANSWERABLE_EN: [&str; 15] = [
-    "image", "images", "graph", "graphs", "picture", "pictures", "photo", "photos", "file",
-    "files", "map", "maps", "draw", "plot", "video",
-];
-const UNANSWERABLE_ZH: [&str; 12] = [
-    "图片", "图像", "照片", "图表", "文件", "附件", "地图", "画一", "绘制", "视频", "音频", "链接",
-];
-
-fn judge_instruction(spec: &RulesSpec, record: &ChainRecord) -> Option<Verdict> {
-    let tokens = autodidact_text::tokenize(&record.instruction);
-    let (min, max) = match record.language {
-        Language::En => (spec.min_tokens_en, spec.max_tokens_en),
-        Language::Zh => (spec.min_tokens_zh, spec.max_tokens_zh),
-    };
-    let length = || Evidence {
-        score: Some(tokens.len() as f64),
-        note: Some(format!("{min} to {max} tokens")),
-        ..Evidence::default()
-    };
-    if (tokens.len() as u64) < u64::from(min) {
-        return Some(Verdict::drop("rules", "too_short", length()));
-    }
-    if tokens.len() as u64 > u64::from(max) {
-        return Some(Verdict::drop("rules", "too_long", length()));
-    }
-    let lower = record.instruction.to_lowercase();
-    let blocked = spec
-        .blocked_words
-        .iter()
-        .find(|word| contains_word(&tokens, &lower, &word.to_lowercase()));
-    if let Some(word) = blocked {
-        return Some(Verdict::drop("rules", "blocked_word", note(word.clone())));
-    }
-    let unanswerable = UNANSWERABLE_EN
-        .iter()
-        .chain(&UNANSWERABLE_ZH)
-        .find(|word| contains_word(&tokens, &lower, word));
-    unanswerable.map(|word| Verdict::drop("rules", "unanswerable", note(*word)))
-}
-
-/// Finds a word: a Latin one as a whole token, a phrase or a Chinese one anywhere.
-fn contains_word(tokens: &[String], lower: &str, word: &str) -> bool {
-    if word.chars().all(|c| c.is_ascii_alphanumeric()) {
-        tokens.iter().any(|t| t == word)
-    } else {
-        lower.contains(word)
-    }
-}
-
-/// The reference's instance filters.
-fn judge_instance(record: &ChainRecord) -> Option<Verdict> {
-    let output = record.output.trim();
-    let input = record.input.trim();
-    let drop = |reason: &str, detail: &str| Some(Verdict::drop("rules", reason, note(detail)));
-    if output.is_empty() {
-        return drop("empty_output", "there is no answer");
-    }
-    if autodidact_text::normalize(output) == autodidact_text::normalize(input) {
-        return drop("output_equals_input", "the answer repeats the input");
-    }
-    if autodidact_text::normalize(output) == autodidact_text::normalize(&record.instruction) {
-        return drop(
-            "output_equals_instruction",
-            "the answer repeats the instruction",
-        );
-    }
-    if output.ends_with([':', '：']) || input.ends_with([':', '：']) {
-        return drop("ends_with_colon", "something should follow the colon");
-    }
-    None
-}
-
-#[derive(Clone)]
-enum PluginVerdict {
-    Keep,
-    Drop(Verdict),
-    Stop(String),
-}
-
-impl PluginVerdict {
-    fn into_drop(self) -> Result<Option<Verdict>, FlowError> {
-        match self {
-            Self::Keep => Ok(None),
-            Self::Drop(verdict) => Ok(Some(verdict)),
-            Self::Stop(message) => Err(FlowError::Stopped(message)),
-        }
-    }
-}
-
-fn ask_plugin(
-    plugins: &dyn Plugins,
-    plugin: &PluginSummary,
-    config: &serde_json::Value,
-    on_error: OnPluginError,
-    records: &[ChainRecord],
-) -> Result<Vec<PluginVerdict>, FlowError> {
-    let rule = RuleRef {
-        name: plugin.name.to_string(),
-        version: plugin.version.clone(),
-        digest: Some(plugin.digest),
-    };
-    let dropped = |reason: String, evidence: Evidence| {
-        PluginVerdict::Drop(Verdict {
-            decision: Decision::Drop,
-            reason,
-            rule: rule.clone(),
-            evidence,
-        })
-    };
-    let mut verdicts = Vec::with_capacity(records.len());
-    for batch in records.chunks(PLUGIN_BATCH) {
-        let sent: Vec<FilterRecord> = batch.iter().map(to_filter_record).collect();
-        for answer in plugins.filter(plugin.digest, config, &sent)? {
-            verdicts.push(match answer {
-                Ok(decision) => match decision.drop_reason {
-                    None => PluginVerdict::Keep,
-                    Some(reason) => dropped(
-                        reason,
-                        Evidence {
-                            note: decision.note,
-                            score: decision.score,
-                            ..Evidence::default()
-                        },
-                    ),
-                },
-                Err(error) => match on_error {
-                    OnPluginError::Keep => PluginVerdict::Keep,
-                    OnPluginError::Drop => dropped("plugin_error".to_string(), note(error)),
-                    OnPluginError::Stop => PluginVerdict::Stop(format!(
-                        "plugin {} {} failed: {error}",
-                        plugin.name, plugin.version
-                    )),
-                },
-            });
-        }
-    }
-    if verdicts.len() != records.len() {
-        return Err(FlowError::Stopped(format!(
-            "plugin {} gave {} decisions for {} records",
-            plugin.name,
-            verdicts.len(),
-            records.len()
-        )));
-    }
-    Ok(verdicts)
-}
-
-fn to_filter_record(record: &ChainRecord) -> FilterRecord {
-    FilterRecord {
-        instruction: record.instruction.clone(),
-        input: record.input.clone(),
-        output: record.output.clone(),
-        language: record.language.code().to_string(),
-    }
-}
-
-fn find_plugin(plugins: &[PluginSummary], name: &str) -> Result<PluginSummary, FlowError> {
-    plugins
-        .iter()
-        .find(|plugin| plugin.name.as_str() == name)
-        .cloned()
-        .ok_or_else(|| {
-            FlowError::Stopped(format!(
-                "plugin {name:?} was not there when the workflow was submitted"
-            ))
-        })
 }

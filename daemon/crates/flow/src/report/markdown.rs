@@ -1,11 +1,14 @@
-//! The report for people.
+//! The report for people, in the workflow's first language.
 
 use std::fmt::Write as _;
 
+use autodidact_domain::Language;
 use autodidact_domain::model::REMOTE_SOURCE;
 use autodidact_domain::report::{
     EvaluationReport, Interval, RemoteModelReport, Report, RoundReport,
 };
+
+use super::words::{reason_name, stage_name};
 
 /// Lays a report out as Markdown.
 pub fn to_markdown(report: &Report) -> String {
@@ -16,20 +19,30 @@ pub fn to_markdown(report: &Report) -> String {
 }
 
 fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
+    let language = report.language;
+    let (seed, compute, seconds) = (report.seed, &report.compute, report.seconds);
+    let (memory, rate) = (report.peak_rss_mb, report.tokens_per_second);
     writeln!(text, "# {}\n", report.workflow)?;
     writeln!(
         text,
-        "Seed {}, compute path `{}`, {:.0} s of work, {} MiB at most, {:.0} tokens/s generated.\n",
-        report.seed, report.compute, report.seconds, report.peak_rss_mb, report.tokens_per_second
+        "{}\n",
+        language.pick(
+            format!("Seed {seed}, compute path `{compute}`, {seconds:.0} s of work, {memory} MiB at most, {rate:.0} tokens/s generated."),
+            format!("随机种子 {seed}，计算路径 `{compute}`，用时 {seconds:.0} 秒，内存最多 {memory} MiB，生成速度 {rate:.0} 词元/秒。"),
+        )
     )?;
     for round in &report.rounds {
-        write_round(text, round)?;
+        write_round(text, language, round)?;
     }
-    write_evaluations(text, &report.evaluations)?;
+    write_evaluations(text, language, &report.evaluations)?;
     if !report.plugins.is_empty() {
-        writeln!(
+        heading(
             text,
-            "## Plugins\n\n| plugin | version | digest | dropped |\n|---|---|---|---|"
+            language.pick("Plugins", "插件"),
+            language.pick(
+                &["plugin", "version", "digest", "dropped"],
+                &["插件", "版本", "摘要", "丢弃"],
+            ),
         )?;
         for plugin in &report.plugins {
             let digest = plugin
@@ -46,100 +59,97 @@ fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(text)?;
     }
     if !report.remote_models.is_empty() {
-        write_remote_models(text, &report.remote_models)?;
+        write_remote_models(text, language, &report.remote_models)?;
     }
-    if !report.examples.is_empty() {
-        writeln!(text, "## Kept examples\n")?;
-        for example in &report.examples {
-            writeln!(
-                text,
-                "- **{}** (round {})",
-                one_line(&example.instruction),
-                example.round
-            )?;
-            if !example.input.is_empty() {
-                writeln!(text, "  - input: {}", one_line(&example.input))?;
-            }
-            writeln!(text, "  - output: {}", one_line(&example.output))?;
-        }
-        writeln!(text)?;
-    }
-    if let Some(pair) = &report.before_after {
-        writeln!(text, "## One held-out prompt, before and after\n")?;
-        for (name, value) in [
-            ("prompt", &pair.prompt),
-            ("expected", &pair.expected),
-            ("base", &pair.before),
-            (pair.model.as_str(), &pair.after),
-        ] {
-            writeln!(text, "- {name}: {}", one_line(value))?;
-        }
-        writeln!(text)?;
-    }
-    writeln!(text, "## What came of it\n")?;
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_string());
-    writeln!(
-        text,
-        "- dataset: {} (digest {})",
-        or_none(report.dataset.clone()),
-        or_none(report.dataset_digest.map(|d| d.to_string()))
-    )?;
-    writeln!(
-        text,
-        "- adapter: {} (digest {})",
-        or_none(report.adapter.as_ref().map(ToString::to_string)),
-        or_none(report.adapter_digest.map(|d| d.to_string()))
-    )
+    write_texts(text, report)?;
+    write_results(text, report)
 }
 
-fn write_round(text: &mut String, round: &RoundReport) -> std::fmt::Result {
-    writeln!(
+/// Writes a heading with the head of the table under it.
+fn heading(text: &mut String, title: &str, columns: &[&str]) -> std::fmt::Result {
+    writeln!(text, "## {title}\n\n| {} |", columns.join(" | "))?;
+    writeln!(text, "|{}", "---|".repeat(columns.len()))
+}
+
+fn write_round(text: &mut String, language: Language, round: &RoundReport) -> std::fmt::Result {
+    let number = round.round;
+    heading(
         text,
-        "## Round {}\n\n| stage | in | kept | dropped | out | reasons | s |\n|---|---|---|---|---|---|---|",
-        round.round
+        &language.pick(format!("Round {number}"), format!("第 {number} 轮")),
+        language.pick(
+            &["stage", "in", "kept", "dropped", "out", "reasons", "s"],
+            &["阶段", "输入", "保留", "丢弃", "产出", "原因", "秒"],
+        ),
     )?;
     for stage in &round.stages {
         let reasons: Vec<String> = stage
             .reasons
             .iter()
-            .map(|(code, count)| format!("{code} {count}"))
+            .map(|(code, count)| format!("{} {count}", reason_name(language, code)))
             .collect();
         writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {:.1} |",
-            stage.name,
+            stage_name(language, &stage.name),
             stage.taken,
             stage.kept,
             stage.dropped,
             stage.out,
-            reasons.join(", "),
+            reasons.join(language.pick(", ", "、")),
             stage.seconds
         )?;
     }
     writeln!(text)?;
     if let (Some(first), Some(last)) = (round.losses.first(), round.losses.last()) {
+        let (human, generated, replayed) = (round.human, round.generated, round.replayed);
+        let steps = round.losses.len();
         writeln!(
             text,
-            "Trained on {} human, {} generated and {} replayed examples in {} steps; loss {first:.3} at the first, {last:.3} at the last.\n",
-            round.human,
-            round.generated,
-            round.replayed,
-            round.losses.len()
+            "{}\n",
+            language.pick(
+                format!("Trained on {human} human, {generated} generated and {replayed} replayed examples in {steps} steps; loss {first:.3} at the first, {last:.3} at the last."),
+                format!("用 {human} 条人工样本、{generated} 条本轮样本和 {replayed} 条早先样本训练 {steps} 步；损失从第一步的 {first:.3} 到最后一步的 {last:.3}。"),
+            )
         )?;
     }
     if !round.promotion_reason.is_empty() {
-        writeln!(text, "{}.\n", round.promotion_reason)?;
+        let end = language.pick(".", "。");
+        writeln!(text, "{}{end}\n", round.promotion_reason)?;
     }
     Ok(())
 }
 
-fn write_evaluations(text: &mut String, evaluations: &[EvaluationReport]) -> std::fmt::Result {
+fn write_evaluations(
+    text: &mut String,
+    language: Language,
+    evaluations: &[EvaluationReport],
+) -> std::fmt::Result {
     if evaluations.is_empty() {
         return Ok(());
     }
-    writeln!(
+    heading(
         text,
-        "## Held-out tasks\n\n| model | language | n | loss | ROUGE-L | success | distinct-2 |\n|---|---|---|---|---|---|---|"
+        language.pick("Held-out tasks", "留出任务"),
+        language.pick(
+            &[
+                "model",
+                "language",
+                "n",
+                "loss",
+                "ROUGE-L",
+                "success",
+                "distinct-2",
+            ],
+            &[
+                "模型",
+                "语言",
+                "任务数",
+                "损失",
+                "ROUGE-L",
+                "成功率",
+                "distinct-2",
+            ],
+        ),
     )?;
     for evaluation in evaluations {
         let with = |name: &str, value: f64| match evaluation.intervals.get(name) {
@@ -164,21 +174,50 @@ fn write_evaluations(text: &mut String, evaluations: &[EvaluationReport]) -> std
     }
     writeln!(
         text,
-        "\nIntervals are 95%: bootstrap for loss and ROUGE-L, Wilson for success.\n"
+        "\n{}\n",
+        language.pick(
+            "Intervals are 95%: bootstrap for loss and ROUGE-L, Wilson for success.",
+            "方括号内为 95% 区间：损失与 ROUGE-L 用自助法，成功率用 Wilson 区间。",
+        )
     )
 }
 
-fn write_remote_models(text: &mut String, models: &[RemoteModelReport]) -> std::fmt::Result {
-    writeln!(
+fn write_remote_models(
+    text: &mut String,
+    language: Language,
+    models: &[RemoteModelReport],
+) -> std::fmt::Result {
+    heading(
         text,
-        "## Remote models\n\n| stage | model | served at | requests | prompt tokens | completion tokens | cost |\n|---|---|---|---|---|---|---|"
+        language.pick("Remote models", "远程模型"),
+        language.pick(
+            &[
+                "stage",
+                "model",
+                "served at",
+                "requests",
+                "prompt tokens",
+                "completion tokens",
+                "cost",
+            ],
+            &[
+                "阶段",
+                "模型",
+                "服务地址",
+                "请求数",
+                "提示词元",
+                "生成词元",
+                "费用",
+            ],
+        ),
     )?;
     let mut uncounted = 0;
     for RemoteModelReport { stage, used } in models {
         uncounted += used.uncounted;
         writeln!(
             text,
-            "| {stage} | {} | {} | {} | {} | {} | {:.6} |",
+            "| {} | {} | {} | {} | {} | {} | {:.6} |",
+            stage_name(language, stage),
             used.model,
             used.source.trim_start_matches(REMOTE_SOURCE),
             used.requests,
@@ -191,8 +230,82 @@ fn write_remote_models(text: &mut String, models: &[RemoteModelReport]) -> std::
     if uncounted > 0 {
         writeln!(
             text,
-            "For {uncounted} requests the server did not say how many tokens it used: they count as 0 tokens and cost the most they can have cost.\n"
+            "{}\n",
+            language.pick(
+                format!("For {uncounted} requests the server did not say how many tokens it used: they count as 0 tokens and cost the most they can have cost."),
+                format!("有 {uncounted} 个请求，服务器没有说明用了多少词元：词元按 0 计，费用按可能的最高值计。"),
+            )
         )?;
+    }
+    Ok(())
+}
+
+/// Writes what people read for themselves: kept examples, and one prompt answered twice.
+fn write_texts(text: &mut String, report: &Report) -> std::fmt::Result {
+    let language = report.language;
+    if !report.examples.is_empty() {
+        writeln!(
+            text,
+            "## {}\n",
+            language.pick("Kept examples", "保留的样本")
+        )?;
+        let (input, output) = language.pick(("input: ", "output: "), ("输入：", "答案："));
+        for example in &report.examples {
+            let round = example.round;
+            writeln!(
+                text,
+                "- **{}** {}",
+                one_line(&example.instruction),
+                language.pick(format!("(round {round})"), format!("（第 {round} 轮）"))
+            )?;
+            if !example.input.is_empty() {
+                writeln!(text, "  - {input}{}", one_line(&example.input))?;
+            }
+            writeln!(text, "  - {output}{}", one_line(&example.output))?;
+        }
+        writeln!(text)?;
+    }
+    if let Some(pair) = &report.before_after {
+        let title = language.pick(
+            "One held-out prompt, before and after",
+            "同一个留出任务，训练前后",
+        );
+        writeln!(text, "## {title}\n")?;
+        for (name, value) in [
+            (language.pick("prompt", "任务"), &pair.prompt),
+            (language.pick("expected", "参考答案"), &pair.expected),
+            ("base", &pair.before),
+            (pair.model.as_str(), &pair.after),
+        ] {
+            writeln!(text, "- {name}: {}", one_line(value))?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn write_results(text: &mut String, report: &Report) -> std::fmt::Result {
+    let language = report.language;
+    let none = language.pick("none", "无");
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| none.to_string());
+    let title = language.pick("What came of it", "结果");
+    writeln!(text, "## {title}\n")?;
+    let results = [
+        (
+            language.pick("dataset", "数据集"),
+            report.dataset.clone(),
+            report.dataset_digest,
+        ),
+        (
+            language.pick("adapter", "适配器"),
+            report.adapter.as_ref().map(ToString::to_string),
+            report.adapter_digest,
+        ),
+    ];
+    for (name, value, digest) in results {
+        let digest = or_none(digest.map(|digest| digest.to_string()));
+        let digest = language.pick(format!(" (digest {digest})"), format!("（摘要 {digest}）"));
+        writeln!(text, "- {name}: {}{digest}", or_none(value))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The report: every figure comes from the journal, replayed or fresh.
 
 mod markdown;
+mod words;
 
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::example::join_input;
@@ -18,6 +19,7 @@ use crate::stages::evaluate::{Evaluation, summarize};
 use crate::stages::promote::Promotion;
 
 pub use markdown::to_markdown;
+pub use words::{reason_name, stage_name};
 
 /// Kept examples that a report shows.
 const SHOWN_EXAMPLES: usize = 5;
@@ -95,6 +97,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
         } else {
             WorkflowState::Running
         },
+        language: spec.languages[0],
         seed: spec.seed,
         compute: run.ports.engine.compute().to_string(),
         dataset_digest: outcome.dataset.as_ref().map(|dataset| dataset.digest),

@@ -64,8 +64,8 @@ pub(crate) fn read_what_is_there(
 const SKELETON: &str = "\
 stages:
   generate:
-  filter: {chain: [rouge_l: {}, rules: {}, plugin: {}]}
-  respond:
+  filter: {chain: [rouge_l: {}, rules: {}, score: {}, plugin: {}]}
+  respond: {constraint: {}}
   validate:
   train:
   evaluate:

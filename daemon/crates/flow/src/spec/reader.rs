@@ -306,26 +306,68 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Reads a text that has no default.
+    pub(super) fn text(&mut self, name: &'static str, expected: &str) -> Option<String> {
+        let path = self.path(name);
+        self.ask(name, expected, None);
+        self.take(name)?.text(&path)
+    }
+
+    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        let path = self.path(name);
+        self.ask(name, "true or false", Some(default.to_string()));
+        let Some(node) = self.take(name) else {
+            return default;
+        };
+        match &node.yaml.data {
+            YamlData::Value(Scalar::Boolean(value)) => *value,
+            _ => {
+                node.fault(&path, "wrong type", "true or false");
+                default
+            }
+        }
+    }
+
     pub(super) fn integer(
         &mut self,
         name: &'static str,
         range: RangeInclusive<u64>,
         default: u64,
     ) -> u64 {
+        self.given_integer(name, range, Some(default.to_string()))
+            .unwrap_or(default)
+    }
+
+    fn given_integer(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+        default: Option<String>,
+    ) -> Option<u64> {
         let path = self.path(name);
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.ask(name, &expected, Some(default.to_string()));
-        let Some(node) = self.take(name) else {
-            return default;
-        };
+        self.ask(name, &expected, default);
+        let node = self.take(name)?;
         match &node.yaml.data {
             YamlData::Value(Scalar::Integer(i)) => match u64::try_from(*i) {
-                Ok(i) if range.contains(&i) => return i,
+                Ok(i) if range.contains(&i) => return Some(i),
                 _ => node.fault(&path, "out of range", expected),
             },
             _ => node.fault(&path, "wrong type", expected),
         }
-        default
+        None
+    }
+
+    /// Reads a whole number whose default is found later; `default` says which.
+    pub(super) fn optional_small(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u32>,
+        default: Option<String>,
+    ) -> Option<u32> {
+        let range = u64::from(*range.start())..=u64::from(*range.end());
+        let value = self.given_integer(name, range, default)?;
+        Some(u32::try_from(value).expect("the range ends in u32"))
     }
 
     pub(super) fn small(

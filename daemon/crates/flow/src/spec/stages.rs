@@ -2,8 +2,8 @@
 
 use autodidact_domain::training::TrainOptions;
 use autodidact_domain::workflow::{
-    ChainRule, EvaluateSpec, FilterSpec, GenerateSpec, OnPluginError, PromoteSpec, RespondSpec,
-    RulesSpec, Stages, TrainSpec, ValidateSpec,
+    BASE_MODEL_EXAMPLES, ChainRule, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, MARKS,
+    OnPluginError, PromoteSpec, RespondSpec, RulesSpec, ScoreSpec, Stages, TrainSpec, ValidateSpec,
 };
 
 use super::reader::{Fields, Node};
@@ -80,10 +80,51 @@ fn read_respond(node: Node<'_>) -> RespondSpec {
         max_input_tokens: fields.small("max_input_tokens", 1..=8192, 64),
         max_tokens: fields.small("max_tokens", 1..=8192, 256),
         batch: fields.small("batch", 1..=512, 32),
+        examples: read_examples(&mut fields),
+        classify: fields.flag("classify", false),
+        constraint: read_constraint(&mut fields),
         model: fields.parsed("model"),
     };
     fields.finish();
     spec
+}
+
+fn read_examples(fields: &mut Fields<'_>) -> Option<u32> {
+    let default = format!("{BASE_MODEL_EXAMPLES} for a base model, else 0");
+    fields.optional_small("examples", 0..=32, Some(default))
+}
+
+fn read_constraint(fields: &mut Fields<'_>) -> Option<ConstraintSpec> {
+    let path = fields.path("constraint");
+    let node = fields.take("constraint")?;
+    let mut forms = node.mapping(&path);
+    let choices = forms.texts("choices").map(ConstraintSpec::Choices);
+    let regex = forms.text("regex", "a regular expression");
+    let schema = read_json_schema(&mut forms);
+    forms.finish();
+    let given = [choices, regex.map(ConstraintSpec::Regex), schema];
+    let mut given = given.into_iter().flatten();
+    let (first, second) = (given.next(), given.next());
+    if first.is_none() || second.is_some() {
+        node.fault(&path, "not one form", "one of choices, regex, json_schema");
+    }
+    first
+}
+
+/// Reads a schema that stands there as a mapping or as text.
+fn read_json_schema(forms: &mut Fields<'_>) -> Option<ConstraintSpec> {
+    let path = forms.path("json_schema");
+    forms.ask(
+        "json_schema",
+        "a JSON schema, as a mapping or as text",
+        None,
+    );
+    let node = forms.take("json_schema")?;
+    let text = match node.json(&path) {
+        serde_json::Value::String(text) => text,
+        schema => schema.to_string(),
+    };
+    Some(ConstraintSpec::JsonSchema(text))
 }
 
 fn read_train(node: Node<'_>) -> TrainSpec {
@@ -169,8 +210,8 @@ enum Place {
 impl Place {
     fn rules(self) -> &'static [&'static str] {
         match self {
-            Self::Filter => &["exact", "rouge_l", "rules", "plugin"],
-            Self::Validate => &["rules", "plugin"],
+            Self::Filter => &["exact", "rouge_l", "rules", "score", "plugin"],
+            Self::Validate => &["rules", "score", "plugin"],
         }
     }
 }
@@ -225,6 +266,7 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
                 .map(|node| read_rules(node, &path))
                 .unwrap_or_default(),
         ),
+        "score" => ChainRule::Score(read_score(options, &path)),
         _ => return read_plugin(node, options, &path),
     };
     Some(rule)
@@ -239,6 +281,23 @@ fn read_rules(node: Node<'_>, path: &str) -> RulesSpec {
         min_tokens_zh: fields.small("min_tokens_zh", 0..=10_000, default.min_tokens_zh),
         max_tokens_zh: fields.small("max_tokens_zh", 1..=10_000, default.max_tokens_zh),
         blocked_words: fields.texts("blocked_words").unwrap_or_default(),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_score(options: Option<Node<'_>>, path: &str) -> ScoreSpec {
+    let default = ScoreSpec {
+        least: 3,
+        model: None,
+    };
+    let Some(options) = options else {
+        return default;
+    };
+    let mut fields = options.mapping(path);
+    let spec = ScoreSpec {
+        least: fields.small("least", MARKS, default.least),
+        model: fields.parsed("model"),
     };
     fields.finish();
     spec

@@ -37,7 +37,7 @@ stages:
     chain:
       - rouge_k: {threshold: 0.7}
       - rouge_l: {threshold: 7}
-  respond:
+  respond: {classify: 3, constraint: {regex: a, choices: [b]}, exmples: 2}
   train: {target_modules: [q_prj], lora_alhpa: 3}
 ";
     let found: Vec<(u32, String, Option<String>)> = faults(yaml)
@@ -55,6 +55,9 @@ stages:
             expect(7, "stages.generate.target", None),
             expect(10, "stages.filter.chain[0]", Some("rouge_l")),
             expect(11, "stages.filter.chain[1].rouge_l.threshold", None),
+            expect(12, "stages.respond.classify", None),
+            expect(12, "stages.respond.constraint", None),
+            expect(12, "stages.respond.exmples", Some("examples")),
             expect(13, "stages.train.lora_alhpa", Some("lora_alpha")),
             expect(13, "stages.train.target_modules[0]", Some("q_proj")),
         ]
@@ -148,4 +151,32 @@ fn the_order_of_a_plugins_settings_says_nothing() {
         text("{b: 1, a: {d: 2, c: 3}}"),
         text("{a: {c: 3, d: 2}, b: 1}")
     );
+}
+
+#[test]
+fn a_form_of_answers_is_read_in_each_way() {
+    use autodidact_domain::workflow::ConstraintSpec;
+    let read = |form: &str| {
+        let yaml = format!(
+            "name: a\nmodel: m\nseeds: s\nstages:\n  respond: {{constraint: {{{form}}}}}\n"
+        );
+        let respond = parse_workflow(&yaml).expect("right").stages.respond;
+        respond.expect("there").constraint.expect("given")
+    };
+    assert_eq!(
+        read("choices: [yes and no, no]"),
+        ConstraintSpec::Choices(vec!["yes and no".into(), "no".into()])
+    );
+    assert_eq!(
+        read("regex: '[0-9]+'"),
+        ConstraintSpec::Regex("[0-9]+".into())
+    );
+    // The order of properties is that of answers, so it is kept.
+    let schema = r#"{"type":"object","properties":{"b":{},"a":{}}}"#;
+    for form in [
+        "json_schema: {type: object, properties: {b: {}, a: {}}}".to_string(),
+        format!("json_schema: '{schema}'"),
+    ] {
+        assert_eq!(read(&form), ConstraintSpec::JsonSchema(schema.into()));
+    }
 }

@@ -107,7 +107,11 @@ fn evaluate_batch(
         .iter()
         .map(|task| {
             GenerateRequest::new(
-                prompts::answer_request(task.body.instruction_text(), task.body.input_text()),
+                prompts::answer_request(
+                    Vec::new(),
+                    task.body.instruction_text(),
+                    task.body.input_text(),
+                ),
                 Sampling {
                     max_tokens: spec.max_tokens,
                     ..Sampling::default()

@@ -34,8 +34,8 @@ fn judge(
     let replayed = run.will_replay(round, StageName::Filter);
     let kept: Vec<bool> = run.step(round, StageName::Filter, |run, _| {
         let records: Vec<ChainRecord> = candidates.iter().map(to_record).collect();
-        let verdicts = chain.judge(&*run.ports.plugins, &records)?;
-        let mut outcome = Outcome::new(Vec::with_capacity(verdicts.len()));
+        let mut outcome = Outcome::new(Vec::with_capacity(records.len()));
+        let verdicts = chain.judge(run, &records, &mut outcome)?;
         for (record, verdict) in records.into_iter().zip(verdicts) {
             outcome.value.push(verdict.decision == Decision::Keep);
             outcome.verdicts.push(Judged {

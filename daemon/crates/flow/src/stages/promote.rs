@@ -48,21 +48,38 @@ pub(crate) fn promote(
         };
         let better = interval.high < 0.0;
         let diverse = diversity.is_none_or(|diversity| diversity >= spec.min_diversity);
-        let loss = format!(
-            "held-out loss a task against {}: {difference:+.4} [{:+.4}, {:+.4}]",
-            incumbent.model, interval.low, interval.high
+        let language = run.spec().languages[0];
+        let figures = format!(
+            "{difference:+.4} [{:+.4}, {:+.4}]",
+            interval.low, interval.high
+        );
+        let against = &incumbent.model;
+        let loss = language.pick(
+            format!("held-out loss a task against {against}: {figures}"),
+            format!("每个留出任务的损失与 {against} 相比：{figures}"),
         );
         let spread = diversity
-            .map(|d| format!("; distinct-2 of kept instructions {d:.3}"))
+            .map(|d| {
+                language.pick(
+                    format!("; distinct-2 of kept instructions {d:.3}"),
+                    format!("；保留指令的 distinct-2 为 {d:.3}"),
+                )
+            })
             .unwrap_or_default();
-        let reason = match (better, diverse) {
-            (true, true) => format!("promoted: {loss}{spread}"),
-            (false, _) => format!("rolled back, not surely better: {loss}{spread}"),
-            (true, false) => format!(
-                "rolled back, too uniform (below {}): {loss}{spread}",
-                spec.min_diversity
-            ),
+        let decision = match (better, diverse) {
+            (true, true) => language.pick("promoted: ", "已采用：").to_string(),
+            (false, _) => language
+                .pick("rolled back, not surely better: ", "已回滚，不能确定更好：")
+                .to_string(),
+            (true, false) => {
+                let least = spec.min_diversity;
+                language.pick(
+                    format!("rolled back, too uniform (below {least}): "),
+                    format!("已回滚，过于单一（低于 {least}）："),
+                )
+            }
         };
+        let reason = format!("{decision}{loss}{spread}");
         let promoted = better && diverse;
         let verdict = if promoted {
             Verdict::keep("promote")

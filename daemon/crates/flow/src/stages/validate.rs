@@ -27,8 +27,8 @@ pub(crate) fn wave(
                 language: language_of(example, default),
             })
             .collect();
-        let verdicts = chain.judge(&*run.ports.plugins, &records)?;
-        let mut outcome = Outcome::new(Vec::with_capacity(verdicts.len()));
+        let mut outcome = Outcome::new(Vec::with_capacity(records.len()));
+        let verdicts = chain.judge(run, &records, &mut outcome)?;
         for (example, verdict) in examples.iter().zip(verdicts) {
             outcome.value.push(verdict.decision == Decision::Keep);
             outcome.verdicts.push(Judged {

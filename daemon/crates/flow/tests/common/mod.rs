@@ -136,7 +136,16 @@ impl Engine for Fake {
                 progress(3);
                 let prompt = format!("{:?}{model:?}", request.prompt);
                 let mut random = random::Random::at(request.sampling.seed, &[&prompt]);
+                let choices = match &request.constraint {
+                    Some(Constraint::Choices(choices)) => choices.as_slice(),
+                    _ => &[],
+                };
                 let text = match &request.prompt {
+                    _ if !choices.is_empty() => choices[random.below(choices.len())].clone(),
+                    Prompt::Text(text) if text.ends_with("Label:") => " right".to_string(),
+                    Prompt::Text(text) if text.ends_with("Label: right\nInput:") => {
+                        " A thing that is right.".to_string()
+                    }
                     Prompt::Text(text) if text.starts_with("Come up") => match random.below(5) {
                         0 => String::new(),
                         _ => format!(
@@ -319,6 +328,14 @@ impl Engine for Fake {
             tokens: letters.clone().count() as u64,
             unknown_tokens: unknown.count() as u64,
         })
+    }
+
+    /// Refuses the regular expression `(` alone.
+    fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {
+        match constraint {
+            Constraint::Regex(regex) if regex == "(" => Err("unclosed group".to_string()),
+            _ => Ok(()),
+        }
     }
 
     fn compute(&self) -> &'static str {

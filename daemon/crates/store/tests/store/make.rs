@@ -163,6 +163,7 @@ pub(crate) fn report(random: &mut Random, workflow: &WorkflowName) -> Report {
     Report {
         workflow: workflow.clone(),
         state: WorkflowState::Done,
+        language: autodidact_domain::Language::Zh,
         seed: random.next_u64(),
         compute: text(random, 20_000),
         dataset_digest: None,

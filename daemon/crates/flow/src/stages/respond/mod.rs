@@ -1,21 +1,22 @@
 //! respond: kept instructions in, examples with input and answer out.
 
+mod classify;
+mod input_first;
+
 use autodidact_domain::example::{Example, Lineage, Origin};
 use autodidact_domain::journal::StageName;
 use autodidact_domain::random::{Random, derive_seed};
 use autodidact_domain::verdict::Evidence;
-use autodidact_domain::workflow::RespondSpec;
-use autodidact_domain::{Body, Completion, GenerateRequest, ModelRef, Prompt, Sampling, Verdict};
+use autodidact_domain::workflow::{BASE_MODEL_EXAMPLES, ConstraintSpec, RespondSpec};
+use autodidact_domain::{
+    Body, ChatLayout, Completion, Constraint, GenerateRequest, Language, ModelRef, TaskType,
+    Verdict,
+};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
-use crate::prompts;
 use crate::stages::generate::{Candidate, instruction_id};
 use crate::stages::language_of;
-
-/// Examples with input that an input prompt shows, and examples without.
-const SHOWN_WITH_INPUT: usize = 3;
-const SHOWN_WITHOUT_INPUT: usize = 2;
 
 /// Answers candidates in batches, a step each. `first` is the number of candidates that the round answered before.
 pub(crate) fn wave(
@@ -56,56 +57,153 @@ fn answer_batch(
     first: usize,
 ) -> Result<Vec<Example>, FlowError> {
     run.step(round, StageName::Respond, |run, _| {
-        let mut progress = run.token_progress(round, StageName::Respond);
-        let started = run.ports.clock.now_ms();
-        let mut generate = |requests: Vec<GenerateRequest>| -> Result<Vec<Completion>, FlowError> {
-            run.generate(model, requests, &mut progress)
+        let mut asker = Asker {
+            run,
+            round,
+            spec,
+            human,
+            model,
+            progress: Box::new(run.token_progress(round, StageName::Respond)),
+            tokens: 0,
         };
-        let asked = batch
+        let started = run.ports.clock.now_ms();
+        let places: Vec<Place<'_>> = batch
             .iter()
             .enumerate()
-            .map(|(i, c)| input_request(run, round, spec, human, c, first + i))
-            .collect();
-        let inputs = generate(asked)?;
-        let parsed: Vec<Option<String>> = inputs
-            .iter()
-            .map(|completion| prompts::parse_input(&completion.text))
-            .collect();
-        let asked = batch
-            .iter()
-            .zip(&parsed)
-            .enumerate()
-            .map(|(i, (candidate, input))| {
-                answer_request(run, round, spec, candidate, input.as_deref(), first + i)
+            .map(|(i, candidate)| Place {
+                candidate,
+                index: first + i,
             })
             .collect();
-        let answers = generate(asked)?;
+        let (labelled, open): (Vec<Place<'_>>, Vec<Place<'_>>) = match spec.classify {
+            true => classify::split(&mut asker, places)?,
+            false => (Vec::new(), places),
+        };
+        let mut answered = classify::answer(&mut asker, labelled)?;
+        answered.extend(input_first::answer(&mut asker, open)?);
+        answered.sort_by_key(|answered| answered.place.index);
         let mut outcome = Outcome::new(Vec::new());
+        outcome.tokens = asker.tokens;
         outcome.generation_seconds =
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
-        outcome.tokens = inputs
-            .iter()
-            .chain(&answers)
-            .map(|c| u64::from(c.completion_tokens))
-            .sum();
-        for ((candidate, input), answer) in batch.iter().zip(parsed).zip(&answers) {
-            let output = prompts::parse_answer(&answer.text, answer.finish);
+        for answered in answered {
+            let Answered {
+                place,
+                input,
+                output,
+                completion,
+                task_type,
+            } = answered;
             outcome
                 .verdicts
-                .push(judge(candidate, output.is_some(), answer));
+                .push(judge(place.candidate, output.is_some(), &completion));
             if let Some(output) = output {
-                outcome.value.push(to_example(
-                    round,
-                    model,
-                    candidate,
-                    input.as_deref().unwrap_or(""),
-                    &output,
-                ));
+                let mut example = to_example(round, model, place.candidate, &input, &output);
+                example.task_type = task_type;
+                outcome.value.push(example);
             }
         }
         outcome.out = outcome.value.len() as u64;
         Ok(outcome)
     })
+}
+
+/// A candidate with its number in the round, which its draws depend on.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    candidate: &'a Candidate,
+    index: usize,
+}
+
+/// What became of a candidate.
+struct Answered<'a> {
+    place: Place<'a>,
+    input: String,
+    /// The answer, where there is a whole one.
+    output: Option<String>,
+    /// What it was read from.
+    completion: Completion,
+    task_type: Option<TaskType>,
+}
+
+/// What asking needs: whom, with which options, shown by which examples.
+struct Asker<'a> {
+    run: &'a Run,
+    round: u32,
+    spec: &'a RespondSpec,
+    human: &'a [Example],
+    model: &'a ModelRef,
+    progress: Box<dyn FnMut(u64)>,
+    tokens: u64,
+}
+
+impl Asker<'_> {
+    fn generate(&mut self, requests: Vec<GenerateRequest>) -> Result<Vec<Completion>, FlowError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let completions = self
+            .run
+            .generate(self.model, requests, &mut *self.progress)?;
+        let tokens = completions.iter().map(|c| u64::from(c.completion_tokens));
+        self.tokens += tokens.sum::<u64>();
+        Ok(completions)
+    }
+
+    /// Begins what is drawn for one purpose at one place.
+    fn random(&self, purpose: &str, index: usize) -> Random {
+        let coordinates = [purpose, &self.round.to_string(), &index.to_string()];
+        Random::at(self.run.spec().seed, &coordinates)
+    }
+
+    /// Gives the sampling seed for one purpose at one place.
+    fn seed(&self, purpose: &str, index: usize) -> u64 {
+        let coordinates = [
+            "sample",
+            purpose,
+            &self.round.to_string(),
+            &index.to_string(),
+        ];
+        derive_seed(self.run.spec().seed, &coordinates)
+    }
+
+    /// Lists the human examples of a language.
+    fn human(&self, language: Language) -> impl Iterator<Item = &Example> {
+        let default = self.run.spec().languages[0];
+        self.human
+            .iter()
+            .filter(move |example| language_of(example, default) == language)
+    }
+
+    /// Tells how many examples the model sees answered first.
+    fn examples(&self) -> Result<u32, FlowError> {
+        if let Some(count) = self.spec.examples {
+            return Ok(count);
+        }
+        let own = &self.run.workflow.pinned.model;
+        let layout = match self.model.model == own.name {
+            true => own.details.chat_layout,
+            false => {
+                self.run
+                    .ports
+                    .models
+                    .get(&self.model.model)?
+                    .details
+                    .chat_layout
+            }
+        };
+        Ok(match layout {
+            ChatLayout::Alpaca => BASE_MODEL_EXAMPLES,
+            ChatLayout::Template | ChatLayout::None => 0,
+        })
+    }
+
+    /// Reads the form that answers have.
+    fn constraint(&self) -> Result<Option<Constraint>, FlowError> {
+        let form = self.spec.constraint.as_ref();
+        let form = form.map(ConstraintSpec::constraint).transpose();
+        form.map_err(|fault| FlowError::Stopped(format!("stages.respond.constraint: {fault}")))
+    }
 }
 
 fn judge(candidate: &Candidate, answered: bool, answer: &Completion) -> Judged {
@@ -157,77 +255,4 @@ pub(crate) fn to_example(
             adapter: model.adapter.clone(),
         },
     }
-}
-
-/// Asks for the input that an instruction needs, or that it needs none, shown by human examples of both kinds.
-fn input_request(
-    run: &Run,
-    round: u32,
-    spec: &RespondSpec,
-    human: &[Example],
-    candidate: &Candidate,
-    index: usize,
-) -> GenerateRequest {
-    let coordinates = [round.to_string(), index.to_string()];
-    let mut random = Random::at(
-        run.spec().seed,
-        &["input", &coordinates[0], &coordinates[1]],
-    );
-    let default = run.spec().languages[0];
-    let (with, without): (Vec<&Example>, Vec<&Example>) = human
-        .iter()
-        .filter(|example| language_of(example, default) == candidate.language)
-        .partition(|example| !example.body.input_text().is_empty());
-    let mut shown: Vec<&Example> = random
-        .sample(with.len(), SHOWN_WITH_INPUT)
-        .iter()
-        .map(|i| with[*i])
-        .collect();
-    shown.extend(
-        random
-            .sample(without.len(), SHOWN_WITHOUT_INPUT)
-            .iter()
-            .map(|i| without[*i]),
-    );
-    random.shuffle(&mut shown);
-    GenerateRequest::new(
-        prompts::input_request(candidate.language, &shown, &candidate.instruction),
-        Sampling {
-            temperature: spec.input_temperature,
-            top_p: spec.top_p,
-            max_tokens: spec.max_input_tokens,
-            stop: prompts::input_request_stops(),
-            seed: derive_seed(
-                run.spec().seed,
-                &["sample", "input", &coordinates[0], &coordinates[1]],
-            ),
-            ..Sampling::default()
-        },
-    )
-}
-
-fn answer_request(
-    run: &Run,
-    round: u32,
-    spec: &RespondSpec,
-    candidate: &Candidate,
-    input: Option<&str>,
-    index: usize,
-) -> GenerateRequest {
-    let prompt: Prompt = prompts::answer_request(&candidate.instruction, input.unwrap_or(""));
-    let seed = derive_seed(
-        run.spec().seed,
-        &["sample", "answer", &round.to_string(), &index.to_string()],
-    );
-    GenerateRequest::new(
-        prompt,
-        Sampling {
-            temperature: spec.temperature,
-            top_p: spec.top_p,
-            repetition_penalty: spec.repetition_penalty,
-            max_tokens: spec.max_tokens,
-            seed,
-            ..Sampling::default()
-        },
-    )
 }

@@ -1,0 +1,106 @@
+//! A model's marks as a rule of a chain.
+
+use autodidact_domain::verdict::Evidence;
+use autodidact_domain::workflow::{MARKS, ScoreSpec};
+use autodidact_domain::{Constraint, GenerateRequest, ModelRef, Sampling, Verdict};
+
+use super::ChainRecord;
+use crate::error::FlowError;
+use crate::journaled::{Outcome, Run};
+use crate::prompts;
+
+/// A mark is one token, or two where a blank comes first.
+const MAX_TOKENS: u32 = 4;
+
+/// Asks for the marks of the records that are open; gives the drops.
+///
+/// The judge is held to a mark by a constraint; a server without constraints may say something else, which is a drop too.
+pub(super) fn ask<T>(
+    run: &Run,
+    stage: &'static str,
+    spec: &ScoreSpec,
+    records: &[ChainRecord],
+    open: &[bool],
+    outcome: &mut Outcome<T>,
+) -> Result<Vec<Option<Verdict>>, FlowError> {
+    let judge = ModelRef {
+        model: spec.model.as_ref().unwrap_or(&run.spec().model).clone(),
+        adapter: None,
+    };
+    let asked: Vec<usize> = (0..records.len()).filter(|i| open[*i]).collect();
+    let requests = asked.iter().map(|i| request(stage, &records[*i])).collect();
+    let completions = run.generate(&judge, requests, &mut |_| {})?;
+    let mut drops = vec![None; records.len()];
+    for (i, completion) in asked.into_iter().zip(completions) {
+        outcome.tokens += u64::from(completion.completion_tokens);
+        drops[i] = judge_mark(spec, &judge, &completion.text);
+    }
+    Ok(drops)
+}
+
+fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
+    let prompt = match stage {
+        "validate" => prompts::example_mark_request(
+            record.language,
+            &record.instruction,
+            &record.input,
+            &record.output,
+        ),
+        _ => prompts::instruction_mark_request(record.language, &record.instruction),
+    };
+    GenerateRequest {
+        constraint: Some(Constraint::Choices(
+            MARKS.map(|mark| mark.to_string()).collect(),
+        )),
+        ..GenerateRequest::new(
+            prompt,
+            Sampling {
+                max_tokens: MAX_TOKENS,
+                ..Sampling::default()
+            },
+        )
+    }
+}
+
+fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdict> {
+    let mark = answer
+        .trim()
+        .parse::<u32>()
+        .ok()
+        .filter(|mark| MARKS.contains(mark));
+    let (reason, note) = match mark {
+        Some(mark) if mark >= spec.least => return None,
+        Some(_) => ("low_score", format!("at least {}", spec.least)),
+        None => ("no_score", format!("the judge said {answer:?}")),
+    };
+    let evidence = Evidence {
+        score: mark.map(f64::from),
+        note: Some(format!("{}: {note}", judge.model)),
+        ..Evidence::default()
+    };
+    Some(Verdict::drop("score", reason, evidence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_below_the_least_drops_and_so_does_none() {
+        let spec = ScoreSpec {
+            least: 3,
+            model: None,
+        };
+        let judge = ModelRef {
+            model: "judge".parse().unwrap(),
+            adapter: None,
+        };
+        let reason = |answer| judge_mark(&spec, &judge, answer).map(|verdict| verdict.reason);
+        assert_eq!(reason("3"), None);
+        assert_eq!(reason(" 5 "), None);
+        assert_eq!(reason("2").as_deref(), Some("low_score"));
+        for answer in ["", "6", "good", "3.5"] {
+            assert_eq!(reason(answer).as_deref(), Some("no_score"), "{answer}");
+        }
+    }
+}

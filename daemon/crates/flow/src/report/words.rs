@@ -1,0 +1,85 @@
+//! What stages and reasons are called in the language of a report. Codes are stable and stand in the JSON; these are for people.
+
+use autodidact_domain::Language;
+
+/// Stages by their code, in Chinese.
+const STAGES_ZH: [(&str, &str); 7] = [
+    ("generate", "生成"),
+    ("filter", "过滤"),
+    ("respond", "作答"),
+    ("validate", "校验"),
+    ("train", "训练"),
+    ("evaluate", "评测"),
+    ("promote", "采用"),
+];
+
+/// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
+const REASONS_ZH: [(&str, &str); 31] = [
+    ("unparsable", "无法解析"),
+    ("exact_duplicate", "完全重复"),
+    ("near_duplicate", "近似重复"),
+    ("too_short", "过短"),
+    ("too_long", "过长"),
+    ("blocked_word", "含屏蔽词"),
+    ("unanswerable", "文本模型无法完成"),
+    ("low_score", "评分过低"),
+    ("no_score", "没有评分"),
+    ("no_answer", "没有回答"),
+    ("truncated", "被截断"),
+    ("empty_output", "答案为空"),
+    ("output_equals_input", "答案照抄输入"),
+    ("output_equals_instruction", "答案照抄指令"),
+    ("output_copies_instruction", "答案抄写指令"),
+    ("ends_with_colon", "以冒号结尾"),
+    ("plugin_error", "插件出错"),
+    ("rolled_back", "已回滚"),
+    ("no_label_token", "没有可学习的词元"),
+    ("empty_instruction", "指令为空"),
+    ("several_lines", "多行"),
+    ("list_number", "残留编号"),
+    ("template_marker", "残留模板标记"),
+    ("starts_lower_case", "小写字母开头"),
+    ("starts_with_punctuation", "标点开头"),
+    ("cut_sentence", "句子不完整"),
+    ("unbalanced_quotes", "引号不成对"),
+    ("unbalanced_brackets", "括号不成对"),
+    ("repeated_run", "字符连续重复"),
+    ("repeated_sentence", "句子重复"),
+    ("repeated_ngrams", "片段重复"),
+];
+
+/// Names a stage for people.
+pub fn stage_name(language: Language, code: &str) -> &str {
+    named(language, &STAGES_ZH, code)
+}
+
+/// Names a reason for people; one that is not known, as of a user's plugin, is its own name.
+pub fn reason_name(language: Language, code: &str) -> &str {
+    named(language, &REASONS_ZH, code)
+}
+
+fn named<'a>(language: Language, names: &[(&str, &'a str)], code: &'a str) -> &'a str {
+    let found = names.iter().find(|(known, _)| *known == code);
+    language.pick(code, found.map_or(code, |(_, name)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    use autodidact_domain::journal::StageName;
+
+    use super::*;
+
+    #[test]
+    fn every_stage_has_a_chinese_name() {
+        for (_, code) in StageName::ALL {
+            assert_ne!(stage_name(Language::Zh, code), code);
+            assert_eq!(stage_name(Language::En, code), code);
+        }
+    }
+
+    #[test]
+    fn an_unknown_reason_is_its_own_name() {
+        assert_eq!(reason_name(Language::Zh, "near_duplicate"), "近似重复");
+        assert_eq!(reason_name(Language::Zh, "mine"), "mine");
+    }
+}

@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use connect::connect;
 pub(crate) use failure::Failure;
 pub(crate) use model::add as add_model;
-pub(crate) use workflow::{stage_name, state_name};
+pub(crate) use workflow::stage_name;
 
 use crate::config::{Setting, Value};
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use autodidact_client::{Client, ClientError, Target, v1};
-use autodidact_domain::Report;
+use autodidact_domain::{Language, Report};
 use autodidact_proto::v1::{ErrorReason, WorkflowState};
 use indicatif::ProgressBar;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,33 +23,30 @@ use crate::serve::Daemon;
 use crate::shutdown::EXIT_INTERRUPTED;
 use crate::telemetry;
 use follow::{Ended, follow};
-use progress::Display;
+use progress::{Display, state_name};
 use summary::{Places, render};
-
-/// The datasets, carried in the binary so that it works anywhere.
-const DATASETS: [(&str, &str, &[u8]); 2] = [
-    (
-        "seeds-en",
-        "seeds-en.jsonl",
-        include_bytes!("../../examples/data/seeds-en.jsonl"),
-    ),
-    (
-        "heldout-en",
-        "heldout-en.jsonl",
-        include_bytes!("../../examples/data/heldout-en.jsonl"),
-    ),
-];
+use template::Template;
 
 /// What was asked for.
 pub(crate) struct QuickstartOptions {
-    /// The language to work in.
-    pub(crate) lang: String,
+    /// The language to work and to speak in.
+    pub(crate) language: Language,
     /// How many rounds to run.
     pub(crate) rounds: u32,
-    /// The model, known or registered.
-    pub(crate) model: String,
+    /// The model, known or registered; none takes the one that the language's workflow is sized for.
+    pub(crate) model: Option<String>,
     /// Whether to start anew under a new name.
     pub(crate) fresh: bool,
+}
+
+impl QuickstartOptions {
+    fn template(&self) -> &'static Template {
+        Template::of(self.language)
+    }
+
+    fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or(self.template().model)
+    }
 }
 
 /// Runs the quickstart, or goes on with the last one.
@@ -57,12 +54,7 @@ pub(crate) struct QuickstartOptions {
 /// # Errors
 /// When a part fails; what was done so far stays, and the next run goes on from there.
 pub(crate) async fn run(options: &QuickstartOptions, global: &Global) -> Result<(), Failure> {
-    if options.lang == "zh" {
-        return Err(Failure::refused(
-            "UNSUPPORTED",
-            "--lang zh 需要多语言模型，目前还不支持；请先使用 --lang en。\n--lang zh needs a multilingual model, which is not supported yet; use --lang en for now.",
-        ));
-    }
+    let language = options.language;
     let mut settings = global.settings();
     if global.data_dir.is_none() {
         let data_dir = paths::quickstart_data_dir(&paths::process_environment);
@@ -74,40 +66,51 @@ pub(crate) async fn run(options: &QuickstartOptions, global: &Global) -> Result<
         &config::process_variables(),
     )?;
     let data_dir = config.data_dir.clone();
-    output::note(format!("data directory: {}", data_dir.display()));
+    let shown = data_dir.display();
+    output::note(language.pick(
+        format!("data directory: {shown}"),
+        format!("数据目录：{shown}"),
+    ));
 
     let target = Target::Unix(config.socket.clone());
     // A daemon that works there already is as good as one of our own.
     let running = Client::connect(&target).await;
     let (client, daemon) = match running {
         Ok(client) => {
-            output::note("a daemon runs there already and is used");
+            output::note(language.pick(
+                "a daemon runs there already and is used",
+                "那里已有守护进程在运行，直接使用",
+            ));
             (client, None)
         }
         Err(_) => {
             let log_file = data_dir.join("quickstart.log");
             telemetry::log_to_file(&config.log, &log_file)?;
-            output::note(format!("log:            {}", log_file.display()));
+            let shown = log_file.display();
+            output::note(language.pick(
+                format!("log:            {shown}"),
+                format!("日志：    {shown}"),
+            ));
             let daemon = Daemon::start(config).await?;
             (Client::connect(&target).await?, Some(daemon))
         }
     };
     let outcome = tokio::select! {
         outcome = teach(&client, options, &data_dir, global) => outcome,
-        signalled = interrupted() => signalled,
+        signalled = interrupted(language) => signalled,
     };
     if let Some(daemon) = daemon {
         tokio::select! {
             _ = daemon.stop() => {}
             // The second signal does not wait; what was committed is safe.
-            _ = interrupted() => std::process::exit(i32::from(EXIT_INTERRUPTED)),
+            _ = interrupted(language) => std::process::exit(i32::from(EXIT_INTERRUPTED)),
         }
     }
     outcome
 }
 
 /// Waits for a signal; says what it means for the run.
-async fn interrupted() -> Result<(), Failure> {
+async fn interrupted(language: Language) -> Result<(), Failure> {
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|error| Failure::local(error.to_string()))?;
     let mut terminate =
@@ -116,9 +119,10 @@ async fn interrupted() -> Result<(), Failure> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    Err(Failure::interrupted(
+    Err(Failure::interrupted(language.pick(
         "interrupted; the run is safe, and the same command goes on where it stopped",
-    ))
+        "已中断；运行已安全保存，再次执行同一命令即可从中断处继续",
+    )))
 }
 
 async fn teach(
@@ -127,7 +131,9 @@ async fn teach(
     data_dir: &Path,
     global: &Global,
 ) -> Result<(), Failure> {
-    let existing = existing_runs(client).await?;
+    let language = options.language;
+    let template = options.template();
+    let existing = existing_runs(client, template).await?;
     let last = existing
         .last()
         .filter(|run| !options.fresh && run.state() != WorkflowState::Cancelled);
@@ -135,38 +141,42 @@ async fn teach(
         Some(run) => {
             go_on(client, run, options).await?;
             if run.state() == WorkflowState::Done {
-                return show_report(client, &run.name, data_dir, global).await;
+                return show_report(client, options, &run.name, data_dir, global).await;
             }
             run.name.clone()
         }
         None => {
-            fetch_model(client, &options.model).await?;
-            import_datasets(client).await?;
-            let name = template::next_name(existing.last().map(|run| run.name.as_str()));
+            fetch_model(client, options).await?;
+            import_datasets(client, options).await?;
+            let name = template.next_name(existing.last().map(|run| run.name.as_str()));
             submit(client, &name, options).await?;
-            output::note(format!(
-                "{name}: a new run of {} round(s) on {}",
-                options.rounds, options.model
+            let (rounds, model) = (options.rounds, options.model());
+            output::note(language.pick(
+                format!("{name}: a new run of {rounds} round(s) on {model}"),
+                format!("{name}：新的运行，共 {rounds} 轮，模型 {model}"),
             ));
             name
         }
     };
-    let Ended { state, message } = follow(client, &name, Display::for_terminal()).await?;
+    let Ended { state, message } = follow(client, &name, Display::for_terminal(language)).await?;
     match state {
-        WorkflowState::Done => show_report(client, &name, data_dir, global).await,
+        WorkflowState::Done => show_report(client, options, &name, data_dir, global).await,
         state => {
-            let state = state.as_str_name().trim_start_matches("WORKFLOW_STATE_");
-            let advice = "run the same command again to go on, or with --fresh to start anew";
+            let reason = state.as_str_name().trim_start_matches("WORKFLOW_STATE_");
+            let state = state_name(language, state);
             Err(Failure::refused(
-                state,
-                format!("{name} is {}: {message}; {advice}", state.to_lowercase()),
+                reason,
+                language.pick(
+                    format!("{name} is {state}: {message}; run the same command again to go on, or with --fresh to start anew"),
+                    format!("{name} {state}：{message}；再次执行同一命令可继续，加 --fresh 可重新开始"),
+                ),
             ))
         }
     }
 }
 
 /// Finds the quickstart's runs in the order they were started.
-async fn existing_runs(client: &Client) -> Result<Vec<v1::Workflow>, Failure> {
+async fn existing_runs(client: &Client, template: &Template) -> Result<Vec<v1::Workflow>, Failure> {
     let mut runs = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -181,7 +191,7 @@ async fn existing_runs(client: &Client) -> Result<Vec<v1::Workflow>, Failure> {
         runs.extend(
             page.workflows
                 .into_iter()
-                .filter_map(|run| Some((template::number_of(&run.name)?, run))),
+                .filter_map(|run| Some((template.number_of(&run.name)?, run))),
         );
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -199,10 +209,11 @@ async fn go_on(
     options: &QuickstartOptions,
 ) -> Result<(), Failure> {
     let name = &run.name;
-    let fresh = "--fresh starts a new one";
+    let language = options.language;
     match run.state() {
-        WorkflowState::Done => output::note(format!(
-            "{name} is done already; here is its report. {fresh}."
+        WorkflowState::Done => output::note(language.pick(
+            format!("{name} is done already; here is its report. --fresh starts a new one."),
+            format!("{name} 已经完成，报告如下。加 --fresh 可开始新的运行。"),
         )),
         WorkflowState::Paused | WorkflowState::Failed => {
             let request = v1::ResumeWorkflowRequest {
@@ -210,27 +221,35 @@ async fn go_on(
                 name: name.clone(),
             };
             client.workflows().resume(request).await?;
-            output::note(format!(
-                "{name} was {}; it goes on from its last step ({fresh})",
-                cli::state_name(run)
+            let state = state_name(language, run.state());
+            output::note(language.pick(
+                format!(
+                    "{name} was {state}; it goes on from its last step (--fresh starts a new one)"
+                ),
+                format!("{name} {state}，将从最后一步继续（加 --fresh 可开始新的运行）"),
             ));
         }
-        _ => output::note(format!(
-            "{name} is not finished; it goes on from its last step ({fresh})"
+        _ => output::note(language.pick(
+            format!(
+                "{name} is not finished; it goes on from its last step (--fresh starts a new one)"
+            ),
+            format!("{name} 尚未完成，将从最后一步继续（加 --fresh 可开始新的运行）"),
         )),
     }
     let spec = run.spec.clone().unwrap_or_default();
-    if spec.rounds() != options.rounds || spec.model() != options.model {
-        output::note(format!(
-            "it was started with {} round(s) on {}, and stays so",
-            spec.rounds(),
-            spec.model()
+    let (rounds, model) = (spec.rounds(), spec.model());
+    let other_model = options.model.as_deref().is_some_and(|asked| asked != model);
+    if rounds != options.rounds || other_model {
+        output::note(language.pick(
+            format!("it was started with {rounds} round(s) on {model}, and stays so"),
+            format!("它启动时为 {rounds} 轮，模型 {model}，保持不变"),
         ));
     }
     Ok(())
 }
 
-async fn fetch_model(client: &Client, name: &str) -> Result<(), Failure> {
+async fn fetch_model(client: &Client, options: &QuickstartOptions) -> Result<(), Failure> {
+    let name = options.model();
     match client
         .models()
         .get(v1::GetModelRequest {
@@ -247,9 +266,12 @@ async fn fetch_model(client: &Client, name: &str) -> Result<(), Failure> {
         }
     }
     if let Some(known) = known::find(name) {
-        output::note(format!(
-            "model:          {name} ({} MB to fetch unless it is cached; licence {})",
-            known.download_mb, known.licence
+        let (size, licence) = (known.download_mb, known.licence);
+        output::note(options.language.pick(
+            format!(
+                "model:          {name} ({size} MB to fetch unless it is cached; licence {licence})"
+            ),
+            format!("模型：    {name}（若无缓存需下载 {size} MB；许可证 {licence}）"),
         ));
     }
     if !std::io::stderr().is_terminal() {
@@ -266,8 +288,8 @@ async fn fetch_model(client: &Client, name: &str) -> Result<(), Failure> {
     added.map(|_| ())
 }
 
-async fn import_datasets(client: &Client) -> Result<(), Failure> {
-    for (dataset, file_name, content) in DATASETS {
+async fn import_datasets(client: &Client, options: &QuickstartOptions) -> Result<(), Failure> {
+    for (dataset, file_name, content) in options.template().datasets {
         let answer = client
             .import_dataset(dataset, file_name, content.to_vec(), &request_id())
             .await?;
@@ -276,16 +298,19 @@ async fn import_datasets(client: &Client) -> Result<(), Failure> {
                 "the daemon could not read the built-in {file_name}; it is of another version"
             ))
         })?;
-        output::note(format!(
-            "dataset:        {dataset}@{} with {} tasks",
-            made.version, made.records
+        let (version, records) = (made.version, made.records);
+        output::note(options.language.pick(
+            format!("dataset:        {dataset}@{version} with {records} tasks"),
+            format!("数据集：  {dataset}@{version}，{records} 条任务"),
         ));
     }
     Ok(())
 }
 
 async fn submit(client: &Client, name: &str, options: &QuickstartOptions) -> Result<(), Failure> {
-    let yaml = template::workflow(name, options.rounds, &options.model);
+    let yaml = options
+        .template()
+        .workflow(name, options.rounds, options.model());
     let request = v1::SubmitWorkflowRequest {
         request_id: request_id(),
         workflow: Some(v1::submit_workflow_request::Workflow::Yaml(yaml)),
@@ -296,6 +321,7 @@ async fn submit(client: &Client, name: &str, options: &QuickstartOptions) -> Res
 
 async fn show_report(
     client: &Client,
+    options: &QuickstartOptions,
     name: &str,
     data_dir: &Path,
     global: &Global,
@@ -310,8 +336,9 @@ async fn show_report(
     if global.json {
         return output::line(answer.json.trim_end());
     }
-    let report: Report = serde_json::from_str(&answer.json)
+    let mut report: Report = serde_json::from_str(&answer.json)
         .map_err(|error| Failure::local(format!("read the daemon's report: {error}")))?;
+    report.language = options.language;
     let workflow = client
         .workflows()
         .get(v1::GetWorkflowRequest {

@@ -98,6 +98,57 @@ fn quickstart_teaches_the_real_model() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn quickstart_teaches_a_base_model_in_chinese() -> Result<()> {
+    if !asked() {
+        return Ok(());
+    }
+    let home = Home::new()?;
+    let started = Instant::now();
+    let output = home.run(&["quickstart", "--lang", "zh", "--rounds", "1"])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{text}\n{told}");
+    println!("{text}\nquickstart took {:?} in Chinese", started.elapsed());
+    let report = home.report("self-instruct-zh")?;
+    assert_eq!(report["language"], "zh");
+    let loss = |model: &str| -> Result<f64> {
+        let found = evaluation(&report, model)?;
+        assert_eq!(
+            (&found["n"], &found["language"]),
+            (&108.into(), &"zh".into())
+        );
+        found["heldout_loss"].as_f64().context("loss")
+    };
+    let (base, tuned) = (loss("base")?, loss("round-1")?);
+    assert!(
+        tuned < base,
+        "held-out loss {tuned} is not below the base's {base}"
+    );
+    for example in report["examples"].as_array().context("examples")? {
+        let instruction = example["instruction"].as_str().context("instruction")?;
+        assert!(
+            instruction.chars().any(|c| ('一'..='鿿').contains(&c)),
+            "{instruction} is not Chinese"
+        );
+    }
+    for expected in ["第 1 轮 生成：", "第 1 轮 训练：", "工作流已完成"] {
+        assert!(told.contains(expected), "{expected} is missing of {told}");
+    }
+    for expected in ["记录的去向", "留出任务上的表现", "与训练结果对话"] {
+        assert!(text.contains(expected), "{expected} is missing of {text}");
+    }
+    let folder = home.path().join("reports/self-instruct-zh");
+    let markdown = std::fs::read_to_string(folder.join("report.md")).context("read report")?;
+    for expected in ["## 第 1 轮", "## 留出任务", "## 结果"] {
+        assert!(
+            markdown.contains(expected),
+            "{expected} is missing of {markdown}"
+        );
+    }
+    Ok(())
+}
+
 /// `AUTODIDACT_TEST_QUICKSTART_KILLS=5` kills the daemon as often in the middle of a quickstart.
 #[test]
 fn kills_in_a_quickstart_change_nothing() -> Result<()> {

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use autodidact_client::{Client, v1};
+use autodidact_domain::Language;
 use autodidact_proto::json as messages;
 use clap::Subcommand;
 
@@ -263,7 +264,7 @@ async fn watch(connection: &Client, name: &str, global: &Global) -> Result<(), F
     let display = if global.json {
         Display::json_lines()
     } else {
-        Display::for_terminal()
+        Display::for_terminal(Language::En)
     };
     let followed = tokio::select! {
         followed = follow(connection, name, display) => followed,

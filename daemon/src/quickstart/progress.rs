@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use autodidact_client::v1::{self, event::Body};
+use autodidact_domain::Language;
+use autodidact_flow::report::{reason_name, stage_name};
 use autodidact_proto::json as messages;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
@@ -17,7 +19,12 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const SHOWN_REASONS: usize = 3;
 
 /// Shows a workflow's progress.
-pub(crate) enum Display {
+pub(crate) struct Display {
+    language: Language,
+    form: Form,
+}
+
+enum Form {
     /// A bar a stage.
     Bars(Bars),
     /// A line now and then.
@@ -28,42 +35,43 @@ pub(crate) enum Display {
 
 impl Display {
     /// Takes bars where stderr is a terminal, lines elsewhere.
-    pub(crate) fn for_terminal() -> Self {
-        if std::io::stderr().is_terminal() {
-            Self::Bars(Bars::default())
-        } else {
-            Self::Lines(Lines::default())
-        }
+    pub(crate) fn for_terminal(language: Language) -> Self {
+        let form = match std::io::stderr().is_terminal() {
+            true => Form::Bars(Bars::default()),
+            false => Form::Lines(Lines::default()),
+        };
+        Self { language, form }
     }
 
     /// Prints messages as JSON.
     pub(crate) fn json_lines() -> Self {
-        Self::JsonLines
+        Self {
+            language: Language::En,
+            form: Form::JsonLines,
+        }
     }
 
     /// Shows where the workflow stands.
     pub(crate) fn snapshot(&mut self, snapshot: &v1::WorkflowSnapshot) -> Result<(), Failure> {
-        match self {
-            Self::JsonLines => output::json_line(
+        if let Form::JsonLines = self.form {
+            return output::json_line(
                 &serde_json::json!({"snapshot": messages::of("WorkflowSnapshot", snapshot)}),
-            ),
-            Self::Bars(_) | Self::Lines(_) => {
-                snapshot.stages.iter().for_each(|stage| self.stage(stage));
-                Ok(())
-            }
+            );
         }
+        snapshot.stages.iter().for_each(|stage| self.stage(stage));
+        Ok(())
     }
 
     /// Shows what happened.
     pub(crate) fn event(&mut self, event: &v1::Event) -> Result<(), Failure> {
-        if let Self::JsonLines = self {
+        if let Form::JsonLines = self.form {
             return output::json_line(&serde_json::json!({"event": messages::of("Event", event)}));
         }
         match &event.body {
             Some(Body::Stage(stage)) => self.stage(stage),
             Some(Body::Training(training)) => self.training(training),
             Some(body) => {
-                if let Some(line) = line_of(body) {
+                if let Some(line) = line_of(self.language, body) {
                     self.line(&line);
                 }
             }
@@ -74,7 +82,7 @@ impl Display {
 
     /// Leaves the last figures standing.
     pub(crate) fn finish(&mut self) {
-        if let Self::Bars(bars) = self {
+        if let Form::Bars(bars) = &self.form {
             bars.stages
                 .values()
                 .filter(|bar| !bar.is_finished())
@@ -87,70 +95,78 @@ impl Display {
         if stage.stage() == v1::Stage::Promote {
             return;
         }
-        match self {
-            Self::Bars(bars) => bars.stage(stage),
-            Self::Lines(lines) => lines.stage(stage),
-            Self::JsonLines => {}
+        match &mut self.form {
+            Form::Bars(bars) => bars.stage(self.language, stage),
+            Form::Lines(lines) => lines.stage(self.language, stage),
+            Form::JsonLines => {}
         }
     }
 
     fn training(&mut self, training: &v1::TrainingProgress) {
-        let loss = format!(
-            "loss {:.3}, {:.0} tokens/s",
-            training.loss, training.tokens_per_second
+        let language = self.language;
+        let (loss, rate) = (training.loss, training.tokens_per_second);
+        let loss = language.pick(
+            format!("loss {loss:.3}, {rate:.0} tokens/s"),
+            format!("损失 {loss:.3}，{rate:.0} 词元/秒"),
         );
-        match self {
-            Self::Bars(bars) => {
-                let bar = bars.bar(training.round, v1::Stage::Train);
+        match &mut self.form {
+            Form::Bars(bars) => {
+                let bar = bars.bar(language, training.round, v1::Stage::Train);
                 bar.set_length(training.total_steps.into());
                 bar.set_position(training.step.into());
                 bar.set_message(loss);
             }
-            Self::Lines(lines) => {
-                let done = format!("{}/{} steps, {loss}", training.step, training.total_steps);
-                lines.sometimes(training.round, v1::Stage::Train, &done);
+            Form::Lines(lines) => {
+                let (step, total) = (training.step, training.total_steps);
+                let done = language.pick(
+                    format!("{step}/{total} steps, {loss}"),
+                    format!("{step}/{total} 步，{loss}"),
+                );
+                lines.sometimes(language, training.round, v1::Stage::Train, &done);
             }
-            Self::JsonLines => {}
+            Form::JsonLines => {}
         }
     }
 
     fn line(&mut self, text: &str) {
-        match self {
+        match &self.form {
             // Above the bars, where it stays.
-            Self::Bars(bars) => {
+            Form::Bars(bars) => {
                 if bars.all.println(text).is_err() {
                     output::note(text);
                 }
             }
-            Self::Lines(_) => output::note(text),
-            Self::JsonLines => {}
+            Form::Lines(_) => output::note(text),
+            Form::JsonLines => {}
         }
     }
 }
 
 /// A bar a stage, in the order they begin.
 #[derive(Default)]
-pub(crate) struct Bars {
+struct Bars {
     all: MultiProgress,
     stages: BTreeMap<(u32, i32), ProgressBar>,
 }
 
 impl Bars {
-    fn bar(&mut self, round: u32, stage: v1::Stage) -> &ProgressBar {
+    fn bar(&mut self, language: Language, round: u32, stage: v1::Stage) -> &ProgressBar {
         let all = &self.all;
         self.stages.entry((round, stage.into())).or_insert_with(|| {
             // Width and rate first, so that the drop mix at the end is cut on a narrow terminal.
-            let style =
-                style("{prefix:18} {bar:20} {pos:>4}/{len:<4} {rate:>7} {eta:>4} left  {wide_msg}");
-            let bar = all.add(ProgressBar::no_length().with_style(style));
-            bar.set_prefix(title(round, stage));
+            let template = language.pick(
+                "{prefix:18} {bar:20} {pos:>4}/{len:<4} {rate:>7} {eta:>4} left  {wide_msg}",
+                "{prefix:18} {bar:20} {pos:>4}/{len:<4} {rate:>7} 剩余 {eta:>4}  {wide_msg}",
+            );
+            let bar = all.add(ProgressBar::no_length().with_style(style(template)));
+            bar.set_prefix(title(language, round, stage));
             bar
         })
     }
 
-    fn stage(&mut self, stage: &v1::StageProgress) {
+    fn stage(&mut self, language: Language, stage: &v1::StageProgress) {
         let is_new = !self.stages.contains_key(&(stage.round, stage.stage));
-        let bar = self.bar(stage.round, stage.stage());
+        let bar = self.bar(language, stage.round, stage.stage());
         if bar.is_finished() {
             return;
         }
@@ -161,12 +177,13 @@ impl Bars {
             bar.reset_eta();
         }
         if stage.stage() != v1::Stage::Train {
-            bar.set_message(kept_and_dropped(stage));
+            bar.set_message(kept_and_dropped(language, stage));
         }
         if stage.finished {
-            bar.set_style(style(
+            bar.set_style(style(language.pick(
                 "{prefix:18} {bar:20} {pos:>4}/{len:<4} in {elapsed}  {wide_msg}",
-            ));
+                "{prefix:18} {bar:20} {pos:>4}/{len:<4} 用时 {elapsed}  {wide_msg}",
+            )));
             bar.abandon();
         }
     }
@@ -187,17 +204,18 @@ fn style(template: &str) -> ProgressStyle {
 
 /// A line when a stage begins and ends, and now and then between.
 #[derive(Default)]
-pub(crate) struct Lines {
+struct Lines {
     told: BTreeMap<(u32, i32), Told>,
 }
 
 struct Told {
     last: Instant,
+    text: String,
     finished: bool,
 }
 
 impl Lines {
-    fn stage(&mut self, stage: &v1::StageProgress) {
+    fn stage(&mut self, language: Language, stage: &v1::StageProgress) {
         let key = (stage.round, stage.stage);
         if self.told.get(&key).is_some_and(|told| told.finished) {
             return;
@@ -206,66 +224,71 @@ impl Lines {
         if stage.stage() == v1::Stage::Train && !stage.finished {
             return;
         }
-        let figures = kept_and_dropped(stage);
-        let separator = if figures.is_empty() { "" } else { ", " };
-        let text = format!(
-            "{}/{} done{separator}{figures}",
-            stage.done,
-            stage.total.max(stage.done)
+        let figures = kept_and_dropped(language, stage);
+        let separator = match figures.is_empty() {
+            true => "",
+            false => language.pick(", ", "，"),
+        };
+        let (done, total) = (stage.done, stage.total.max(stage.done));
+        let text = language.pick(
+            format!("{done}/{total} done{separator}{figures}"),
+            format!("完成 {done}/{total}{separator}{figures}"),
         );
         if stage.finished {
             self.told.insert(
                 key,
                 Told {
                     last: Instant::now(),
+                    text: String::new(),
                     finished: true,
                 },
             );
-            output::note(format!(
-                "{}: finished; {text}",
-                title(stage.round, stage.stage())
+            let title = title(language, stage.round, stage.stage());
+            output::note(language.pick(
+                format!("{title}: finished; {text}"),
+                format!("{title}：结束；{text}"),
             ));
         } else {
-            self.sometimes(stage.round, stage.stage(), &text);
+            self.sometimes(language, stage.round, stage.stage(), &text);
         }
     }
 
-    fn sometimes(&mut self, round: u32, stage: v1::Stage, text: &str) {
+    fn sometimes(&mut self, language: Language, round: u32, stage: v1::Stage, text: &str) {
         let key = (round, stage.into());
-        if self
-            .told
-            .get(&key)
-            .is_some_and(|told| told.finished || told.last.elapsed() < LINE_INTERVAL)
-        {
+        let said_enough =
+            |told: &Told| told.finished || told.text == text || told.last.elapsed() < LINE_INTERVAL;
+        if self.told.get(&key).is_some_and(said_enough) {
             return;
         }
-        self.told.insert(
-            key,
-            Told {
-                last: Instant::now(),
-                finished: false,
-            },
-        );
-        output::note(format!("{}: {text}", title(round, stage)));
+        let told = Told {
+            last: Instant::now(),
+            text: text.to_string(),
+            finished: false,
+        };
+        self.told.insert(key, told);
+        let colon = language.pick(": ", "：");
+        output::note(format!("{}{colon}{text}", title(language, round, stage)));
     }
 }
 
-fn title(round: u32, stage: v1::Stage) -> String {
-    let stage = crate::cli::stage_name(stage);
-    if round == 0 {
-        format!("base {stage}")
-    } else {
-        format!("round {round} {stage}")
+fn title(language: Language, round: u32, stage: v1::Stage) -> String {
+    let code = crate::cli::stage_name(stage);
+    let stage = stage_name(language, &code);
+    match round {
+        0 => language.pick(format!("base {stage}"), format!("基座模型 {stage}")),
+        _ => language.pick(
+            format!("round {round} {stage}"),
+            format!("第 {round} 轮 {stage}"),
+        ),
     }
 }
 
 /// Shows the figures of a stage, with the commonest reasons for dropping.
-fn kept_and_dropped(stage: &v1::StageProgress) -> String {
+fn kept_and_dropped(language: Language, stage: &v1::StageProgress) -> String {
     if stage.kept == 0 && stage.dropped == 0 {
-        return if stage.tokens > 0 {
-            format!("{} tokens", stage.tokens)
-        } else {
-            String::new()
+        return match stage.tokens {
+            0 => String::new(),
+            tokens => language.pick(format!("{tokens} tokens"), format!("{tokens} 词元")),
         };
     }
     let mut reasons: Vec<_> = stage.reasons.iter().collect();
@@ -273,64 +296,82 @@ fn kept_and_dropped(stage: &v1::StageProgress) -> String {
     let mut mix: Vec<String> = reasons
         .iter()
         .take(SHOWN_REASONS)
-        .map(|(reason, count)| format!("{reason} {count}"))
+        .map(|(reason, count)| format!("{} {count}", reason_name(language, reason)))
         .collect();
     if reasons.len() > SHOWN_REASONS {
         mix.push("…".to_string());
     }
-    let mix = if mix.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", mix.join(", "))
+    let mix = match mix.is_empty() {
+        true => String::new(),
+        false => language.pick(
+            format!(" ({})", mix.join(", ")),
+            format!("（{}）", mix.join("、")),
+        ),
     };
-    format!("{} kept, {} dropped{mix}", stage.kept, stage.dropped)
+    let (kept, dropped) = (stage.kept, stage.dropped);
+    language.pick(
+        format!("{kept} kept, {dropped} dropped{mix}"),
+        format!("保留 {kept}，丢弃 {dropped}{mix}"),
+    )
 }
 
 /// Says how a round was decided, and why; reasons mostly begin with the decision itself.
-pub(super) fn decision(promoted: bool, reason: &str) -> String {
-    let how = if promoted { "promoted" } else { "rolled back" };
-    if reason.is_empty() || reason.starts_with(how) {
-        return if reason.is_empty() {
-            how.to_string()
-        } else {
-            reason.to_string()
-        };
+pub(super) fn decision(language: Language, promoted: bool, reason: &str) -> String {
+    let how = match promoted {
+        true => language.pick("promoted", "已采用"),
+        false => language.pick("rolled back", "已回滚"),
+    };
+    if reason.is_empty() {
+        return how.to_string();
     }
-    format!("{how}: {reason}")
+    if reason.starts_with(how) {
+        return reason.to_string();
+    }
+    format!("{how}{}{reason}", language.pick(": ", "："))
 }
 
 /// Says what happened, where a line is worth it.
-fn line_of(body: &Body) -> Option<String> {
+fn line_of(language: Language, body: &Body) -> Option<String> {
     match body {
         Body::State(changed) => {
-            let state = changed
-                .state()
-                .as_str_name()
-                .trim_start_matches("WORKFLOW_STATE_")
-                .to_lowercase();
-            let why = if changed.message.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", changed.message)
+            let state = state_name(language, changed.state());
+            let why = match changed.message.as_str() {
+                "" => String::new(),
+                message => format!("{}{message}", language.pick(": ", "：")),
             };
-            Some(format!("the workflow is {state}{why}"))
+            Some(language.pick(
+                format!("the workflow is {state}{why}"),
+                format!("工作流{state}{why}"),
+            ))
         }
-        Body::Evaluated(found) => Some(format!(
-            "{}: held-out loss {:.4}, success rate {:.1}%",
-            found.model,
-            found.heldout_loss,
-            found.success_rate * 100.0
+        Body::Evaluated(found) => {
+            let (model, loss) = (&found.model, found.heldout_loss);
+            let success = found.success_rate * 100.0;
+            Some(language.pick(
+                format!("{model}: held-out loss {loss:.4}, success rate {success:.1}%"),
+                format!("{model}：留出任务损失 {loss:.4}，成功率 {success:.1}%"),
+            ))
+        }
+        Body::Promotion(decided) => {
+            let round = decided.round;
+            let decision = decision(language, decided.promoted, &decided.message);
+            Some(language.pick(
+                format!("round {round}: {decision}"),
+                format!("第 {round} 轮：{decision}"),
+            ))
+        }
+        Body::Warning(warning) => Some(format!(
+            "{}{}",
+            language.pick("note: ", "提示："),
+            warning.message
         )),
-        Body::Promotion(decided) => Some(format!(
-            "round {}: {}",
-            decided.round,
-            decision(decided.promoted, &decided.message)
-        )),
-        Body::Warning(warning) => Some(format!("note: {}", warning.message)),
-        Body::DatasetVersion(made) => Some(format!(
-            "dataset {} has {} records",
-            made.dataset, made.records
-        )),
+        Body::DatasetVersion(made) => {
+            let (dataset, records) = (&made.dataset, made.records);
+            Some(language.pick(
+                format!("dataset {dataset} has {records} records"),
+                format!("数据集 {dataset} 有 {records} 条记录"),
+            ))
+        }
         // Bars and lines show these already, or they are of no concern to a watcher.
         Body::Stage(_)
         | Body::Training(_)
@@ -338,6 +379,25 @@ fn line_of(body: &Body) -> Option<String> {
         | Body::FileRefused(_)
         | Body::PluginChanged(_) => None,
     }
+}
+
+/// Names a workflow's state for people.
+pub(super) fn state_name(language: Language, state: v1::WorkflowState) -> String {
+    use v1::WorkflowState as State;
+    let english = state
+        .as_str_name()
+        .trim_start_matches("WORKFLOW_STATE_")
+        .to_lowercase();
+    let chinese = match state {
+        State::Pending => "等待中",
+        State::Running => "正在运行",
+        State::Paused => "已暂停",
+        State::Done => "已完成",
+        State::Failed => "失败",
+        State::Cancelled => "已取消",
+        State::Unspecified => "状态未知",
+    };
+    language.pick(english, chinese.to_string())
 }
 
 #[cfg(test)]
@@ -355,23 +415,37 @@ mod tests {
                 .collect(),
             ..Default::default()
         };
+        let four = stage(&[("a", 1), ("near_duplicate", 7), ("c", 2), ("d", 2)]);
         assert_eq!(
-            kept_and_dropped(&stage(&[("a", 1), ("b", 7), ("c", 2), ("d", 2)])),
-            "5 kept, 12 dropped (b 7, c 2, d 2, …)"
+            kept_and_dropped(Language::En, &four),
+            "5 kept, 12 dropped (near_duplicate 7, c 2, d 2, …)"
         );
-        assert_eq!(kept_and_dropped(&stage(&[])), "5 kept, 0 dropped");
+        assert_eq!(
+            kept_and_dropped(Language::Zh, &four),
+            "保留 5，丢弃 12（近似重复 7、c 2、d 2、…）"
+        );
+        assert_eq!(
+            kept_and_dropped(Language::En, &stage(&[])),
+            "5 kept, 0 dropped"
+        );
     }
 
     #[test]
     fn a_decision_is_said_once() {
-        assert_eq!(decision(true, "promoted: better"), "promoted: better");
-        assert_eq!(decision(false, "worse"), "rolled back: worse");
-        assert_eq!(decision(true, ""), "promoted");
+        let check = |language, promoted, reason, expect| {
+            assert_eq!(decision(language, promoted, reason), expect);
+        };
+        check(Language::En, true, "promoted: better", "promoted: better");
+        check(Language::En, false, "worse", "rolled back: worse");
+        check(Language::En, true, "", "promoted");
+        check(Language::Zh, false, "更差", "已回滚：更差");
     }
 
     #[test]
     fn the_base_is_called_so() {
-        assert_eq!(title(0, v1::Stage::Evaluate), "base evaluate");
-        assert_eq!(title(2, v1::Stage::Train), "round 2 train");
+        let train = v1::Stage::Train;
+        assert_eq!(title(Language::En, 0, v1::Stage::Evaluate), "base evaluate");
+        assert_eq!(title(Language::En, 2, train), "round 2 train");
+        assert_eq!(title(Language::Zh, 2, train), "第 2 轮 训练");
     }
 }

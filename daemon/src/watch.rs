@@ -81,7 +81,9 @@ fn start_notices(
     sender: SyncSender<notify::Event>,
 ) -> Option<notify::RecommendedWatcher> {
     let handler = move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event {
+        if let Ok(event) = event
+            && tells_of_change(&event.kind)
+        {
             // A full channel already means that a look is due.
             let _ = sender.try_send(event);
         }
@@ -106,6 +108,15 @@ fn start_notices(
         }
     }
     Some(watcher)
+}
+
+/// Tells whether something in a folder may be new. Our own scans open and close folders: heard, they would call for the
+/// next scan at once, and so on without end.
+fn tells_of_change(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
 }
 
 /// Waits until it is time to look again: soon while files are unfinished, at a notice, or at the next scan.

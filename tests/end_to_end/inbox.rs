@@ -166,3 +166,20 @@ fn the_papers_seed_tasks_serve_as_seeds() -> Result<()> {
     home.wait_until_done("tiny-loop", crate::loop_tiny::LIMIT)?;
     Ok(())
 }
+
+#[test]
+fn a_daemon_with_nothing_to_do_rests() -> Result<()> {
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    let file = home.path().join("inbox/rest/a.jsonl");
+    std::fs::create_dir_all(file.parent().context("a folder")?)?;
+    std::fs::write(&file, alpaca(3))?;
+    assert_eq!(report(&file)?["accepted"], 3);
+    // Scans go on, and must not wake each other.
+    let before = daemon.cpu_time()?;
+    std::thread::sleep(Duration::from_secs(4));
+    let used = daemon.cpu_time()? - before;
+    assert!(used < Duration::from_millis(400), "{used:?} in 4 s of rest");
+    daemon.terminate()?;
+    Ok(())
+}

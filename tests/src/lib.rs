@@ -248,6 +248,20 @@ impl Daemon {
         Ok(())
     }
 
+    /// Reads the processor time that the daemon has used so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux.
+        const TICK: Duration = Duration::from_millis(10);
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        // Fields count from the end of the name, which may hold blanks: utime and stime are the 14th and 15th of all.
+        let (_, fields) = stat.rsplit_once(')').context("a process name")?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let mut ticks = || fields.next().and_then(|field| field.parse::<u32>().ok());
+        let (user, system) = (ticks().context("utime")?, ticks().context("stime")?);
+        Ok(TICK * (user + system))
+    }
+
     /// Asks the daemon to end, and waits.
     pub fn terminate(mut self) -> Result<ExitStatus> {
         send_signal(&self.child, libc::SIGTERM);

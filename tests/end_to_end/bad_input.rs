@@ -170,12 +170,3 @@ fn without_a_daemon_commands_say_how_to_start_one() -> Result<()> {
     );
     Ok(())
 }
-
-#[test]
-fn quickstart_in_chinese_says_what_is_missing() -> Result<()> {
-    let home = Home::new()?;
-    let output = home.run(&["quickstart", "--lang", "zh"])?;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("多语言"));
-    Ok(())
-}

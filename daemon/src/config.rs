@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use autodidact_domain::embedding::EmbedderSetting;
 use autodidact_domain::{EmbedderTable, Language};
-use serde::Serialize;
+use autodidact_engine::DeviceChoice;
+use serde::{Serialize, Serializer};
 
 use crate::paths;
 pub(crate) use remote::{RemoteModelConfig, RemoteModelConfigs};
@@ -30,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// The compute path that generates.
     pub(crate) compute: ComputePath,
+    /// What generates, scores and gives hidden states: the processor or a GPU.
+    #[serde(serialize_with = "device_name")]
+    pub(crate) device: DeviceChoice,
     /// The network address, where one is wanted besides the socket.
     pub(crate) tcp: Tcp,
     /// What goes to the log.
@@ -233,6 +237,7 @@ impl Config {
             data_dir,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             compute: ComputePath::Fast,
+            device: DeviceChoice::Cpu,
             tcp: Tcp::default(),
             log: Log {
                 level: "info".to_string(),
@@ -366,6 +371,10 @@ impl Config {
             );
         }
     }
+}
+
+fn device_name<S: Serializer>(device: &DeviceChoice, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(device)
 }
 
 fn default_socket(data_dir: &Path) -> PathBuf {

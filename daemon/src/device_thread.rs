@@ -26,7 +26,7 @@ use autodidact_domain::{
 };
 
 use crate::config::ComputePath;
-use crate::serve::compute_name;
+use autodidact_engine::{Compute, DeviceChoice};
 use device::Device;
 use queue::{GenerateCall, Job, JobQueue, Priority, Told};
 
@@ -39,6 +39,8 @@ pub(crate) struct DeviceOptions {
     pub(crate) threads: usize,
     /// The compute path that generates.
     pub(crate) compute: ComputePath,
+    /// What generates, scores and gives hidden states.
+    pub(crate) device: DeviceChoice,
     /// Jobs that may wait.
     pub(crate) queue: usize,
     /// Adapters kept in memory.
@@ -48,30 +50,34 @@ pub(crate) struct DeviceOptions {
 /// Queues calls for the thread that owns the device.
 pub(crate) struct DeviceThread {
     queue: Arc<JobQueue<Device>>,
-    compute: &'static str,
+    compute: String,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl DeviceThread {
-    /// Starts the thread. Models are looked up by name when a job needs them.
+    /// Opens the device and starts the thread. Models are looked up by name when a job needs them.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// When this build has no such device, the device cannot be used, or the thread cannot be started.
     pub(crate) fn start(
         options: &DeviceOptions,
         models: Arc<dyn Models>,
         checkpoints: Arc<dyn Checkpoints>,
-    ) -> std::io::Result<Self> {
+    ) -> anyhow::Result<Self> {
+        let path = match options.compute {
+            ComputePath::Exact => Compute::Exact,
+            ComputePath::Fast => Compute::Fast,
+        };
+        let engine = autodidact_engine::Engine::on_device(options.threads, path, options.device)?;
+        let compute = engine.compute_name();
         let queue = Arc::new(JobQueue::new(options.queue));
         let jobs = Arc::clone(&queue);
-        let (threads, compute, cached_adapters) =
-            (options.threads, options.compute, options.cached_adapters);
+        let cached_adapters = options.cached_adapters;
         let thread = std::thread::Builder::new()
             .name("device".into())
             .spawn(move || {
                 let mut device = Device::new(
-                    threads,
-                    compute,
+                    engine,
                     cached_adapters,
                     models,
                     checkpoints,
@@ -83,7 +89,7 @@ impl DeviceThread {
             })?;
         Ok(Self {
             queue,
-            compute: compute_name(compute),
+            compute,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -328,8 +334,8 @@ impl Engine for DeviceThread {
         autodidact_engine::Engine::check_constraint(constraint)
     }
 
-    fn compute(&self) -> &'static str {
-        self.compute
+    fn compute(&self) -> &str {
+        &self.compute
     }
 }
 

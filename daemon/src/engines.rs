@@ -183,7 +183,7 @@ impl Engine for Engines {
         self.device.check_constraint(constraint)
     }
 
-    fn compute(&self) -> &'static str {
+    fn compute(&self) -> &str {
         self.device.compute()
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use autodidact_domain::ports::{Clock, Ports, SystemInfo};
+use autodidact_domain::ports::{Clock, Engine as _, Ports, SystemInfo};
 use autodidact_domain::{Interrupt, InterruptReason, WorkflowState};
 use autodidact_flow::Supervisor;
 use autodidact_formats::Reader;
@@ -18,7 +18,7 @@ use autodidact_store::{SCHEMA_VERSION, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
-use crate::config::{ComputePath, Config};
+use crate::config::Config;
 use crate::device_thread::{DeviceOptions, DeviceThread};
 use crate::engines::{AllModels, Engines, open_remote};
 use crate::fault::Fault;
@@ -71,7 +71,7 @@ impl Daemon {
         let info = SystemInfo {
             version: env!("CARGO_PKG_VERSION").to_string(),
             data_dir: config.data_dir.display().to_string(),
-            compute: compute_name(config.compute).to_string(),
+            compute: parts.device.compute().to_string(),
             threads: u32::try_from(config.threads).unwrap_or(u32::MAX),
             schema_version: SCHEMA_VERSION,
             listening,
@@ -186,6 +186,7 @@ impl Parts {
         let options = DeviceOptions {
             threads: config.threads,
             compute: config.compute,
+            device: config.device,
             queue: config.limits.engine_queue,
             cached_adapters: config.limits.cached_adapters,
         };
@@ -243,14 +244,6 @@ fn log_positions(ports: &Ports) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Shows the name of a compute path that reports use.
-pub(crate) fn compute_name(compute: ComputePath) -> &'static str {
-    match compute {
-        ComputePath::Exact => "exact",
-        ComputePath::Fast => "fast",
-    }
 }
 
 /// Does work that blocks, off the runtime's own threads.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod device;
 mod forms;
 mod generate;
 mod inbox;

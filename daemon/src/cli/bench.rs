@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use autodidact_domain::ports::{Clock as _, ModelSource as _};
 use autodidact_domain::{Interrupt, InterruptReason, ModelName};
-use autodidact_engine::{Compute, EngineError};
+use autodidact_engine::{Compute, DeviceChoice, Engine, EngineError};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -36,6 +36,9 @@ pub(in crate::cli) struct Common {
     /// How to compute
     #[arg(long, value_enum, default_value = "fast")]
     compute: ComputeArg,
+    /// What generates: cpu, or cuda or cuda:N where it is built in (there exact is f32, fast bf16)
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
     /// Runs to take the median of, after one that is not counted
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -60,6 +63,11 @@ impl Common {
             ComputeArg::Exact => Compute::Exact,
             ComputeArg::Fast => Compute::Fast,
         }
+    }
+
+    fn engine(&self) -> Result<Engine, Failure> {
+        Engine::on_device(self.threads(), self.compute(), self.device)
+            .map_err(|error| Failure::local(error.to_string()))
     }
 }
 
@@ -158,7 +166,7 @@ struct Figure {
     work: &'static str,
     unit: &'static str,
     model: String,
-    compute: Compute,
+    compute: String,
     threads: usize,
     batch: usize,
     /// The rate of each run.
@@ -198,7 +206,7 @@ impl Figure {
             self.rates.len(),
             spread.0,
             spread.1,
-            self.compute.as_str(),
+            self.compute,
             self.threads,
             peak
         ))
@@ -207,7 +215,7 @@ impl Figure {
     fn to_json(&self, peak_rss_mb: u64) -> Value {
         let rounded: Vec<f64> = self.rates.iter().map(|rate| round(*rate)).collect();
         json!({
-            "work": self.work, "model": self.model, "compute": self.compute.as_str(), "threads": self.threads,
+            "work": self.work, "model": self.model, "compute": self.compute, "threads": self.threads,
             "batch": self.batch, "median": round(self.median()), "unit": self.unit, "runs": rounded,
             "peak_rss_mb": peak_rss_mb, "version": env!("CARGO_PKG_VERSION"),
         })
@@ -233,7 +241,7 @@ mod tests {
             work: "decode",
             unit: "tokens/s",
             model: "m".into(),
-            compute: Compute::Fast,
+            compute: "fast".into(),
             threads: 2,
             batch: 8,
             rates: rates.to_vec(),

@@ -41,6 +41,9 @@ pub(super) struct ServeArgs {
     /// How to compute: exact (the f32 reference) or fast (quantised) [default: fast]
     #[arg(long)]
     compute: Option<String>,
+    /// What generates: cpu, or cuda or cuda:N where it is built in [default: cpu]
+    #[arg(long)]
+    device: Option<String>,
     /// Watch a folder: its files become versions of the dataset; may be given several times
     #[arg(long, value_name = "DATASET=FOLDER")]
     inbox: Vec<String>,
@@ -77,6 +80,7 @@ impl ServeArgs {
             ("tcp.tls_key", "--tls-key", path(&self.tls_key)),
             ("threads", "--threads", self.threads.clone()),
             ("compute", "--compute", self.compute.clone()),
+            ("device", "--device", self.device.clone()),
             ("log.level", "--log-level", self.log_level.clone()),
             ("log.format", "--log-format", self.log_format.clone()),
         ];

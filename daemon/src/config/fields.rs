@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use autodidact_domain::DatasetName;
 use autodidact_domain::embedding::EmbedderSetting;
+use autodidact_engine::DeviceChoice;
 
 use super::{ComputePath, Config, ConfigFault, InboxFolder, LogFormat, Setting, Value, remote};
 
@@ -19,7 +20,7 @@ pub(crate) struct Field {
 }
 
 /// Every field. The environment's name of `log.level` is `AUTODIDACT_LOG_LEVEL`.
-static FIELDS: [Field; 15] = [
+static FIELDS: [Field; 16] = [
     Field {
         key: "data_dir",
         expected: "a path",
@@ -39,6 +40,11 @@ static FIELDS: [Field; 15] = [
         key: "compute",
         expected: "\"exact\" or \"fast\"",
         set: |c, v, _| put(&mut c.compute, compute(v)),
+    },
+    Field {
+        key: "device",
+        expected: DEVICE,
+        set: |c, v, _| put(&mut c.device, device(v)),
     },
     Field {
         key: "tcp.address",
@@ -111,6 +117,12 @@ static FIELDS: [Field; 15] = [
         set: |c, v, _| put_some(&mut c.embedders.zh, embedder(v)),
     },
 ];
+
+const DEVICE: &str = if DeviceChoice::Cuda(0).is_built_in() {
+    "\"cpu\", \"cuda\" or \"cuda:N\""
+} else {
+    "\"cpu\": this program was built without CUDA (daemon/build-cuda.sh builds it with)"
+};
 
 const EMBEDDER: &str = "the name of a registered model, or \"generator\"";
 
@@ -204,6 +216,11 @@ fn compute(value: &Value) -> Option<ComputePath> {
         "fast" => Some(ComputePath::Fast),
         _ => None,
     }
+}
+
+fn device(value: &Value) -> Option<DeviceChoice> {
+    let device: DeviceChoice = text(value)?.parse().ok()?;
+    device.is_built_in().then_some(device)
 }
 
 fn log_format(value: &Value) -> Option<LogFormat> {

@@ -53,7 +53,7 @@ fn flags_stand_above_the_environment_above_the_file_above_the_defaults() {
 #[test]
 fn every_fault_is_found_at_once_with_its_line_and_the_nearest_name() {
     let (_folder, path) = with_file(
-        "threds = 3\ncompute = \"slow\"\n[limits]\nfile_mib = -1\n[log]\nlevel = \"lots\"\n[tcp]\naddress = \"0.0.0.0:80\"\n[[inbox]]\npath = \"x\"\ncolour = 1\n",
+        "threds = 3\ncompute = \"slow\"\ndevice = \"gpu\"\n[limits]\nfile_mib = -1\n[log]\nlevel = \"lots\"\n[tcp]\naddress = \"0.0.0.0:80\"\n[[inbox]]\npath = \"x\"\ncolour = 1\n",
     );
     let error = Config::load(
         &[flag("threads", "many")],
@@ -65,8 +65,9 @@ fn every_fault_is_found_at_once_with_its_line_and_the_nearest_name() {
     for expected in [
         "autodidact.toml line 1: threds: expected a known field, found 3; did you mean \"threads\"?",
         "autodidact.toml line 2: compute: expected \"exact\" or \"fast\", found \"slow\"",
-        "autodidact.toml line 4: limits.file_mib: expected a whole number from 1 to 4096, found -1",
-        "autodidact.toml line 6: log.level",
+        "autodidact.toml line 3: device: expected \"cpu\"",
+        "autodidact.toml line 5: limits.file_mib: expected a whole number from 1 to 4096, found -1",
+        "autodidact.toml line 7: log.level",
         "inbox.colour",
         "inbox: expected",
         "--threads: threads: expected a whole number from 1 to 1024, found \"many\"",
@@ -75,7 +76,29 @@ fn every_fault_is_found_at_once_with_its_line_and_the_nearest_name() {
     ] {
         assert!(text.contains(expected), "{expected}\nis missing in\n{text}");
     }
-    assert_eq!(error.0.len(), 9, "{text}");
+    assert_eq!(error.0.len(), 10, "{text}");
+}
+
+#[test]
+fn the_device_is_the_processor_unless_another_is_set_that_is_built_in() {
+    let load = |text: &str| {
+        let device = variables(&[("AUTODIDACT_DEVICE", text), ("HOME", "/h")]);
+        Config::load(&[], None, &device)
+    };
+    assert_eq!(load("").unwrap().device, DeviceChoice::Cpu);
+    let config = load("cpu").unwrap();
+    assert!(config.to_toml().contains("device = \"cpu\"\n"));
+    match DeviceChoice::Cuda(1).is_built_in() {
+        true => assert_eq!(load("cuda:1").unwrap().device, DeviceChoice::Cuda(1)),
+        false => {
+            let text = load("cuda:1").unwrap_err().to_string();
+            assert!(
+                text.contains("AUTODIDACT_DEVICE: device: expected \"cpu\"")
+                    && text.contains("daemon/build-cuda.sh"),
+                "{text}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -12,11 +12,10 @@ use autodidact_domain::{
     CheckpointId, Digest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
     PortResult, TrainRequest, TrainSegment,
 };
-use autodidact_engine::{Adapter, Compute, Engine, EngineError, LoadedModel, Pause, Weights};
+use autodidact_engine::{Adapter, Engine, EngineError, LoadedModel, Pause, Weights};
 
 use super::embed::{ResidentEncoder, refuse_encoder};
 use super::queue::{JobQueue, Priority};
-use crate::config::ComputePath;
 
 /// The engine with what it has in memory.
 pub(super) struct Device {
@@ -46,19 +45,14 @@ struct Resident {
 impl Device {
     /// Makes a device with nothing loaded.
     pub(super) fn new(
-        threads: usize,
-        compute: ComputePath,
+        engine: Engine,
         cached_adapters: usize,
         models: Arc<dyn Models>,
         checkpoints: Arc<dyn Checkpoints>,
         queue: Arc<JobQueue<Device>>,
     ) -> Self {
-        let compute = match compute {
-            ComputePath::Exact => Compute::Exact,
-            ComputePath::Fast => Compute::Fast,
-        };
         Self {
-            engine: Engine::new(threads, compute),
+            engine,
             models,
             checkpoints,
             queue,
@@ -215,7 +209,7 @@ impl Device {
             tracing::warn!(
                 model = %name,
                 architecture = %model.info().architecture,
-                "runs unbatched, in f32, and cannot be fine-tuned: the architecture is candle-transformers' alone"
+                "runs unbatched, in f32 on the processor, and cannot be fine-tuned: the architecture is candle-transformers' alone"
             );
         }
         check_digest(&summary, model.info().digest)?;

@@ -151,6 +151,7 @@ mod tests {
         let options = DeviceOptions {
             threads: 1,
             compute: ComputePath::Exact,
+            device: autodidact_engine::DeviceChoice::Cpu,
             queue: 4,
             cached_adapters: 1,
         };

@@ -21,6 +21,7 @@ fn device_on(threads: usize, compute: ComputePath) -> (tempfile::TempDir, Store,
     let options = DeviceOptions {
         threads,
         compute,
+        device: DeviceChoice::Cpu,
         queue: 4,
         cached_adapters: 1,
     };

@@ -101,8 +101,8 @@ pub trait Engine: Send + Sync {
     /// What is wrong with it.
     fn check_constraint(&self, constraint: &Constraint) -> Result<(), String>;
 
-    /// Names the compute path that generates: `exact` or `fast`.
-    fn compute(&self) -> &'static str;
+    /// Names what generates: the compute path `exact` or `fast`, or number format and device such as `bf16 on cuda:0`.
+    fn compute(&self) -> &str;
 }
 
 /// The durable record of steps and verdicts. Every method returns only when what it wrote survives a kill.
@@ -344,7 +344,7 @@ pub struct SystemInfo {
     pub version: String,
     /// The data directory.
     pub data_dir: String,
-    /// The engine's compute path.
+    /// What generates: the compute path, or number format and device.
     pub compute: String,
     /// Threads the engine uses.
     pub threads: u32,

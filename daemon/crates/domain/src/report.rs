@@ -18,7 +18,7 @@ pub struct Report {
     pub language: Language,
     /// Its seed.
     pub seed: u64,
-    /// The compute path that generated: `exact` or `fast`.
+    /// What generated: the compute path `exact` or `fast`, or number format and device such as `bf16 on cuda:0`.
     pub compute: String,
     /// The digest of everything kept, over all rounds.
     pub dataset_digest: Option<Digest>,

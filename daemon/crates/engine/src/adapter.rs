@@ -9,7 +9,9 @@ use crate::EngineError;
 use crate::engine::LoadedModel;
 use crate::kernels::ExactMatrix;
 use crate::models::config::ModelConfig;
-use crate::runtime::lora::{LoraLayer, LoraPair};
+use crate::runtime::Runner;
+use crate::runtime::device::DevicePair;
+use crate::runtime::lora::{LoraLayer, LoraPair, Updates};
 
 /// PEFT's prefix of a causal language model's keys.
 const PREFIX: &str = "base_model.model.model.layers.";
@@ -28,7 +30,7 @@ const NEUTRAL: &[(&str, &[&str])] = &[
 /// A LoRA adapter of one base, packed for generation. The base's weights stay as they are.
 pub struct Adapter {
     base_digest: Digest,
-    layers: Vec<LoraLayer>,
+    updates: Updates,
 }
 
 impl Adapter {
@@ -53,35 +55,34 @@ impl Adapter {
                 format!("{} ({})", meta.base_digest, meta.model),
             ));
         }
-        let layers = pack(&model.config, &meta.adapter_config, &checkpoint.adapter)?;
+        let (settings, tensors) = (&meta.adapter_config, &checkpoint.adapter);
+        let updates = match &model.decoder {
+            Runner::Device(decoder) => {
+                let pair = |a: Matrix<'_>, b: Matrix<'_>, scale| decoder.lora_pair(a, b, scale);
+                Updates::Device(pack(&model.config, settings, tensors, &pair)?)
+            }
+            Runner::Own(_) | Runner::Foreign(_) => {
+                Updates::Own(pack(&model.config, settings, tensors, &own_pair)?)
+            }
+        };
         Ok(Self {
             base_digest: meta.base_digest,
-            layers,
+            updates,
         })
     }
 
     /// Tells the bytes it takes in memory.
     pub fn bytes(&self) -> usize {
-        let pairs = |layer: &LoraLayer| {
-            let LoraLayer {
-                q_proj,
-                k_proj,
-                v_proj,
-                o_proj,
-                gate_proj,
-                up_proj,
-                down_proj,
-            } = layer;
-            let pairs = [
-                q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj,
-            ];
-            pairs
-                .into_iter()
-                .flatten()
-                .map(LoraPair::bytes)
-                .sum::<usize>()
-        };
-        self.layers.iter().map(pairs).sum()
+        match &self.updates {
+            Updates::Own(layers) => {
+                let pairs = layers.iter().flat_map(LoraLayer::pairs);
+                pairs.map(LoraPair::bytes).sum()
+            }
+            Updates::Device(layers) => {
+                let pairs = layers.iter().flat_map(LoraLayer::pairs);
+                pairs.map(DevicePair::bytes).sum()
+            }
+        }
     }
 }
 
@@ -90,7 +91,11 @@ impl LoadedModel {
     pub(crate) fn lora_of<'a>(
         &self,
         adapter: Option<&'a Adapter>,
-    ) -> Result<Option<&'a [LoraLayer]>, EngineError> {
+    ) -> Result<Option<&'a Updates>, EngineError> {
+        let is_packed_for_this = |adapter: &Adapter| {
+            let on_device = matches!(self.decoder, Runner::Device(_));
+            on_device == matches!(adapter.updates, Updates::Device(_))
+        };
         match adapter {
             Some(_) if self.decoder.is_foreign() => Err(fault(
                 "architecture",
@@ -100,7 +105,12 @@ impl LoadedModel {
             Some(adapter) if adapter.base_digest != self.info.digest => {
                 Err(fault("base digest", self.info.digest, adapter.base_digest))
             }
-            adapter => Ok(adapter.map(|adapter| adapter.layers.as_slice())),
+            Some(adapter) if !is_packed_for_this(adapter) => Err(fault(
+                "device",
+                "one that was packed for this model's device",
+                "one that was packed for another",
+            )),
+            adapter => Ok(adapter.map(|adapter| &adapter.updates)),
         }
     }
 }
@@ -113,11 +123,27 @@ fn fault(part: impl Into<String>, expected: impl ToString, found: impl ToString)
     }
 }
 
-fn pack(
+/// A matrix's elements, row by row, and its shape.
+type Matrix<'a> = (&'a [f32], [usize; 2]);
+
+/// Makes the update of one matrix of A, B and what B is multiplied by.
+type MakePair<'a, P> = dyn Fn(Matrix<'_>, Matrix<'_>, f32) -> Result<P, EngineError> + 'a;
+
+fn own_pair(a: Matrix<'_>, b: Matrix<'_>, scale: f32) -> Result<LoraPair, EngineError> {
+    let pack =
+        |(data, [rows, columns]): Matrix<'_>, scale| ExactMatrix::pack(rows, columns, data, scale);
+    Ok(LoraPair {
+        a: pack(a, 1.0),
+        b: pack(b, scale),
+    })
+}
+
+fn pack<P>(
     config: &ModelConfig,
     settings: &Json,
     tensors: &[NamedTensor],
-) -> Result<Vec<LoraLayer>, EngineError> {
+    make_pair: &MakePair<'_, P>,
+) -> Result<Vec<LoraLayer<P>>, EngineError> {
     for (key, neutral) in NEUTRAL {
         let found = settings[*key].to_string();
         if !neutral.contains(&found.as_str()) {
@@ -178,14 +204,13 @@ fn pack(
                 }
                 Ok(tensor)
             };
-            let a = ExactMatrix::pack(rank, inner, &take("A", [rank, inner])?.data, 1.0);
-            let b = ExactMatrix::pack(
-                outer,
-                rank,
-                &take("B", [outer, rank])?.data,
+            let (a_shape, b_shape) = ([rank, inner], [outer, rank]);
+            let (a, b) = (take("A", a_shape)?, take("B", b_shape)?);
+            *slot = Some(make_pair(
+                (&a.data, a_shape),
+                (&b.data, b_shape),
                 (alpha / rank as f64) as f32,
-            );
-            *slot = Some(LoraPair { a, b });
+            )?);
         }
         layers.push(layer);
     }
@@ -200,11 +225,11 @@ fn pack(
 }
 
 /// Tells a target module's slot, the part of the layer it lies in, and its input and output widths.
-fn place<'a>(
-    layer: &'a mut LoraLayer,
+fn place<'a, P>(
+    layer: &'a mut LoraLayer<P>,
     config: &ModelConfig,
     target: &str,
-) -> Option<(&'a mut Option<LoraPair>, &'static str, usize, usize)> {
+) -> Option<(&'a mut Option<P>, &'static str, usize, usize)> {
     let (hidden, width) = (config.hidden_size, config.intermediate_size);
     let (queries, keys) = (
         config.heads * config.head_dim,

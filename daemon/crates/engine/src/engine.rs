@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use autodidact_domain::{ChatLayout, Constraint, Digest, Message, ModelDetails};
 
 use crate::EngineError;
+use crate::device::{Accelerator, DeviceChoice};
 use crate::encoder::{self, LoadedEncoder};
 use crate::generate::Grammars;
 use crate::models::card::licence;
@@ -14,6 +15,7 @@ use crate::models::files::{ModelFiles, TextFiles};
 use crate::models::foreign::{self, is_foreign};
 use crate::models::weights::Weights;
 use crate::runtime::cache::CacheShape;
+use crate::runtime::device::DeviceDecoder;
 use crate::runtime::{Decoder, ForeignRunner, Runner, Team};
 use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
 
@@ -58,6 +60,8 @@ pub struct ModelInfo {
 pub struct Engine {
     team: Arc<Team>,
     compute: Compute,
+    /// What generates in place of our kernels.
+    accelerator: Option<Accelerator>,
 }
 
 impl Engine {
@@ -66,6 +70,41 @@ impl Engine {
         Self {
             team: Arc::new(Team::new(threads)),
             compute,
+            accelerator: None,
+        }
+    }
+
+    /// As [`Engine::new`], with a device that generates, scores and gives hidden states: on a GPU, `exact` is f32 and
+    /// `fast` bf16. Training, encoders and architectures that candle-transformers alone has stay on the processor.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`] when this build has no such devices, or the device cannot be used.
+    pub fn on_device(
+        threads: usize,
+        compute: Compute,
+        device: DeviceChoice,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            accelerator: device.open(compute)?,
+            ..Self::new(threads, compute)
+        })
+    }
+
+    /// Makes an engine on a device of candle's that is open.
+    #[cfg(test)]
+    pub(crate) fn on_accelerator(threads: usize, accelerator: Accelerator) -> Self {
+        Self {
+            accelerator: Some(accelerator),
+            ..Self::new(threads, Compute::Exact)
+        }
+    }
+
+    /// Names what generates, as reports and benches do: `exact` or `fast`, or number format and device such as
+    /// `bf16 on cuda:0`.
+    pub fn compute_name(&self) -> String {
+        match &self.accelerator {
+            Some(accelerator) => accelerator.compute_name(),
+            None => self.compute.as_str().to_string(),
         }
     }
 
@@ -146,13 +185,16 @@ impl Engine {
         };
         let template = ChatTemplate::from_files(&text, &tokenizer, &config)?;
         let files = Arc::new(files);
-        let decoder = match is_foreign(&config.architecture) {
-            true => {
+        let decoder = match (is_foreign(&config.architecture), &self.accelerator) {
+            (true, _) => {
                 let model = foreign::build(&config.architecture, &files)?;
                 let runner = ForeignRunner::new(model, config.vocab_size, files.parameters());
                 Runner::Foreign(runner)
             }
-            false => Runner::Own(Box::new(Decoder::load(&files, &config, self.compute)?)),
+            (false, Some(accelerator)) => {
+                Runner::Device(Box::new(DeviceDecoder::load(&files, &config, accelerator)?))
+            }
+            (false, None) => Runner::Own(Box::new(Decoder::load(&files, &config, self.compute)?)),
         };
         Ok(LoadedModel {
             path: path.to_path_buf(),
@@ -215,6 +257,15 @@ impl LoadedModel {
     /// Tells which compute path generates.
     pub fn compute(&self) -> Compute {
         self.compute
+    }
+
+    /// Names what generates with this model, as [`Engine::compute_name`] does; what candle-transformers runs is `exact`.
+    pub fn compute_name(&self) -> String {
+        match &self.decoder {
+            Runner::Own(_) => self.compute.as_str().to_string(),
+            Runner::Device(decoder) => decoder.compute_name(),
+            Runner::Foreign(_) => Compute::Exact.as_str().to_string(),
+        }
     }
 
     /// Tells the bytes of the weights that generation holds.

@@ -53,6 +53,14 @@ pub enum EngineError {
     /// The work does not fit in the memory there is.
     #[error("{0}")]
     Memory(String),
+    /// The device cannot be used: the user chooses another, or another build.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device, as the user named it.
+        device: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// An operation got a tensor of another shape than it takes; a defect.
     #[error("{operation}: expected shape {expected}, found {found}")]
     Shape {
@@ -136,7 +144,9 @@ impl From<EngineError> for PortError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Interrupted => Self::Interrupted,
-            EngineError::Memory(_) => Self::Unavailable(error.to_string()),
+            EngineError::Memory(_) | EngineError::Device { .. } => {
+                Self::Unavailable(error.to_string())
+            }
             EngineError::Tensor(_) | EngineError::Shape { .. } => Self::Internal(error.to_string()),
             EngineError::ModelFile { .. }
             | EngineError::Io { .. }

@@ -2,9 +2,11 @@
 //!
 //! [`Engine::load`] opens a GGUF file or a Hugging Face folder; [`LoadedModel`] generates, scores and trains.
 //! Two compute paths generate: `exact` (f32, the reference) and `fast` (int8). Either way a sequence's result is
-//! bitwise independent of the sequences beside it, of the batch size and of the number of threads.
+//! bitwise independent of the sequences beside it, of the batch size and of the number of threads. With the feature
+//! `cuda` a GPU may generate instead ([`DeviceChoice`]): `exact` is f32 there, and `fast` bf16.
 
 mod adapter;
+mod device;
 mod encoder;
 mod engine;
 mod error;
@@ -21,6 +23,7 @@ pub mod train;
 mod tests;
 
 pub use adapter::Adapter;
+pub use device::DeviceChoice;
 pub use encoder::{EncoderConfig, LoadedEncoder, Pooling};
 pub use engine::{Compute, Engine, LoadedModel, ModelInfo};
 pub use error::EngineError;

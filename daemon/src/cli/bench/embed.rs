@@ -16,7 +16,7 @@ const WORDS_PER_SENTENCE: usize = 20;
 
 #[derive(Args)]
 #[command(after_help = "\
-Sentences have 20 English words. An encoder computes in f32 whatever --compute says.
+Sentences have 20 English words. An encoder computes on the processor in f32, whatever --compute and --device say.
 Prints one line for each batch size: the median over the runs.
 
 Examples:
@@ -42,16 +42,16 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let common = &args.common;
     let failed = |error| refused(path, error);
-    let engine = Engine::new(common.threads(), common.compute());
+    let engine = common.engine()?;
     let info = Engine::inspect(path).map_err(failed)?;
     if is_encoder(&info.architecture) {
         let encoder = engine.load_encoder(path).map_err(failed)?;
         let embed = |texts: &[String]| encoder.embed(texts, &mut || {}, interrupt);
-        measure(args, path, json, Compute::Exact, &embed)
+        measure(args, path, json, Compute::Exact.as_str(), &embed)
     } else {
         let model = engine.load(path).map_err(failed)?;
         let embed = |texts: &[String]| model.embed(None, texts, &mut || {}, interrupt);
-        measure(args, path, json, common.compute(), &embed)
+        measure(args, path, json, &model.compute_name(), &embed)
     }
 }
 
@@ -59,7 +59,7 @@ fn measure(
     args: &EmbedArgs,
     path: &Path,
     json: bool,
-    compute: Compute,
+    compute: &str,
     embed: &Embed<'_>,
 ) -> Result<(), Failure> {
     for batch in args.batch.iter().copied() {
@@ -70,7 +70,7 @@ fn measure(
             work: "embed",
             unit: "sentences/s",
             model: name.to_string_lossy().into_owned(),
-            compute,
+            compute: compute.to_string(),
             threads: args.common.threads(),
             batch,
             rates: Vec::new(),

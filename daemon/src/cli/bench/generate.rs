@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use autodidact_domain::Interrupt;
-use autodidact_engine::Engine;
 use clap::Args;
 
 use super::{Common, Failure, Figure, forget_peak_memory, refused};
@@ -16,7 +15,8 @@ Prints one line for prefill and one for decode of each batch size: the median ov
 
 Examples:
   autodidact bench generate --model smollm2-135m-instruct
-  autodidact bench generate --model ./model.gguf --batch 1,16 --prompt 256 --new 64 --json")]
+  autodidact bench generate --model ./model.gguf --batch 1,16 --prompt 256 --new 64 --json
+  autodidact bench generate --model ./model.gguf --device cuda")]
 pub(in crate::cli) struct GenerateArgs {
     #[command(flatten)]
     pub(super) common: Common,
@@ -40,7 +40,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let failed = |error| refused(path, error);
     let common = &args.common;
-    let engine = Engine::new(common.threads(), common.compute());
+    let engine = common.engine()?;
     let model = engine.load(path).map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str());
     for batch in args.batch.iter().copied() {
@@ -49,7 +49,7 @@ pub(super) fn run(
             work,
             unit: "tokens/s",
             model: name.to_string_lossy().into_owned(),
-            compute: common.compute(),
+            compute: model.compute_name(),
             threads: common.threads(),
             batch,
             rates: Vec::new(),

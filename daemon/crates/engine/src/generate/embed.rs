@@ -6,8 +6,7 @@ use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
 
 use super::{CACHE_BUDGET_BYTES, MAX_SEQUENCES};
 use crate::engine::LoadedModel;
-use crate::runtime::cache::KvCache;
-use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
+use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::{Adapter, EngineError};
 
 /// One text at work.
@@ -42,7 +41,7 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
         let lora = self.lora_of(adapter)?;
-        let (shape, hidden) = (self.cache_shape(), self.config.hidden_size);
+        let hidden = self.config.hidden_size;
         let report = self.embed_report(texts)?;
         let mut embeddings = Embeddings {
             vectors: vec![Vec::new(); texts.len()],
@@ -50,16 +49,18 @@ impl LoadedModel {
             unknown_tokens: report.unknown_tokens,
         };
         let mut waiting = 0;
-        let (mut active, mut caches) = (Vec::<Text>::new(), Vec::<KvCache>::new());
+        let (mut active, mut caches) = (Vec::<Text>::new(), Vec::<SequenceCache>::new());
         let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
         loop {
             while waiting < texts.len() && active.len() < MAX_SEQUENCES {
                 let ids = self.text_ids(waiting, &texts[waiting])?;
-                let used: usize = caches.iter().map(KvCache::bytes).sum();
-                if !active.is_empty() && used + shape.bytes(ids.len()) > CACHE_BUDGET_BYTES {
+                let used: usize = caches.iter().map(SequenceCache::bytes).sum();
+                if !active.is_empty()
+                    && used + self.decoder.cache_bytes(ids.len()) > CACHE_BUDGET_BYTES
+                {
                     break;
                 }
-                caches.push(KvCache::new(shape, ids.len())?);
+                caches.push(self.decoder.new_cache(ids.len())?);
                 active.push(Text {
                     index: waiting,
                     ids,
@@ -75,7 +76,7 @@ impl LoadedModel {
                 return Err(EngineError::Interrupted);
             }
             let parts = fill(&mut active, &mut batch);
-            let mut shared: Vec<&mut KvCache> = caches.iter_mut().collect();
+            let mut shared: Vec<&mut SequenceCache> = caches.iter_mut().collect();
             let mut states = self
                 .decoder
                 .hidden_states(&self.team, &batch, &mut shared, lora, &mut buffers)?

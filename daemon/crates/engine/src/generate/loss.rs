@@ -5,8 +5,7 @@ use autodidact_domain::{Interrupt, Message, Prompt, ResponseLoss, ScoreRequest};
 use super::CACHE_BUDGET_BYTES;
 use crate::engine::LoadedModel;
 use crate::kernels::log_sum_exp;
-use crate::runtime::cache::KvCache;
-use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
+use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::{Adapter, EngineError};
 
 /// One row being scored.
@@ -83,7 +82,6 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let lora = self.lora_of(adapter)?;
-        let shape = self.cache_shape();
         let mut losses = vec![
             ResponseLoss {
                 negative_log_likelihood: 0.0,
@@ -93,7 +91,7 @@ impl LoadedModel {
         ];
         let mut waiting = 0;
         let mut next: Option<Scored> = None;
-        let (mut active, mut caches) = (Vec::<Scored>::new(), Vec::<KvCache>::new());
+        let (mut active, mut caches) = (Vec::<Scored>::new(), Vec::<SequenceCache>::new());
         let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
         loop {
             while active.len() < self.max_sequences() && (next.is_some() || waiting < rows) {
@@ -107,14 +105,16 @@ impl LoadedModel {
                         }
                     }
                 };
-                let used: usize = caches.iter().map(KvCache::bytes).sum();
-                if !active.is_empty() && used + shape.bytes(scored.ids.len()) > CACHE_BUDGET_BYTES {
+                let used: usize = caches.iter().map(SequenceCache::bytes).sum();
+                if !active.is_empty()
+                    && used + self.decoder.cache_bytes(scored.ids.len()) > CACHE_BUDGET_BYTES
+                {
                     next = Some(scored);
                     break;
                 }
                 let mut predicted = scored.is_response.iter().skip(1);
                 if predicted.any(|is_response| *is_response) {
-                    caches.push(KvCache::new(shape, scored.ids.len())?);
+                    caches.push(self.decoder.new_cache(scored.ids.len())?);
                     active.push(scored);
                 }
             }
@@ -125,7 +125,7 @@ impl LoadedModel {
                 return Err(EngineError::Interrupted);
             }
             let targets = fill(&mut active, &mut batch);
-            let mut shared: Vec<&mut KvCache> = caches.iter_mut().collect();
+            let mut shared: Vec<&mut SequenceCache> = caches.iter_mut().collect();
             self.decoder.forward(
                 &self.team,
                 &batch,

@@ -7,8 +7,7 @@ use autodidact_domain::{Interrupt, Sampling};
 use super::sampler::Sampler;
 use crate::EngineError;
 use crate::engine::LoadedModel;
-use crate::runtime::cache::KvCache;
-use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
+use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 
 /// What one run took.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +39,8 @@ impl LoadedModel {
                 "expected at least one sequence, one token of prompt, two new ones and {context} (the context) in all, found {batch}, {prompt} and {new}"
             )));
         }
-        let shape = self.cache_shape();
-        let caches: Result<Vec<KvCache>, EngineError> = (0..batch)
-            .map(|_| KvCache::new(shape, prompt + new))
+        let caches: Result<Vec<SequenceCache>, EngineError> = (0..batch)
+            .map(|_| self.decoder.new_cache(prompt + new))
             .collect();
         let sampling = Sampling::default();
         let sampler = |_| Sampler::bare(&sampling, &[], self.config.vocab_size);
@@ -98,7 +96,7 @@ impl LoadedModel {
 /// The state of one run.
 struct Run<'a> {
     model: &'a LoadedModel,
-    caches: Vec<KvCache>,
+    caches: Vec<SequenceCache>,
     samplers: Vec<Sampler<'static>>,
     /// Each sequence's newest token.
     last: Vec<u32>,
@@ -120,7 +118,7 @@ impl Run<'_> {
             batch,
             buffers,
         } = self;
-        let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+        let mut caches: Vec<&mut SequenceCache> = caches.iter_mut().collect();
         model.decoder.forward(
             &model.team,
             batch,

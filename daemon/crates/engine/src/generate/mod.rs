@@ -15,7 +15,6 @@ use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
 pub(crate) use constraint::{Grammars, check_constraint};
 
 use crate::engine::LoadedModel;
-use crate::runtime::cache::CacheShape;
 use crate::tokenizer::ChatTemplate;
 use crate::{Adapter, EngineError};
 
@@ -120,14 +119,6 @@ impl LoadedModel {
         let mut stops = request.sampling.stop.clone();
         stops.extend(next_turn.map(String::from));
         stops
-    }
-
-    fn cache_shape(&self) -> CacheShape {
-        match self.decoder.is_foreign() {
-            // It keeps its own.
-            true => CacheShape::none(),
-            false => CacheShape::of(&self.config, self.compute),
-        }
     }
 
     /// Tells how many sequences are computed at once.

@@ -13,9 +13,8 @@ use super::constraint::{Form, Forms};
 use super::sampler::{Choice, Sampler};
 use super::{CACHE_BUDGET_BYTES, GenerateObserver};
 use crate::engine::LoadedModel;
-use crate::runtime::cache::KvCache;
-use crate::runtime::lora::LoraLayer;
-use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
+use crate::runtime::lora::Updates;
+use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::tokenizer::stream::TextStream;
 use crate::{Adapter, EngineError};
 
@@ -36,14 +35,14 @@ pub enum Urgency {
 /// Sequences of one model and one adapter that are generated together; others may join at any time.
 pub struct Session<'a> {
     model: &'a LoadedModel,
-    lora: Option<&'a [LoraLayer]>,
+    lora: Option<&'a Updates>,
     /// Requests that have no place yet, the next one first.
     waiting: VecDeque<Waiting>,
     /// Sequences at work, the urgent ones first, and beside them their caches.
     active: Vec<Sequence<'a>>,
-    caches: Vec<KvCache>,
+    caches: Vec<SequenceCache>,
     /// The last finished sequence, whose beginning the next may share.
-    retired: Option<(Vec<u32>, KvCache)>,
+    retired: Option<(Vec<u32>, SequenceCache)>,
     /// How many requests were added.
     added: usize,
     finished: VecDeque<(usize, Completion)>,
@@ -189,7 +188,7 @@ impl Session<'_> {
             std::mem::take(&mut self.batch),
             std::mem::take(&mut self.buffers),
         );
-        let wanted = self.fill(&mut batch);
+        let wanted = self.fill(&mut batch)?;
         let chosen = self.choose(&batch, &wanted, &mut buffers);
         (self.batch, self.buffers) = (batch, buffers);
         self.grow(&wanted, &chosen?, observer);
@@ -214,7 +213,6 @@ impl Session<'_> {
 
     /// Lets waiting requests join while there is room.
     fn admit(&mut self) -> Result<(), EngineError> {
-        let shape = self.model.cache_shape();
         while let Some(next) = self.waiting.front() {
             let most = match next.urgency {
                 Urgency::Urgent if !self.model.decoder.is_foreign() => {
@@ -230,15 +228,16 @@ impl Session<'_> {
                 .len()
                 .saturating_add(next.request.sampling.max_tokens as usize)
                 .min(self.model.config.context_length);
-            let used: usize = self.caches.iter().map(KvCache::bytes).sum();
+            let needed = self.model.decoder.cache_bytes(positions);
+            let used: usize = self.caches.iter().map(SequenceCache::bytes).sum();
             let retired = self.retired.as_ref().map_or(0, |(_, cache)| cache.bytes());
-            if used + retired + shape.bytes(positions) > CACHE_BUDGET_BYTES {
+            if used + retired + needed > CACHE_BUDGET_BYTES {
                 self.retired = None;
-                if !self.active.is_empty() && used + shape.bytes(positions) > CACHE_BUDGET_BYTES {
+                if !self.active.is_empty() && used + needed > CACHE_BUDGET_BYTES {
                     return Ok(());
                 }
             }
-            let cache = KvCache::new(shape, positions)?;
+            let cache = self.model.decoder.new_cache(positions)?;
             let Some(next) = self.waiting.pop_front() else {
                 return Ok(());
             };
@@ -247,7 +246,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn join(&mut self, waiting: Waiting, cache: KvCache) {
+    fn join(&mut self, waiting: Waiting, cache: SequenceCache) {
         let Waiting {
             number,
             urgency,
@@ -279,7 +278,7 @@ impl Session<'_> {
     }
 
     /// Puts the next tokens in the batch; tells which sequences get a new token from it, in order of their logits.
-    fn fill(&mut self, batch: &mut Batch) -> Vec<usize> {
+    fn fill(&mut self, batch: &mut Batch) -> Result<Vec<usize>, EngineError> {
         batch.clear();
         let mut wanted = Vec::new();
         let mut order: Vec<usize> = (0..self.active.len()).collect();
@@ -293,7 +292,7 @@ impl Session<'_> {
             if room == 0 {
                 break;
             }
-            if self.active[index].computed == 0 && !self.share_prefix(index) {
+            if self.active[index].computed == 0 && !self.share_prefix(index)? {
                 continue;
             }
             let sequence = &mut self.active[index];
@@ -306,16 +305,16 @@ impl Session<'_> {
                 wanted.push(index);
             }
         }
-        wanted
+        Ok(wanted)
     }
 
     /// Copies the longest beginning that a computed sequence shares with this one; tells whether to go on from there,
     /// or to wait for a sequence at work that will soon have more of it.
     ///
     /// A position's keys and values depend on the tokens up to it alone, so the copy equals what would be computed.
-    fn share_prefix(&mut self, index: usize) -> bool {
+    fn share_prefix(&mut self, index: usize) -> Result<bool, EngineError> {
         if self.model.decoder.is_foreign() {
-            return true;
+            return Ok(true);
         }
         let ids = &self.active[index].ids;
         // The last token is always computed: its logits are wanted.
@@ -341,10 +340,10 @@ impl Session<'_> {
         let begun = others().filter(|(_, other)| other.computed > 0 && !other.is_generating());
         let soon = begun.map(|(_, other)| common(&other.ids)).max();
         if soon.unwrap_or(0) >= shared + LEAST_SHARED_TOKENS {
-            return false;
+            return Ok(false);
         }
         if shared < LEAST_SHARED_TOKENS {
-            return true;
+            return Ok(true);
         }
         match donor {
             Some(donor) => {
@@ -352,15 +351,15 @@ impl Session<'_> {
                     .caches
                     .get_disjoint_mut([index, donor])
                     .expect("two sequences");
-                to.copy_prefix(from, shared);
+                to.copy_prefix(from, shared)?;
             }
             None => {
                 let (_, from) = self.retired.as_ref().expect("the donor was found there");
-                self.caches[index].copy_prefix(from, shared);
+                self.caches[index].copy_prefix(from, shared)?;
             }
         }
         self.active[index].computed = shared;
-        true
+        Ok(true)
     }
 
     /// Runs the batch and chooses the next token of each wanted sequence.
@@ -371,7 +370,7 @@ impl Session<'_> {
         buffers: &mut Buffers,
     ) -> Result<Vec<Choice>, EngineError> {
         let model = self.model;
-        let mut caches: Vec<&mut KvCache> = self.caches.iter_mut().collect();
+        let mut caches: Vec<&mut SequenceCache> = self.caches.iter_mut().collect();
         let mut samplers: Vec<Option<&mut Sampler<'_>>> = self
             .active
             .iter_mut()

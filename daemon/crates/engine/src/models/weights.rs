@@ -22,7 +22,7 @@ pub struct Weights {
     pub lm_head: Option<Tensor>,
 }
 
-/// The tensors of one layer, f32 on the CPU, rows of q and k in the order that half-split rope takes. What only some
+/// The tensors of one layer, f32 on the CPU (a decoder on another device has its own in that device's format), rows of q and k in the order that half-split rope takes. What only some
 /// families have is none for the others.
 #[derive(Clone, Debug)]
 pub struct LayerWeights {
@@ -74,24 +74,29 @@ impl Weights {
             .collect::<Result<_, _>>()?;
         let lm_head = match config.tie_word_embeddings {
             true => None,
-            false => Some(tensor(files, "lm_head.weight")?),
+            false => Some(read_tensor(files, "lm_head.weight")?),
         };
         Ok(Self {
-            embed_tokens: tensor(files, "model.embed_tokens.weight")?,
+            embed_tokens: read_tensor(files, "model.embed_tokens.weight")?,
             layers,
-            norm: norm(files, config, "model.norm.weight")?,
+            norm: LayerWeights::read_norm(files, config, "model.norm.weight")?,
             lm_head,
         })
     }
 }
 
 impl LayerWeights {
-    fn load(files: &ModelFiles, config: &ModelConfig, index: usize) -> Result<Self, EngineError> {
+    /// Reads and dequantises the tensors of one layer.
+    pub(crate) fn load(
+        files: &ModelFiles,
+        config: &ModelConfig,
+        index: usize,
+    ) -> Result<Self, EngineError> {
         let variant = &config.variant;
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let part = |part: &str| tensor(files, &name(&format!("{part}.weight")));
-        let norm = |part: &str| norm(files, config, &name(&format!("{part}.weight")));
-        let bias = |part: &str| tensor(files, &name(&format!("self_attn.{part}_proj.bias")));
+        let part = |part: &str| read_tensor(files, &name(&format!("{part}.weight")));
+        let norm = |part: &str| Self::read_norm(files, config, &name(&format!("{part}.weight")));
+        let bias = |part: &str| read_tensor(files, &name(&format!("self_attn.{part}_proj.bias")));
         let (q, kv) = (
             config.heads * config.head_dim,
             config.kv_heads * config.head_dim,
@@ -131,6 +136,53 @@ impl LayerWeights {
             down_proj: part("mlp.down_proj")?,
         })
     }
+
+    /// Reads a norm's weights as what the normed numbers are multiplied by.
+    pub(crate) fn read_norm(
+        files: &ModelFiles,
+        config: &ModelConfig,
+        name: &str,
+    ) -> Result<Tensor, EngineError> {
+        let weight = read_tensor(files, name)?;
+        match config.variant.norms_less_one {
+            true => Ok((weight + 1.0)?),
+            false => Ok(weight),
+        }
+    }
+
+    /// Goes through all tensors.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let Self {
+            input_norm,
+            attention_norm,
+            feed_forward_norm,
+            output_norm,
+            head_norms,
+            qkv_bias,
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            gate_proj,
+            up_proj,
+            down_proj,
+        } = self;
+        let some = [attention_norm, output_norm].into_iter().flatten();
+        let heads = head_norms.iter().flatten();
+        let biases = qkv_bias.iter().flatten();
+        let always = [
+            input_norm,
+            feed_forward_norm,
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            gate_proj,
+            up_proj,
+            down_proj,
+        ];
+        always.into_iter().chain(some).chain(heads).chain(biases)
+    }
 }
 
 /// Cuts a matrix into matrices of so many rows.
@@ -144,16 +196,8 @@ fn rows<const N: usize>(matrix: &Tensor, counts: [usize; N]) -> Result<[Tensor; 
     Ok(parts.try_into().expect("as many parts as counts"))
 }
 
-/// Reads a norm's weights as what the normed numbers are multiplied by.
-fn norm(files: &ModelFiles, config: &ModelConfig, name: &str) -> Result<Tensor, EngineError> {
-    let weight = tensor(files, name)?;
-    match config.variant.norms_less_one {
-        true => Ok((weight + 1.0)?),
-        false => Ok(weight),
-    }
-}
-
-fn tensor(files: &ModelFiles, name: &str) -> Result<Tensor, EngineError> {
+/// Reads a tensor in Hugging Face's layout, f32 on the CPU.
+pub(crate) fn read_tensor(files: &ModelFiles, name: &str) -> Result<Tensor, EngineError> {
     let (shape, data) = files.read_f32(name)?;
     Ok(Tensor::from_vec(data, shape, &Device::Cpu)?)
 }

@@ -20,6 +20,7 @@ const TILES: usize = 4;
 /// A decoder's weights, packed for one compute path.
 pub(crate) struct Decoder {
     pub(crate) config: ModelConfig,
+    pub(crate) compute: Compute,
     pub(crate) layers: Vec<DecoderLayer>,
     pub(crate) norm: Vec<f32>,
     pub(crate) lm_head: Linear,
@@ -108,6 +109,7 @@ impl Decoder {
         };
         Ok(Self {
             config: config.clone(),
+            compute,
             layers: (0..config.layers)
                 .map(layer)
                 .collect::<Result<_, EngineError>>()?,
@@ -119,18 +121,7 @@ impl Decoder {
 
     /// Writes a token's embedding.
     pub(crate) fn embed(&self, id: u32, out: &mut [f32]) -> Result<(), EngineError> {
-        if id as usize >= self.config.vocab_size {
-            return Err(EngineError::Invalid(format!(
-                "token {id} is not one of {}",
-                self.config.vocab_size
-            )));
-        }
-        self.files
-            .read_row("model.embed_tokens.weight", id as usize, out)?;
-        if let Some(scale) = self.config.variant.embedding_scale {
-            out.iter_mut().for_each(|x| *x *= scale);
-        }
-        Ok(())
+        embed_token(&self.files, &self.config, id, out)
     }
 
     /// Tells what [`Decoder::bytes`] will, from the headers alone.
@@ -168,6 +159,26 @@ impl Decoder {
         };
         self.layers.iter().map(layer).sum::<usize>() + self.lm_head.bytes()
     }
+}
+
+/// Reads a token's embedding from the files.
+pub(super) fn embed_token(
+    files: &ModelFiles,
+    config: &ModelConfig,
+    id: u32,
+    out: &mut [f32],
+) -> Result<(), EngineError> {
+    if id as usize >= config.vocab_size {
+        return Err(EngineError::Invalid(format!(
+            "token {id} is not one of {}",
+            config.vocab_size
+        )));
+    }
+    files.read_row("model.embed_tokens.weight", id as usize, out)?;
+    if let Some(scale) = config.variant.embedding_scale {
+        out.iter_mut().for_each(|x| *x *= scale);
+    }
+    Ok(())
 }
 
 /// The matrices of a layer: those with the same input are one. In order q, k and v; o; gate and up; down.

@@ -82,6 +82,14 @@ pub(crate) struct Buffers {
     logits: Vec<f32>,
 }
 
+impl Buffers {
+    /// Keeps the states that another runner gave, as [`Decoder::hidden_states`] does.
+    pub(super) fn keep_states(&mut self, states: Vec<f32>) -> &[f32] {
+        self.normed = states;
+        &self.normed
+    }
+}
+
 /// Each token's cosines and sines, `[tokens][cos half, sin half]`.
 #[derive(Default)]
 struct Rotations {
@@ -194,7 +202,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Computes each token's cosines and sines (Su et al. 2021). Angles are rounded to f32 as the reference's are.
+    /// Computes each token's cosines and sines.
     fn fill_rotations(&self, rotations: &mut Rotations) {
         let config = &self.decoder.config;
         let fill = |frequencies: &[f32], rotations: &mut Vec<f32>| {
@@ -203,10 +211,7 @@ impl Pass<'_> {
             for ((position, _), row) in self.places.iter().zip(rotations.chunks_exact_mut(2 * half))
             {
                 let (cosines, sines) = row.split_at_mut(half);
-                for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(frequencies) {
-                    let angle = f64::from(*position as f32 * frequency);
-                    (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
-                }
+                rotate(*position, frequencies, cosines, sines);
             }
         };
         fill(&config.rope_frequencies(None), &mut rotations.global);
@@ -520,6 +525,14 @@ impl Pass<'_> {
             );
             sink(chunk * LOGIT_ROWS, logits);
         }
+    }
+}
+
+/// Computes the cosines and sines of a position (Su et al. 2021). Angles are rounded to f32 as the reference's are.
+pub(super) fn rotate(position: usize, frequencies: &[f32], cosines: &mut [f32], sines: &mut [f32]) {
+    for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(frequencies) {
+        let angle = f64::from(position as f32 * frequency);
+        (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::kernels::{ExactMatrix, SharedMut, Write};
 
+use super::device::DevicePair;
 use super::team::Team;
 
 /// Rows of a task; as many as the matrix kernel keeps in registers.
@@ -17,16 +18,53 @@ pub(crate) struct LoraPair {
     pub(crate) b: ExactMatrix,
 }
 
+/// The updates of every layer, for what runs the model.
+pub(crate) enum Updates {
+    /// Packed for our kernels.
+    Own(Vec<LoraLayer>),
+    /// On a device.
+    Device(Vec<LoraLayer<DevicePair>>),
+}
+
 /// The updates of one layer's matrices.
-#[derive(Default)]
-pub(crate) struct LoraLayer {
-    pub(crate) q_proj: Option<LoraPair>,
-    pub(crate) k_proj: Option<LoraPair>,
-    pub(crate) v_proj: Option<LoraPair>,
-    pub(crate) o_proj: Option<LoraPair>,
-    pub(crate) gate_proj: Option<LoraPair>,
-    pub(crate) up_proj: Option<LoraPair>,
-    pub(crate) down_proj: Option<LoraPair>,
+pub(crate) struct LoraLayer<P = LoraPair> {
+    pub(crate) q_proj: Option<P>,
+    pub(crate) k_proj: Option<P>,
+    pub(crate) v_proj: Option<P>,
+    pub(crate) o_proj: Option<P>,
+    pub(crate) gate_proj: Option<P>,
+    pub(crate) up_proj: Option<P>,
+    pub(crate) down_proj: Option<P>,
+}
+
+impl<P> Default for LoraLayer<P> {
+    fn default() -> Self {
+        Self {
+            q_proj: None,
+            k_proj: None,
+            v_proj: None,
+            o_proj: None,
+            gate_proj: None,
+            up_proj: None,
+            down_proj: None,
+        }
+    }
+}
+
+impl<P> LoraLayer<P> {
+    /// Goes through the updates there are.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = &P> {
+        let pairs = [
+            &self.q_proj,
+            &self.k_proj,
+            &self.v_proj,
+            &self.o_proj,
+            &self.gate_proj,
+            &self.up_proj,
+            &self.down_proj,
+        ];
+        pairs.into_iter().flatten()
+    }
 }
 
 impl LoraPair {

@@ -1,13 +1,15 @@
-//! What runs a batch: our decoder, or a model of candle-transformers.
+//! What runs a batch: our decoder, one on a device of candle's, or a model of candle-transformers.
 
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::cache::KvCache;
+use super::cache::{CacheShape, KvCache};
 use super::decoder::Decoder;
+use super::device::{DeviceCache, DeviceDecoder, DevicePair};
 use super::forward::{Batch, Buffers};
-use super::lora::LoraLayer;
+use super::lora::{LoraLayer, Updates};
+use super::sequence::SequenceCache;
 use super::team::Team;
 use crate::EngineError;
 use crate::models::foreign::ForeignModel;
@@ -16,6 +18,8 @@ use crate::models::foreign::ForeignModel;
 pub(crate) enum Runner {
     /// Many sequences at once, on our kernels.
     Own(Box<Decoder>),
+    /// Many sequences at once, on a device.
+    Device(Box<DeviceDecoder>),
     /// One sequence at a time.
     Foreign(ForeignRunner),
 }
@@ -33,13 +37,19 @@ impl Runner {
         &self,
         team: &Team,
         batch: &Batch,
-        caches: &mut [&mut KvCache],
-        lora: Option<&[LoraLayer]>,
+        caches: &mut [&mut SequenceCache],
+        lora: Option<&Updates>,
         buffers: &mut Buffers,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
         match self {
-            Self::Own(decoder) => decoder.forward(team, batch, caches, lora, buffers, sink),
+            Self::Own(decoder) => {
+                let mut caches = own_caches(caches);
+                decoder.forward(team, batch, &mut caches, own(lora), buffers, sink)
+            }
+            Self::Device(decoder) => {
+                decoder.forward(batch, &device_caches(caches), device(lora), sink)
+            }
             Self::Foreign(model) => model.forward(batch, sink),
         }
     }
@@ -49,12 +59,19 @@ impl Runner {
         &self,
         team: &Team,
         batch: &Batch,
-        caches: &mut [&mut KvCache],
-        lora: Option<&[LoraLayer]>,
+        caches: &mut [&mut SequenceCache],
+        lora: Option<&Updates>,
         buffers: &'a mut Buffers,
     ) -> Result<&'a [f32], EngineError> {
         match self {
-            Self::Own(decoder) => decoder.hidden_states(team, batch, caches, lora, buffers),
+            Self::Own(decoder) => {
+                let mut caches = own_caches(caches);
+                decoder.hidden_states(team, batch, &mut caches, own(lora), buffers)
+            }
+            Self::Device(decoder) => {
+                let states = decoder.hidden_states(batch, &device_caches(caches), device(lora))?;
+                Ok(buffers.keep_states(states))
+            }
             Self::Foreign(_) => Err(EngineError::Invalid(
                 "this model's architecture is candle-transformers' alone, which gives no hidden states to embed by: name an encoder, or a generator of another architecture"
                     .to_string(),
@@ -62,10 +79,36 @@ impl Runner {
         }
     }
 
+    /// Makes the cache of a sequence of so many positions; a foreign model keeps its own.
+    pub(crate) fn new_cache(&self, positions: usize) -> Result<SequenceCache, EngineError> {
+        Ok(match self {
+            Self::Device(decoder) => SequenceCache::Device(decoder.new_cache(positions)?),
+            Self::Own(_) | Self::Foreign(_) => {
+                SequenceCache::Own(KvCache::new(self.cache_shape(), positions)?)
+            }
+        })
+    }
+
+    /// Tells the bytes of [`Runner::new_cache`].
+    pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
+        match self {
+            Self::Device(decoder) => decoder.cache_bytes(positions),
+            Self::Own(_) | Self::Foreign(_) => self.cache_shape().bytes(positions),
+        }
+    }
+
+    fn cache_shape(&self) -> CacheShape {
+        match self {
+            Self::Own(decoder) => CacheShape::of(&decoder.config, decoder.compute),
+            Self::Device(_) | Self::Foreign(_) => CacheShape::none(),
+        }
+    }
+
     /// Tells the bytes of the weights.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Own(decoder) => decoder.bytes(),
+            Self::Device(decoder) => decoder.bytes(),
             Self::Foreign(model) => model.bytes,
         }
     }
@@ -74,6 +117,31 @@ impl Runner {
         matches!(self, Self::Foreign(_))
     }
 }
+
+fn own_caches<'a>(caches: &'a mut [&mut SequenceCache]) -> Vec<&'a mut KvCache> {
+    caches.iter_mut().map(|cache| cache.own()).collect()
+}
+
+fn device_caches<'a>(caches: &'a [&mut SequenceCache]) -> Vec<&'a DeviceCache> {
+    caches.iter().map(|cache| cache.device()).collect()
+}
+
+fn own(updates: Option<&Updates>) -> Option<&[LoraLayer]> {
+    updates.map(|updates| match updates {
+        Updates::Own(layers) => layers.as_slice(),
+        Updates::Device(_) => panic!("{OTHER_RUNNER}"),
+    })
+}
+
+fn device(updates: Option<&Updates>) -> Option<&[LoraLayer<DevicePair>]> {
+    updates.map(|updates| match updates {
+        Updates::Own(_) => panic!("{OTHER_RUNNER}"),
+        Updates::Device(layers) => layers.as_slice(),
+    })
+}
+
+/// A defect: whether an adapter fits is asked before the work begins.
+const OTHER_RUNNER: &str = "an adapter is used where it was packed for";
 
 impl ForeignRunner {
     /// Takes a model that has read nothing; `parameters` are f32.

@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::*;
 use crate::{Adapter, EngineError, Silent};
 
-fn checkpoint(model: &LoadedModel, golden: &Json, tensors: &str) -> Checkpoint {
+pub(super) fn checkpoint(model: &LoadedModel, golden: &Json, tensors: &str) -> Checkpoint {
     let tensors = candle_core::safetensors::load(golden_path(tensors), &Device::Cpu).unwrap();
     let mut adapter: Vec<NamedTensor> = tensors
         .into_iter()
@@ -38,7 +38,7 @@ fn checkpoint(model: &LoadedModel, golden: &Json, tensors: &str) -> Checkpoint {
 }
 
 /// The reference's loss of a batch: the mean over all labelled tokens.
-fn batch_loss(model: &LoadedModel, adapter: &Adapter, batch: &Json) -> f64 {
+pub(super) fn batch_loss(model: &LoadedModel, adapter: &Adapter, batch: &Json) -> f64 {
     let lora = model.lora_of(Some(adapter)).unwrap();
     let (mut sum, mut count) = (0.0, 0);
     let rows = batch["input_ids"]

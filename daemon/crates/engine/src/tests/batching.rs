@@ -8,7 +8,7 @@ use autodidact_domain::{
 use super::*;
 use crate::{EngineError, GenerateObserver, Silent, Urgency};
 
-fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
+pub(super) fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
     rows.iter()
         .map(|row| row.iter().map(|x| x.to_bits()).collect())
         .collect()
@@ -32,12 +32,11 @@ fn chunks_and_threads_do_not_change_a_bit() {
 
 /// Logits of each sequence's last token, all sequences computed together.
 fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let shape = CacheShape::of(&model.config, model.compute);
-    let mut caches: Vec<KvCache> = sequences
+    let mut caches: Vec<SequenceCache> = sequences
         .iter()
-        .map(|ids| KvCache::new(shape, ids.len()).unwrap())
+        .map(|ids| model.decoder.new_cache(ids.len()).unwrap())
         .collect();
-    let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+    let mut caches: Vec<&mut SequenceCache> = caches.iter_mut().collect();
     let (mut buffers, mut out) = (Buffers::default(), Vec::new());
     // All but the last token first, then all last tokens in one pass of as many rows.
     for last in [false, true] {
@@ -75,7 +74,7 @@ fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
     out
 }
 
-fn check_rows(model: &LoadedModel) {
+pub(super) fn check_rows(model: &LoadedModel) {
     let mut random = Random::from_seed(6);
     let vocabulary = model.config.vocab_size;
     let sequences: Vec<Vec<u32>> = (0..32)
@@ -106,7 +105,7 @@ fn a_row_alone_among_8_and_among_32_on_the_real_model() {
     }
 }
 
-fn requests() -> Vec<GenerateRequest> {
+pub(super) fn requests() -> Vec<GenerateRequest> {
     let header = "Come up with a series of different tasks:\n\n";
     let prompts = [
         Prompt::Text(format!("{header}1. Write a poem.\n2.")),

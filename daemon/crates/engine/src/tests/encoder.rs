@@ -291,7 +291,7 @@ fn a_generators_states_give_its_logits() {
         .encode("Name three rivers of Europe.")
         .unwrap();
     let logits = all_logits(&model, None, &ids, MAX_BATCH_TOKENS);
-    let mut cache = KvCache::new(CacheShape::of(&model.config, model.compute), ids.len()).unwrap();
+    let mut cache = model.decoder.new_cache(ids.len()).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     batch.push(0, &ids, 0);
     batch.wanted = (0..ids.len()).collect();

@@ -11,7 +11,7 @@ use crate::methods::lora::{LoraConfig, LoraPlan, Target};
 use crate::train::{EncodedExample, PackedBatch, TrainableModel};
 
 /// Families, and whether a GGUF stands beside the Hugging Face folder.
-const FAMILIES: &[(&str, bool)] = &[
+pub(super) const FAMILIES: &[(&str, bool)] = &[
     ("llama3", true),
     ("mistral", false),
     ("qwen2", true),
@@ -20,7 +20,7 @@ const FAMILIES: &[(&str, bool)] = &[
     ("phi3", true),
 ];
 
-const LOGITS: &str = "families/logits.json";
+pub(super) const LOGITS: &str = "families/logits.json";
 
 pub(super) struct Expected {
     pub(super) ids: Vec<u32>,
@@ -51,11 +51,15 @@ pub(super) fn expected(file: &str, family: &str) -> Vec<Expected> {
 }
 
 pub(super) fn check(what: &str, found: &[Vec<f32>], expected: &Expected) {
+    check_within(1e-4, what, found, expected);
+}
+
+pub(super) fn check_within(tolerance: f64, what: &str, found: &[Vec<f32>], expected: &Expected) {
     for (at, row) in &expected.logits {
         for (i, expect) in row.iter().enumerate() {
             let found = f64::from(found[*at][i]);
             assert!(
-                (found - expect).abs() < 1e-4,
+                (found - expect).abs() < tolerance,
                 "{what}, position {at}, logit {i}: {found} {expect}"
             );
         }
@@ -63,10 +67,10 @@ pub(super) fn check(what: &str, found: &[Vec<f32>], expected: &Expected) {
 }
 
 /// The logits of every token of several sequences, computed together, ragged as they are.
-fn all_logits_together(model: &LoadedModel, sequences: &[&[u32]]) -> Vec<Vec<Vec<f32>>> {
-    let mut caches: Vec<KvCache> = sequences
+pub(super) fn all_logits_together(model: &LoadedModel, sequences: &[&[u32]]) -> Vec<Vec<Vec<f32>>> {
+    let mut caches: Vec<SequenceCache> = sequences
         .iter()
-        .map(|ids| KvCache::new(CacheShape::of(&model.config, model.compute), ids.len()).unwrap())
+        .map(|ids| model.decoder.new_cache(ids.len()).unwrap())
         .collect();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     for (number, ids) in sequences.iter().enumerate() {
@@ -78,7 +82,7 @@ fn all_logits_together(model: &LoadedModel, sequences: &[&[u32]]) -> Vec<Vec<Vec
         let rows = rows.chunks_exact(model.config.vocab_size);
         all.extend(rows.map(<[f32]>::to_vec));
     };
-    let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+    let mut caches: Vec<&mut SequenceCache> = caches.iter_mut().collect();
     model
         .decoder
         .forward(

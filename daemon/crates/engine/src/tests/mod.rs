@@ -2,6 +2,9 @@
 
 mod adapters;
 mod batching;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
 mod encoder;
 mod families;
 mod foreign;
@@ -17,9 +20,8 @@ use std::sync::OnceLock;
 use autodidact_domain::{Interrupt, Sampling};
 use serde_json::Value as Json;
 
-use crate::runtime::cache::{CacheShape, KvCache};
-use crate::runtime::lora::LoraLayer;
-use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS};
+use crate::runtime::lora::Updates;
+use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::{Compute, Engine, LoadedModel};
 
 fn golden_path(name: &str) -> PathBuf {
@@ -78,11 +80,11 @@ fn real(compute: Compute) -> Option<&'static LoadedModel> {
 /// The logits of every token, computed in passes of at most `chunk` tokens.
 fn all_logits(
     model: &LoadedModel,
-    lora: Option<&[LoraLayer]>,
+    lora: Option<&Updates>,
     ids: &[u32],
     chunk: usize,
 ) -> Vec<Vec<f32>> {
-    let mut cache = KvCache::new(CacheShape::of(&model.config, model.compute), ids.len()).unwrap();
+    let mut cache = model.decoder.new_cache(ids.len()).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     let mut all = Vec::new();
     let mut position = 0;
@@ -114,11 +116,7 @@ fn all_logits(
 
 /// The likeliest continuation, past ends of turns too; and the logits it starts from.
 fn greedy(model: &LoadedModel, prompt: &[u32], count: usize) -> (Vec<u32>, Vec<f32>) {
-    let mut cache = KvCache::new(
-        CacheShape::of(&model.config, model.compute),
-        prompt.len() + count,
-    )
-    .unwrap();
+    let mut cache = model.decoder.new_cache(prompt.len() + count).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     let (mut ids, mut first, mut position) = (prompt.to_vec(), None, 0);
     while ids.len() < prompt.len() + count {

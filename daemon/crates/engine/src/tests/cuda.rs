@@ -1,0 +1,152 @@
+//! The decoder of tensor operations on a GPU, in f32 and bf16: the checks of [`super::device`] that the number format and
+//! the device's own kernels may change. Opt-in, as ordinary machines have no GPU: `AUTODIDACT_TEST_CUDA=1`.
+
+use autodidact_domain::{GenerateRequest, Message, Prompt};
+
+use super::adapters::{batch_loss, checkpoint};
+use super::batching::{bits, requests};
+use super::device::{distance, family_paths, full_adapter, random_ids};
+use super::families::{LOGITS, all_logits_together, check_within, expected};
+use super::*;
+use crate::{Adapter, DeviceChoice, Silent};
+
+/// How far a logit may be from the reference's, with f32 and with bf16. The fixtures' logits are of the order of one, and
+/// bf16 keeps 8 bits of a number.
+const TOLERANCES: [(Compute, f64); 2] = [(Compute::Exact, 1e-3), (Compute::Fast, 0.1)];
+
+/// An engine on the first GPU; says so where none is to be used.
+fn engine(compute: Compute) -> Option<Engine> {
+    if std::env::var_os("AUTODIDACT_TEST_CUDA").is_none() {
+        eprintln!("skipped: AUTODIDACT_TEST_CUDA is not set");
+        return None;
+    }
+    Some(Engine::on_device(2, compute, DeviceChoice::Cuda(0)).unwrap())
+}
+
+#[test]
+fn every_family_is_near_the_reference_on_cuda() {
+    for (compute, tolerance) in TOLERANCES {
+        let Some(engine) = engine(compute) else {
+            return;
+        };
+        for (family, path) in family_paths() {
+            let model = engine.load(&path).unwrap();
+            let expected = expected(LOGITS, family);
+            let sequences: Vec<&[u32]> = expected.iter().map(|e| e.ids.as_slice()).collect();
+            let together = all_logits_together(&model, &sequences);
+            for (expected, together) in expected.iter().zip(&together) {
+                let what = format!("{}, {}", path.display(), model.compute_name());
+                check_within(tolerance, &what, together, expected);
+                for chunk in [1, 5, MAX_BATCH_TOKENS] {
+                    let alone = all_logits(&model, None, &expected.ids, chunk);
+                    check_within(tolerance, &what, &alone, expected);
+                    // Not promised by CUDA's libraries, so it is told and not demanded.
+                    if bits(&alone) != bits(together) {
+                        let distance = distance(&alone, together);
+                        eprintln!(
+                            "{what}: alone in passes of {chunk} and together differ by {distance}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sequences_and_adapters_are_near_our_own_decoders_on_cuda() {
+    for (compute, tolerance) in TOLERANCES {
+        let Some(engine) = engine(compute) else {
+            return;
+        };
+        for (family, path) in family_paths() {
+            let own = Engine::new(2, Compute::Exact).load(&path).unwrap();
+            let model = engine.load(&path).unwrap();
+            let checkpoint = full_adapter(&own);
+            let ids = random_ids(3, 300, own.config.vocab_size);
+            let [there, here] = [&own, &model].map(|model| {
+                let adapter = Adapter::from_checkpoint(model, &checkpoint).unwrap();
+                let lora = model.lora_of(Some(&adapter)).unwrap();
+                let plain = all_logits(model, None, &ids, 77);
+                [plain, all_logits(model, lora, &ids, 77)].concat()
+            });
+            let distance = f64::from(distance(&here, &there));
+            assert!(distance < tolerance, "{family}, {compute:?}: {distance}");
+        }
+    }
+}
+
+#[test]
+fn losses_with_adapters_are_near_the_reference_on_cuda() {
+    for (compute, tolerance) in TOLERANCES {
+        let Some(engine) = engine(compute) else {
+            return;
+        };
+        let model = engine.load(&golden_path("tiny")).unwrap();
+        let golden = golden_json("tiny_lora_all.json");
+        let checkpoint = checkpoint(&model, &golden, "tiny_lora_all_init.safetensors");
+        let adapter = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
+        let expect = golden["steps"][0]["loss"].as_f64().unwrap();
+        let found = batch_loss(&model, &adapter, &golden["batches"][0]);
+        assert!((found - expect).abs() < tolerance, "{found} {expect}");
+    }
+}
+
+/// Forty sequences that join, share beginnings and leave; in f32 the likeliest words are our own decoder's.
+#[test]
+fn many_sequences_are_generated_on_cuda() {
+    let mut requests = requests();
+    for request in &mut requests {
+        request.sampling.temperature = 0.0;
+    }
+    let generate = |model: &LoadedModel, requests: &[GenerateRequest]| {
+        model
+            .generate(None, requests, &mut Silent, &calm())
+            .unwrap()
+    };
+    let expect = generate(&tiny(Compute::Exact, 2), &requests);
+    for (compute, _) in TOLERANCES {
+        let Some(engine) = engine(compute) else {
+            return;
+        };
+        let model = engine.load(&golden_path("tiny")).unwrap();
+        let found = generate(&model, &requests);
+        let same = found.iter().zip(&expect).filter(|(a, b)| a.text == b.text);
+        let (same, all) = (same.count(), expect.len());
+        eprintln!(
+            "{}: {same} of {all} texts are the exact path's",
+            model.compute_name()
+        );
+        if compute == Compute::Exact {
+            assert!(same * 10 >= all * 9, "{same} of {all}");
+        }
+    }
+}
+
+/// The real model answers, and its loss is near the exact path's.
+#[test]
+fn the_real_model_runs_on_cuda() {
+    let (Some(path), Some(engine)) = (real_path(), engine(Compute::Fast)) else {
+        return;
+    };
+    let model = engine.load(&path).unwrap();
+    let exact = real(Compute::Exact).unwrap();
+    for prompt in golden_json("smollm2_greedy.json")["prompts"]
+        .as_array()
+        .unwrap()
+    {
+        let ids = ids_of(&prompt["prompt_ids"]);
+        let (here, there) = (mean_nll(&model, &ids), mean_nll(exact, &ids));
+        assert!((here - there).abs() < 0.03, "{here} {there}");
+    }
+    let request = GenerateRequest::new(
+        Prompt::Chat(vec![Message::user("What is the capital of France?")]),
+        Sampling {
+            max_tokens: 32,
+            ..Sampling::default()
+        },
+    );
+    let completions = model.generate(None, &[request], &mut Silent, &calm());
+    let text = &completions.unwrap()[0].text;
+    assert!(text.contains("Paris"), "{text}");
+}

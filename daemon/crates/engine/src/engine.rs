@@ -121,15 +121,18 @@ impl Engine {
         crate::generate::check_constraint(constraint)
     }
 
-    /// Reads a model's header, checks it whole, and digests the weights.
+    /// Reads a model's header, tokenizer and chat template, checks them whole, and digests the weights.
     ///
     /// # Errors
-    /// [`EngineError::ModelFile`] for damaged and unsupported files, [`EngineError::Io`] for unreadable ones.
+    /// [`EngineError::ModelFile`] for damaged and unsupported files and for parts that do not fit each other,
+    /// [`EngineError::Io`] for unreadable ones, [`EngineError::Tokenizer`] where a splitting pattern cannot be used.
     pub fn inspect(path: &Path) -> Result<ModelInfo, EngineError> {
         if encoder::is_encoder_folder(path) {
             return encoder::inspect(path);
         }
         let (files, config, text) = ModelFiles::open(path)?;
+        // What will be needed of them is tried here too, so that a model that was added can be used.
+        open_text(path, &text, config.clone())?;
         Self::describe(path, &files, &config, &text)
     }
 
@@ -140,7 +143,7 @@ impl Engine {
         text: &TextFiles,
     ) -> Result<ModelInfo, EngineError> {
         let is_batched = !is_foreign(&config.architecture);
-        let chat_layout = match ChatTemplate::source_in(text) {
+        let chat_layout = match ChatTemplate::source_in(path, text) {
             Some(_) => ChatLayout::Template,
             None if config.eos_ids.is_empty() => ChatLayout::None,
             None => ChatLayout::Alpaca,
@@ -168,7 +171,7 @@ impl Engine {
     /// Loads a GGUF file or a Hugging Face folder.
     ///
     /// # Errors
-    /// As [`Engine::inspect`]; [`EngineError::Tokenizer`] and [`EngineError::Template`] when those parts cannot be used.
+    /// As [`Engine::inspect`].
     pub fn load(&self, path: &Path) -> Result<LoadedModel, EngineError> {
         if encoder::is_encoder_folder(path) {
             return Err(EngineError::Invalid(format!(
@@ -178,12 +181,7 @@ impl Engine {
         }
         let (files, config, text) = ModelFiles::open(path)?;
         let info = Self::describe(path, &files, &config, &text)?;
-        let (tokenizer, adds_bos) = Tokenizer::from_files(path, &text, &config)?;
-        let config = ModelConfig {
-            add_bos: config.add_bos || adds_bos,
-            ..config
-        };
-        let template = ChatTemplate::from_files(&text, &tokenizer, &config)?;
+        let (tokenizer, config, template) = open_text(path, &text, config)?;
         let files = Arc::new(files);
         let decoder = match (is_foreign(&config.architecture), &self.accelerator) {
             (true, _) => {
@@ -210,6 +208,21 @@ impl Engine {
             grammars: OnceLock::new(),
         })
     }
+}
+
+/// Makes tokenizer and chat template, and tries them out; tells the model's constants with what the tokenizer adds.
+fn open_text(
+    path: &Path,
+    text: &TextFiles,
+    config: ModelConfig,
+) -> Result<(Tokenizer, ModelConfig, Option<ChatTemplate>), EngineError> {
+    let (tokenizer, adds_bos) = Tokenizer::from_files(path, text, &config)?;
+    let config = ModelConfig {
+        add_bos: config.add_bos || adds_bos,
+        ..config
+    };
+    let template = ChatTemplate::from_files(path, text, &tokenizer, &config)?;
+    Ok((tokenizer, config, template))
 }
 
 impl Engine {
@@ -307,11 +320,8 @@ impl LoadedModel {
     }
 
     pub(crate) fn chat_template(&self) -> Result<&ChatTemplate, EngineError> {
-        self.template.as_ref().ok_or_else(|| {
-            EngineError::Template(format!(
-                "{} has none; prompt it with plain text",
-                self.path.display()
-            ))
-        })
+        self.template
+            .as_ref()
+            .ok_or_else(|| EngineError::template(&self.path, "chat template", "none"))
     }
 }

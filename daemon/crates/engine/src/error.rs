@@ -41,9 +41,19 @@ pub enum EngineError {
         /// What stands there instead.
         found: String,
     },
-    /// The chat template cannot be used: the user mends the model's template or prompts with plain text.
-    #[error("chat template: {0}")]
-    Template(String),
+    /// The chat template cannot lay out a conversation: the user changes it or its messages, or prompts with plain text.
+    #[error(
+        "{}: {field}: expected a template that lays out the conversation, found {found}; give other messages, mend the template, or prompt with plain text",
+        file.display()
+    )]
+    Template {
+        /// The file that the template stands in.
+        file: PathBuf,
+        /// Its field there.
+        field: &'static str,
+        /// What it did instead, cut to a readable length.
+        found: String,
+    },
     /// Text could not be turned into tokens or back.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -112,6 +122,32 @@ impl EngineError {
         }
     }
 
+    /// Makes the error of a model file whose parts are whole but cannot be used together.
+    pub(crate) fn unfit(
+        file: &Path,
+        part: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        advice: &'static str,
+    ) -> Self {
+        Self::ModelFile {
+            file: file.to_path_buf(),
+            part: part.into(),
+            expected: expected.into(),
+            found: shorten(found.into()),
+            advice,
+        }
+    }
+
+    /// Makes the error of a chat template that fails on a conversation.
+    pub(crate) fn template(file: &Path, field: &'static str, found: impl Into<String>) -> Self {
+        Self::Template {
+            file: file.to_path_buf(),
+            field,
+            found: shorten(found.into()),
+        }
+    }
+
     /// Makes the error of a failed system call.
     pub(crate) fn io(file: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
@@ -151,7 +187,7 @@ impl From<EngineError> for PortError {
             EngineError::ModelFile { .. }
             | EngineError::Io { .. }
             | EngineError::Adapter { .. }
-            | EngineError::Template(_)
+            | EngineError::Template { .. }
             | EngineError::Tokenizer(_)
             | EngineError::Invalid(_) => Self::Invalid(error.to_string()),
         }

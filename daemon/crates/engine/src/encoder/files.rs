@@ -28,7 +28,8 @@ pub(super) fn open(path: &Path) -> Result<(ModelFiles, EncoderConfig), EngineErr
         (!is_ignored(name)).then(|| name.to_string())
     };
     let files = ModelFiles::open_safetensors(path, &keep)?;
-    files.check_shapes(&config.architecture, expected_tensors(&config))?;
+    let expected = expected_tensors(&config);
+    files.check_shapes(&config.architecture, expected, &str::to_string)?;
     Ok((files, config))
 }
 

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use autodidact_domain::embedding::ENCODER_ARCHITECTURES;
 use serde_json::Value as Json;
 
 use super::family::{FAMILIES, Family, Variant};
 use super::fields::{GgufFields, JsonFields};
-use super::foreign::is_foreign;
+use super::foreign::{foreign_architectures, is_foreign};
 use super::gguf::{GgufHeader, Value};
 use crate::EngineError;
 
@@ -302,7 +303,11 @@ fn find_family(
 ) -> Result<&'static Family, EngineError> {
     let known = FAMILIES.iter().filter(|row| !name(row).is_empty());
     known.clone().find(|row| name(row) == found).ok_or_else(|| {
-        let names: Vec<&str> = known.map(&name).collect();
+        let mut names: Vec<&str> = known.map(&name).collect();
+        if part == "model_type" {
+            names.extend(foreign_architectures());
+            names.extend(ENCODER_ARCHITECTURES);
+        }
         EngineError::unsupported(file, part, names.join(", "), found)
     })
 }

@@ -61,6 +61,30 @@ impl ElementType {
         })
     }
 
+    /// Names a GGUF type code that is not read (llama.cpp, `ggml.h`, `ggml_type`).
+    pub(crate) fn name_of_unread(code: u32) -> String {
+        let name = match code {
+            9 => "Q8_1",
+            15 => "Q8_K",
+            16 => "IQ2_XXS",
+            17 => "IQ2_XS",
+            18 => "IQ3_XXS",
+            19 => "IQ1_S",
+            20 => "IQ4_NL",
+            21 => "IQ3_S",
+            22 => "IQ2_S",
+            23 => "IQ4_XS",
+            24..=27 => "integers",
+            28 => "F64",
+            29 => "IQ1_M",
+            34 => "TQ1_0",
+            35 => "TQ2_0",
+            39 => "MXFP4",
+            _ => return format!("element type {code}"),
+        };
+        format!("element type {code} ({name})")
+    }
+
     /// Reads a safetensors type name.
     pub(crate) fn from_safetensors(name: &str) -> Option<Self> {
         Some(match name {

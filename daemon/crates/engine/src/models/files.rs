@@ -14,7 +14,7 @@ use super::config::ModelConfig;
 use super::dequantize::ElementType;
 use super::family::RopeScaling;
 use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
-use super::foreign::is_foreign;
+use super::foreign::{self, is_foreign};
 use super::gguf::{GgufHeader, TensorPlace};
 use super::safetensors;
 use crate::EngineError;
@@ -100,9 +100,16 @@ impl ModelFiles {
         } else {
             Self::open_gguf(path)?
         };
-        // Candle-transformers asks for its tensors by itself, and refuses what is missing or of another shape.
-        if !is_foreign(&config.architecture) {
-            files.check_shapes(&config.architecture, expected_tensors(&config))?;
+        // Candle-transformers asks for its tensors by itself.
+        if is_foreign(&config.architecture) {
+            foreign::check(&config.architecture, &files)?;
+        } else {
+            let name_in_file = |name: &str| match &text {
+                TextFiles::Gguf(_) => gguf_name(name, &config),
+                TextFiles::HuggingFace { .. } => name.to_string(),
+            };
+            let expected = expected_tensors(&config);
+            files.check_shapes(&config.architecture, expected, &name_in_file)?;
         }
         Ok((files, config, text))
     }
@@ -243,11 +250,12 @@ impl ModelFiles {
         Ok(files)
     }
 
-    /// Checks that exactly these tensors are there, each of its shape.
+    /// Checks that exactly these tensors are there, each of its shape. `name_in_file` tells what the file calls one.
     pub(crate) fn check_shapes(
         &self,
         architecture: &str,
         expected: Vec<(String, Vec<usize>)>,
+        name_in_file: &dyn Fn(&str) -> String,
     ) -> Result<(), EngineError> {
         // Of several files, the one that should hold a missing tensor is not known.
         let any = match &self.files[..] {
@@ -259,12 +267,13 @@ impl ModelFiles {
             match self.tensors.get(name) {
                 None => {
                     let expected = format!("a tensor {shape:?}");
+                    let name = name_in_file(name);
                     return Err(EngineError::damaged(any, name, expected, "none"));
                 }
                 Some(stored) if &stored.place.shape != shape => {
                     return Err(EngineError::damaged(
                         &self.files[stored.file].0,
-                        name,
+                        name_in_file(name),
                         format!("shape {shape:?}"),
                         format!("{:?}", stored.place.shape),
                     ));
@@ -276,17 +285,12 @@ impl ModelFiles {
         match self.tensors.keys().find(strange) {
             Some(name) => Err(EngineError::unsupported(
                 any,
-                name,
+                name_in_file(name),
                 format!("only the tensors of {architecture}"),
                 "this tensor too",
             )),
             None => Ok(()),
         }
-    }
-
-    /// Names the tensors.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
     }
 
     fn stored(&self, name: &str) -> Result<&StoredTensor, EngineError> {
@@ -458,19 +462,44 @@ fn hugging_face_name(gguf: &str, config: &ModelConfig) -> Option<String> {
         return Some((*name).to_string());
     }
     let (layer, part) = gguf.strip_prefix("blk.")?.split_once('.')?;
+    let mut names = layer_names(config);
+    let (_, name) = names.find(|(name, _)| *name == part)?;
+    Some(format!(
+        "model.layers.{}.{name}",
+        layer.parse::<u32>().ok()?
+    ))
+}
+
+/// Finds what GGUF calls a tensor.
+fn gguf_name(hugging_face: &str, config: &ModelConfig) -> String {
+    let named = |names: &mut dyn Iterator<Item = &'static (&'static str, &'static str)>, name| {
+        let mut found = names.filter(|(_, hugging_face)| *hugging_face == name);
+        found.next().map(|(gguf, _)| *gguf)
+    };
+    let in_layer = || {
+        let (layer, part) = hugging_face
+            .strip_prefix("model.layers.")?
+            .split_once('.')?;
+        let part = named(&mut layer_names(config), part)?;
+        Some(format!("blk.{layer}.{part}"))
+    };
+    let other = named(&mut OTHER_NAMES.iter(), hugging_face);
+    other
+        .map(String::from)
+        .or_else(in_layer)
+        .unwrap_or_else(|| hugging_face.to_string())
+}
+
+/// Lists the names of a layer's tensors, those of the family first.
+fn layer_names(
+    config: &ModelConfig,
+) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     let special: &[(&str, &str)] = match &config.variant {
         variant if variant.sandwich_norms => SANDWICH_NAMES,
         variant if variant.fused => FUSED_NAMES,
         _ => &[],
     };
-    let (_, name) = special
-        .iter()
-        .chain(LAYER_NAMES)
-        .find(|(name, _)| *name == part)?;
-    Some(format!(
-        "model.layers.{}.{name}",
-        layer.parse::<u32>().ok()?
-    ))
+    special.iter().chain(LAYER_NAMES)
 }
 
 fn read_rope_factors(
@@ -555,6 +584,7 @@ mod tests {
         };
         let check = |config: &ModelConfig, gguf: &str, expect: &str| {
             assert_eq!(hugging_face_name(gguf, config).as_deref(), Some(expect));
+            assert_eq!(gguf_name(expect, config), gguf);
         };
         check(
             &config,
@@ -578,5 +608,11 @@ mod tests {
             "blk.7.ffn_norm.weight",
             "model.layers.7.pre_feedforward_layernorm.weight",
         );
+        check(
+            &config,
+            "blk.7.post_attention_norm.weight",
+            "model.layers.7.post_attention_layernorm.weight",
+        );
+        check(&config, "token_embd.weight", "model.embed_tokens.weight");
     }
 }

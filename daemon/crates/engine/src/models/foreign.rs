@@ -2,10 +2,11 @@
 //!
 //! From Hugging Face folders, in f32. Adding one is a row of [`FOREIGN`].
 
-use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
 use candle_transformers::models;
 use serde_json::Value as Json;
 
@@ -100,17 +101,42 @@ pub(crate) fn is_foreign(architecture: &str) -> bool {
     FOREIGN.iter().any(|(name, _)| *name == architecture)
 }
 
+/// Names these architectures.
+pub(crate) fn foreign_architectures() -> impl Iterator<Item = &'static str> {
+    FOREIGN.iter().map(|(name, _)| *name)
+}
+
 /// Builds a model from a folder's tensors.
 ///
 /// # Errors
-/// [`EngineError::ModelFile`] where its configuration or a tensor is not as candle-transformers wants it.
+/// [`EngineError::ModelFile`] where its configuration or a tensor is not as candle-transformers wants it,
+/// [`EngineError::Io`] when the files cannot be read any more.
 pub(crate) fn build(
     architecture: &str,
     files: &ModelFiles,
 ) -> std::result::Result<Box<dyn ForeignModel>, EngineError> {
+    build_of(architecture, files, Take::Read)
+}
+
+/// Checks configuration, names and shapes as [`build`] does, without reading a tensor.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn check(
+    architecture: &str,
+    files: &ModelFiles,
+) -> std::result::Result<(), EngineError> {
+    build_of(architecture, files, Take::Pretend).map(|_| ())
+}
+
+fn build_of(
+    architecture: &str,
+    files: &ModelFiles,
+    take: Take,
+) -> std::result::Result<Box<dyn ForeignModel>, EngineError> {
     let refuse = |found: String| {
         let expected = format!("{architecture} as candle-transformers reads it");
-        EngineError::unsupported(&files.path, "architecture", expected, found)
+        EngineError::unsupported(&files.path, "config.json", expected, found)
     };
     let Some((_, build)) = FOREIGN.iter().find(|(name, _)| *name == architecture) else {
         return Err(refuse("one it does not have".to_string()));
@@ -128,14 +154,82 @@ pub(crate) fn build(
     {
         config.remove("hidden_act");
     }
-    let mut tensors = HashMap::new();
-    for name in files.names() {
-        let (shape, data) = files.read_f32(name)?;
-        tensors.insert(
-            name.to_string(),
-            Tensor::from_vec(data, shape, &Device::Cpu)?,
-        );
+    let fault = Mutex::new(None);
+    let tensors = FolderTensors {
+        files,
+        take,
+        fault: &fault,
+    };
+    let weights = VarBuilder::from_backend(Box::new(tensors), DType::F32, Device::Cpu);
+    let built = build(config, weights);
+    let fault = fault.into_inner().unwrap_or_else(PoisonError::into_inner);
+    built.map_err(|error| fault.unwrap_or_else(|| refuse(error.to_string())))
+}
+
+/// What is made of a tensor that a model asks for.
+#[derive(Clone, Copy)]
+enum Take {
+    /// It is read.
+    Read,
+    /// Zeros of its shape stand for it, which take no memory.
+    Pretend,
+}
+
+/// A folder's tensors as candle-transformers asks for them.
+struct FolderTensors<'a> {
+    files: &'a ModelFiles,
+    take: Take,
+    /// The first tensor that was not as it should be, told as our own error.
+    fault: &'a Mutex<Option<EngineError>>,
+}
+
+impl FolderTensors<'_> {
+    fn find(&self, name: &str, shape: Option<&Shape>) -> std::result::Result<Tensor, EngineError> {
+        let damaged = |expected: String, found: String| {
+            EngineError::damaged(&self.files.path, name, expected, found)
+        };
+        let wanted = |shape: &Shape| format!("{:?}", shape.dims());
+        let Some((found, _)) = self.files.shape_of(name) else {
+            let expected = shape.map_or_else(String::new, |shape| format!(" {}", wanted(shape)));
+            return Err(damaged(format!("a tensor{expected}"), "none".into()));
+        };
+        if let Some(shape) = shape
+            && shape.dims() != found
+        {
+            let expected = format!("shape {}", wanted(shape));
+            return Err(damaged(expected, format!("{found:?}")));
+        }
+        Ok(match self.take {
+            Take::Read => {
+                let (shape, data) = self.files.read_f32(name)?;
+                Tensor::from_vec(data, shape, &Device::Cpu)?
+            }
+            Take::Pretend => {
+                Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(found.to_vec())?
+            }
+        })
     }
-    let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    build(config, weights).map_err(|error| refuse(error.to_string()))
+
+    fn give(&self, name: &str, shape: Option<&Shape>) -> Result<Tensor> {
+        self.find(name, shape).map_err(|error| {
+            let text = error.to_string();
+            let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            fault.get_or_insert(error);
+            candle_core::Error::msg(text)
+        })
+    }
+}
+
+impl SimpleBackend for FolderTensors<'_> {
+    fn get(&self, shape: Shape, name: &str, _: Init, _: DType, _: &Device) -> Result<Tensor> {
+        self.give(name, Some(&shape))
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        self.give(name, None)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.files.shape_of(name).is_some()
+    }
 }

@@ -312,11 +312,12 @@ impl HeaderReader<'_> {
         }
         let code = self.u32(&name)?;
         let element = ElementType::from_gguf(code).ok_or_else(|| {
-            EngineError::unsupported(
+            EngineError::unfit(
                 self.path,
                 &name,
                 ElementType::SUPPORTED,
-                format!("element type {code}"),
+                ElementType::name_of_unread(code),
+                "take this model in one of those quantisations",
             )
         })?;
         let offset = self.u64(&name)?;

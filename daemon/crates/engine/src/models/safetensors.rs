@@ -74,7 +74,13 @@ fn place(
     };
     let dtype = entry["dtype"].as_str().unwrap_or_default();
     let element = ElementType::from_safetensors(dtype).ok_or_else(|| {
-        EngineError::unsupported(path, name, "F32, F16 or BF16", entry["dtype"].to_string())
+        EngineError::unfit(
+            path,
+            name,
+            "F32, F16 or BF16",
+            entry["dtype"].to_string(),
+            "take this model in one of those types, or quantised as GGUF",
+        )
     })?;
     let numbers = |json: &Json| {
         json.as_array()?

@@ -4,7 +4,7 @@ use autodidact_domain::{GenerateRequest, Prompt};
 
 use super::families::{check, expected};
 use super::*;
-use crate::Silent;
+use crate::{EngineError, Silent};
 
 const ARCHITECTURES: &[&str] = &[
     "gemma",
@@ -63,4 +63,51 @@ fn they_generate_score_and_refuse_to_train() {
         let error = model.weights().unwrap_err().to_string();
         assert!(error.contains(architecture), "{error}");
     }
+}
+
+/// What candle-transformers asks for is looked at when a model is added, and no tensor is read for it.
+#[test]
+fn tensors_and_fields_that_they_lack_are_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |change: &dyn Fn(&mut Json), expect: [&str; 4]| {
+        for file in std::fs::read_dir(golden_path("foreign/gemma")).unwrap() {
+            let path = file.unwrap().path();
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let path = folder.path().join("config.json");
+        let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut config);
+        std::fs::write(&path, config.to_string()).unwrap();
+        let Err(EngineError::ModelFile {
+            part,
+            expected,
+            found,
+            advice,
+            ..
+        }) = Engine::inspect(folder.path())
+        else {
+            panic!("{expect:?}");
+        };
+        for (found, expect) in [part, expected, found, advice.into()].iter().zip(expect) {
+            assert!(found.contains(expect), "{expect:?} is missing in {found:?}");
+        }
+    };
+    let damaged = "fetch it again";
+    check(
+        &|config| config["num_hidden_layers"] = 3.into(),
+        ["model.layers.2.", "a tensor [", "none", damaged],
+    );
+    check(
+        &|config| config["intermediate_size"] = 64.into(),
+        ["mlp.", "shape [64, 32]", "[48, 32]", damaged],
+    );
+    check(
+        &|config| config["attention_bias"] = "yes".into(),
+        [
+            "config.json",
+            "gemma as candle-transformers",
+            "bool",
+            "supported kind",
+        ],
+    );
 }

@@ -2,61 +2,58 @@
 
 use super::*;
 use crate::EngineError;
-use crate::models::gguf::GgufHeader;
 
 /// Writes GGUF as llama.cpp's converter does, q and k rows interleaved.
 pub(super) struct GgufWriter {
-    metadata: Vec<u8>,
-    fields: u64,
+    /// Key, value type and value.
+    fields: Vec<(String, u32, Vec<u8>)>,
+    /// Name, sizes from the innermost, element type and data.
     tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
 }
 
 impl GgufWriter {
     pub(super) fn new() -> Self {
         Self {
-            metadata: Vec::new(),
-            fields: 0,
+            fields: Vec::new(),
             tensors: Vec::new(),
         }
     }
 
-    fn key(&mut self, key: &str, kind: u32) {
-        self.fields += 1;
-        put_text(&mut self.metadata, key);
-        self.metadata.extend(kind.to_le_bytes());
+    /// Adds a field, or puts it in place of the one that has the key.
+    fn put(&mut self, key: &str, kind: u32, value: Vec<u8>) {
+        match self.fields.iter_mut().find(|(name, _, _)| name == key) {
+            Some(field) => (field.1, field.2) = (kind, value),
+            None => self.fields.push((key.to_string(), kind, value)),
+        }
     }
 
     pub(super) fn text(&mut self, key: &str, value: &str) {
-        self.key(key, 8);
-        put_text(&mut self.metadata, value);
+        let mut bytes = Vec::new();
+        put_text(&mut bytes, value);
+        self.put(key, 8, bytes);
     }
 
     pub(super) fn count(&mut self, key: &str, value: u32) {
-        self.key(key, 4);
-        self.metadata.extend(value.to_le_bytes());
+        self.put(key, 4, value.to_le_bytes().to_vec());
     }
 
     pub(super) fn number(&mut self, key: &str, value: f32) {
-        self.key(key, 6);
-        self.metadata.extend(value.to_le_bytes());
+        self.put(key, 6, value.to_le_bytes().to_vec());
     }
 
     pub(super) fn texts(&mut self, key: &str, values: &[String]) {
-        self.key(key, 9);
-        self.metadata.extend(8u32.to_le_bytes());
-        self.metadata.extend((values.len() as u64).to_le_bytes());
-        values
-            .iter()
-            .for_each(|value| put_text(&mut self.metadata, value));
+        let mut bytes = 8u32.to_le_bytes().to_vec();
+        bytes.extend((values.len() as u64).to_le_bytes());
+        values.iter().for_each(|value| put_text(&mut bytes, value));
+        self.put(key, 9, bytes);
     }
 
     pub(super) fn integers(&mut self, key: &str, values: &[i32]) {
-        self.key(key, 9);
-        self.metadata.extend(5u32.to_le_bytes());
-        self.metadata.extend((values.len() as u64).to_le_bytes());
-        values
-            .iter()
-            .for_each(|value| self.metadata.extend(value.to_le_bytes()));
+        let mut bytes = 5u32.to_le_bytes().to_vec();
+        bytes.extend((values.len() as u64).to_le_bytes());
+        let values = values.iter().flat_map(|value| value.to_le_bytes());
+        bytes.extend(values);
+        self.put(key, 9, bytes);
     }
 
     /// Adds an f32 tensor; `shape` outermost first.
@@ -70,8 +67,12 @@ impl GgufWriter {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
         out.extend((self.tensors.len() as u64).to_le_bytes());
-        out.extend(self.fields.to_le_bytes());
-        out.extend(&self.metadata);
+        out.extend((self.fields.len() as u64).to_le_bytes());
+        for (key, kind, value) in &self.fields {
+            put_text(&mut out, key);
+            out.extend(kind.to_le_bytes());
+            out.extend(value);
+        }
         let mut offset = 0u64;
         for (name, sizes, kind, bytes) in &self.tensors {
             put_text(&mut out, name);
@@ -96,6 +97,10 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// Tiny as GGUF: the same numbers in the other layout.
 pub(super) fn tiny_as_gguf() -> Vec<u8> {
+    write_tiny().bytes()
+}
+
+fn write_tiny() -> GgufWriter {
     let model = tiny(Compute::Exact, 1);
     let config = &model.config;
     let json: Json =
@@ -187,7 +192,7 @@ pub(super) fn tiny_as_gguf() -> Vec<u8> {
             );
         }
     }
-    out.bytes()
+    out
 }
 
 /// As llama.cpp's converter permutes: `[heads, 2, half, in]` to `[heads, half, 2, in]`.
@@ -392,65 +397,282 @@ fn a_config_that_is_not_run_is_refused() {
     }
 }
 
-/// Random changes to a good file's header: whatever comes out, it is an answer.
-#[test]
-fn any_gguf_header_gives_an_answer() {
-    let folder = Folder::new("fuzz-gguf");
-    let path = folder.0.join("fuzzed.gguf");
-    let good = tiny_as_gguf();
-    // Small counts and lengths lie in the first bytes, tensors' entries shortly before the data.
-    let header = good.len() - 504_672 * 4;
-    bolero::check!()
-        .with_test_time(std::time::Duration::from_secs(4))
-        .with_type::<(Vec<(u32, u8, bool)>, u32)>()
-        .for_each(|(changes, cut)| {
-            let mut bytes = good.clone();
-            for (at, value, early) in changes {
-                let limit = if *early { 400 } else { header };
-                bytes[*at as usize % limit] = *value;
-            }
-            if cut % 3 == 0 {
-                bytes.truncate(*cut as usize % (bytes.len() + 1));
-            }
-            std::fs::write(&path, &bytes).unwrap();
-            let file = std::fs::File::open(&path).unwrap();
-            if let Ok(header) = GgufHeader::read(&path, &file) {
-                for place in header.tensors.values() {
-                    assert!(place.offset + place.bytes <= bytes.len() as u64);
-                }
-                // Whatever passes the checks can be loaded or refused.
-                let _ = Engine::new(1, Compute::Fast).load(&path);
-            }
-        });
+/// Changes something in a copy of the tiny model's folder.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
+/// What a refused model's error says: file, part, expected, found, advice.
+fn refusal(path: &Path) -> [String; 5] {
+    let Err(EngineError::ModelFile {
+        file,
+        part,
+        expected,
+        found,
+        advice,
+    }) = Engine::inspect(path)
+    else {
+        panic!("{}: {:?}", path.display(), Engine::inspect(path));
+    };
+    // What is refused when it is added is refused when it is loaded too.
+    assert!(Engine::new(1, Compute::Fast).load(path).is_err());
+    let file = file.file_name().unwrap().to_string_lossy().into_owned();
+    [file, part, expected, found, advice.to_string()]
+}
+
+/// Changes a JSON file of a folder.
+fn edit<'a>(name: &'a str, change: &'a dyn Fn(&mut Json)) -> impl Fn(&Path) + 'a {
+    move |folder| {
+        let path = folder.join(name);
+        let mut json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut json);
+        std::fs::write(&path, json.to_string()).unwrap();
+    }
+}
+
+fn check_refusal(path: &Path, expect: [&str; 5]) {
+    let found = refusal(path);
+    for (found, expect) in found.iter().zip(expect) {
+        assert!(
+            found.contains(expect) && !expect.is_empty(),
+            "{expect:?} is missing in {found:?}"
+        );
+    }
 }
 
 #[test]
-fn any_safetensors_header_gives_an_answer() {
-    let folder = Folder::new("fuzz-safetensors");
-    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(golden_path("tiny").join(file), folder.0.join(file)).unwrap();
+fn a_gguf_file_names_its_own_tensors_and_fields() {
+    let folder = Folder::new("gguf-parts");
+    let refuse = |spoil: &dyn Fn(&mut GgufWriter), expect: [&str; 4]| {
+        let mut writer = write_tiny();
+        spoil(&mut writer);
+        let path = folder.write("part.gguf", &writer.bytes());
+        let [part, expected, found, advice] = expect;
+        check_refusal(&path, ["part.gguf", part, expected, found, advice]);
+    };
+    let tensor = |writer: &GgufWriter, name: &str| {
+        let names = writer.tensors.iter();
+        names
+            .map(|(name, ..)| name)
+            .position(|n| n == name)
+            .unwrap()
+    };
+    let damaged = "fetch it again";
+    refuse(
+        &|writer| {
+            let at = tensor(writer, "blk.1.attn_q.weight");
+            writer.tensors.remove(at);
+        },
+        ["blk.1.attn_q.weight", "a tensor [96, 96]", "none", damaged],
+    );
+    refuse(
+        &|writer| {
+            let at = tensor(writer, "blk.0.ffn_norm.weight");
+            writer.tensors[at].1 = vec![48, 2];
+        },
+        ["blk.0.ffn_norm.weight", "shape [96]", "[2, 48]", damaged],
+    );
+    refuse(
+        &|writer| writer.tensor("blk.9.attn_q.weight", &[2], &[0.0; 2]),
+        [
+            "blk.9.attn_q.weight",
+            "only the tensors of llama",
+            "too",
+            "supported kind",
+        ],
+    );
+    for (code, name) in [(16, "IQ2_XXS"), (39, "MXFP4"), (77, "element type 77")] {
+        refuse(
+            &|writer| {
+                let at = tensor(writer, "blk.1.ffn_up.weight");
+                writer.tensors[at].2 = code;
+            },
+            [
+                "blk.1.ffn_up.weight",
+                "Q4_0, Q4_1",
+                name,
+                "one of those quantisations",
+            ],
+        );
     }
-    let path = folder.0.join("model.safetensors");
-    let good = std::fs::read(golden_path("tiny/model.safetensors")).unwrap();
-    let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
-    bolero::check!()
-        .with_test_time(std::time::Duration::from_secs(4))
-        .with_type::<(Vec<(u16, u8)>, u32)>()
-        .for_each(|(changes, cut)| {
-            let mut bytes = good.clone();
-            for (at, value) in changes.iter().take(4) {
-                // Digits for digits, mostly: so that the JSON stays readable and its numbers wrong.
-                let at = *at as usize % header;
-                bytes[at] = if bytes[at].is_ascii_digit() {
-                    b'0' + value % 10
-                } else {
-                    *value
-                };
-            }
-            if cut % 3 == 0 {
-                bytes.truncate(*cut as usize % (bytes.len() + 1));
-            }
-            std::fs::write(&path, &bytes).unwrap();
-            let _ = Engine::new(1, Compute::Fast).load(&folder.0);
-        });
+    refuse(
+        &|writer| writer.text("general.architecture", "mamba"),
+        [
+            "general.architecture",
+            "llama, qwen2, qwen3, gemma3, phi3",
+            "mamba",
+            "supported kind",
+        ],
+    );
+    let source = "one and the same source";
+    let tokens = |count: usize| (0..count).map(|id| format!("t{id}")).collect::<Vec<_>>();
+    refuse(
+        &|writer| writer.texts("tokenizer.ggml.tokens", &tokens(2000)),
+        ["tokenizer.ggml.tokens", "1 to 1024 texts", "2000", source],
+    );
+    refuse(
+        &|writer| writer.integers("tokenizer.ggml.token_type", &[1; 1000]),
+        [
+            "tokenizer.ggml.token_type",
+            "each of 1024 tokens",
+            "1000 numbers",
+            source,
+        ],
+    );
+    refuse(
+        &|writer| writer.texts("tokenizer.ggml.merges", &["Q zz".to_string()]),
+        [
+            "tokenizer.ggml.merges",
+            "merges of known tokens",
+            "zz",
+            damaged,
+        ],
+    );
+    refuse(
+        &|writer| {
+            let few = tokens(300);
+            writer.integers("tokenizer.ggml.token_type", &vec![1; few.len()]);
+            writer.texts("tokenizer.ggml.merges", &[]);
+            writer.texts("tokenizer.ggml.tokens", &few);
+        },
+        ["tokenizer.ggml.tokens", "1024 rows", "300 tokens", source],
+    );
+    let template = "tokenizer.chat_template";
+    let advice = "mend the template, or take it out";
+    refuse(
+        &|writer| writer.text(template, "{% for m in messages %}"),
+        [template, "a Jinja template", "syntax error", advice],
+    );
+    refuse(
+        &|writer| writer.text(template, "{{ raise_exception('no talk') }}"),
+        [template, "a question and its answer", "no talk", advice],
+    );
+}
+
+#[test]
+fn a_folder_names_its_own_files_tensors_and_fields() {
+    let folder = Folder::new("folder-parts");
+    let refuse = |spoil: Spoil<'_>, expect: [&str; 5]| {
+        for file in std::fs::read_dir(golden_path("tiny")).unwrap() {
+            let path = file.unwrap().path();
+            std::fs::copy(&path, folder.0.join(path.file_name().unwrap())).unwrap();
+        }
+        spoil(&folder.0);
+        check_refusal(&folder.0, expect);
+    };
+    // Names and types of the same length, so that the header's length stays.
+    let header = |from: &'static str, to: &'static str| {
+        move |folder: &Path| {
+            let path = folder.join("model.safetensors");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = bytes
+                .windows(from.len())
+                .position(|part| part == from.as_bytes());
+            let at = at.unwrap();
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+            std::fs::write(&path, bytes).unwrap();
+        }
+    };
+    let (weights, damaged) = ("model.safetensors", "fetch it again");
+    let norm = "model.layers.0.input_layernorm.weight";
+    refuse(
+        &header(norm, "model.layers.0.input_layernorm.wEight"),
+        [weights, norm, "a tensor [96]", "none", damaged],
+    );
+    refuse(
+        &edit("config.json", &|json| {
+            json["intermediate_size"] = 200.into()
+        }),
+        [
+            weights,
+            "mlp.down_proj.weight",
+            "shape [96, 200]",
+            "[96, ",
+            damaged,
+        ],
+    );
+    refuse(
+        &header("\"dtype\":\"F16\"", "\"dtype\":\"I16\""),
+        [
+            weights,
+            ".weight",
+            "F32, F16 or BF16",
+            "I16",
+            "quantised as GGUF",
+        ],
+    );
+    refuse(
+        &edit("config.json", &|json| json["model_type"] = "mamba".into()),
+        [
+            "config.json",
+            "model_type",
+            "gemma2",
+            "mamba",
+            "supported kind",
+        ],
+    );
+    let source = "one and the same source";
+    refuse(
+        &edit("tokenizer.json", &|json| {
+            json["model"]["vocab"]["strange"] = 1024.into()
+        }),
+        [
+            "tokenizer.json",
+            "model.vocab",
+            "below vocab_size, which is 1024",
+            "\"strange\"",
+            source,
+        ],
+    );
+    refuse(
+        &edit("tokenizer.json", &|json| {
+            json["model"]["merges"] = Json::Array(vec![]);
+            let vocabulary = json["model"]["vocab"].as_object_mut().unwrap();
+            vocabulary.retain(|_, id| id.as_u64().unwrap() < 400);
+        }),
+        [
+            "tokenizer.json",
+            "model.vocab",
+            "1024 rows",
+            "400 tokens",
+            source,
+        ],
+    );
+    refuse(
+        &|folder| std::fs::write(folder.join("tokenizer.json"), "{}").unwrap(),
+        [
+            "tokenizer.json",
+            "contents",
+            "a tokenizer",
+            "Model missing",
+            damaged,
+        ],
+    );
+    let advice = "mend the template, or take it out";
+    refuse(
+        &edit("tokenizer_config.json", &|json| {
+            json["chat_template"] = "{{ messages[0] }".into()
+        }),
+        [
+            "tokenizer_config.json",
+            "chat_template",
+            "a Jinja template",
+            "syntax error",
+            advice,
+        ],
+    );
+    refuse(
+        &|folder| {
+            std::fs::write(
+                folder.join("chat_template.jinja"),
+                "{{ messages[0].content }}",
+            )
+            .unwrap();
+        },
+        [
+            "chat_template.jinja",
+            "template",
+            "a question and its answer",
+            "without the answer",
+            advice,
+        ],
+    );
 }

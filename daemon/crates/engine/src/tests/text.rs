@@ -100,7 +100,7 @@ fn a_base_model_is_spoken_to_under_alpacas_headings() {
     assert!(joined(&spans).starts_with(&prompt));
 }
 
-fn template(source: &str) -> Result<ChatTemplate, crate::EngineError> {
+fn template(source: &str) -> Result<ChatTemplate, minijinja::Error> {
     ChatTemplate::for_tests(source, vec![IM_END])
 }
 

@@ -12,7 +12,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
-use super::Tokenizer;
+use super::{TOKENIZER_ADVICE, Tokenizer};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 use crate::models::gguf::{GgufHeader, Value};
@@ -91,9 +91,22 @@ pub(super) fn from_json(
     let byte_level = json["decoder"].to_string().contains("ByteLevel");
     let sentence_piece = !byte_level && json["decoder"].to_string().contains(SENTENCE_PIECE_BLANK);
     let mut texts = vec![String::new(); config.vocab_size];
+    // Those without a row are the special ones of other uses alone (Gemma 3's for images): text never becomes them.
+    let added = inner.get_added_tokens_decoder();
+    let is_special = |id: u32| added.get(&id).is_some_and(|token| token.special);
     for (text, id) in inner.get_vocab(true) {
-        if let Some(slot) = texts.get_mut(id as usize) {
-            *slot = text;
+        match texts.get_mut(id as usize) {
+            Some(slot) => *slot = text,
+            None if is_special(id) => {}
+            None => {
+                return Err(EngineError::unfit(
+                    &path,
+                    "model.vocab",
+                    format!("ids below vocab_size, which is {}", config.vocab_size),
+                    format!("{id} for {text:?}"),
+                    TOKENIZER_ADVICE,
+                ));
+            }
         }
     }
     let specials = inner
@@ -124,25 +137,17 @@ pub(super) fn from_gguf(
         ));
     };
     if texts.is_empty() || texts.len() > config.vocab_size {
-        let expected = format!("1 to {} texts", config.vocab_size);
-        return Err(EngineError::damaged(
+        return Err(EngineError::unfit(
             path,
             "tokenizer.ggml.tokens",
-            expected,
+            format!("1 to {} texts, the embedding's rows", config.vocab_size),
             texts.len().to_string(),
+            TOKENIZER_ADVICE,
         ));
     }
     let kinds = match field("tokenizer.ggml.token_type") {
-        Some(Value::Numbers(kinds)) if kinds.len() == texts.len() => kinds.clone(),
-        Some(_) => {
-            return Err(EngineError::damaged(
-                path,
-                "tokenizer.ggml.token_type",
-                "a number for each token",
-                "another count",
-            ));
-        }
         None => vec![1.0; texts.len()],
+        found => numbers(path, "tokenizer.ggml.token_type", found, texts.len())?.to_vec(),
     };
     let is_special = |id: usize| kinds[id] == CONTROL;
     let specials = (0..texts.len())
@@ -178,6 +183,29 @@ pub(super) fn from_gguf(
         .map(|text| piece(text, !sentence_piece, sentence_piece))
         .collect();
     Ok(assemble(inner, pieces, specials, sentence_piece))
+}
+
+/// Shows a list of GGUF metadata that has a number for each token.
+fn numbers<'a>(
+    path: &Path,
+    field: &str,
+    found: Option<&'a Value>,
+    count: usize,
+) -> Result<&'a [f64], EngineError> {
+    let found = match found {
+        Some(Value::Numbers(numbers)) if numbers.len() == count => return Ok(numbers),
+        Some(Value::Numbers(numbers)) => format!("{} numbers", numbers.len()),
+        Some(_) => "something else".to_string(),
+        None => "none".to_string(),
+    };
+    let expected = format!("a number for each of {count} tokens");
+    Err(EngineError::unfit(
+        path,
+        field,
+        expected,
+        found,
+        TOKENIZER_ADVICE,
+    ))
 }
 
 fn byte_level_from_gguf(
@@ -259,17 +287,8 @@ fn sentence_piece_from_gguf(
     kinds: &[f64],
     prefix_blank: bool,
 ) -> Result<tokenizers::Tokenizer, EngineError> {
-    let scores = match header.metadata.get("tokenizer.ggml.scores") {
-        Some(Value::Numbers(scores)) if scores.len() == texts.len() => scores,
-        _ => {
-            return Err(EngineError::damaged(
-                path,
-                "tokenizer.ggml.scores",
-                "a number for each token",
-                "none or another count",
-            ));
-        }
-    };
+    let field = "tokenizer.ggml.scores";
+    let scores = numbers(path, field, header.metadata.get(field), texts.len())?;
     let mergeable = |id: usize| kinds[id] != CONTROL && kinds[id] != BYTE;
     let ids: HashMap<&str, usize> = texts
         .iter()

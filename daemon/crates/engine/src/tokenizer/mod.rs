@@ -12,6 +12,10 @@ use crate::EngineError;
 use crate::models::config::ModelConfig;
 use crate::models::files::TextFiles;
 
+/// What to do about a tokenizer that does not fit its model.
+const TOKENIZER_ADVICE: &str =
+    "take the model's and the tokenizer's files from one and the same source";
+
 /// A model's tokenizer.
 pub struct Tokenizer {
     /// Splits and merges; finds no special tokens and adds none.
@@ -33,12 +37,38 @@ impl Tokenizer {
         text: &TextFiles,
         config: &ModelConfig,
     ) -> Result<(Self, bool), EngineError> {
-        match text {
-            TextFiles::Gguf(header) => {
-                build::from_gguf(path, header, config).map(|tokenizer| (tokenizer, false))
-            }
-            TextFiles::HuggingFace { tokenizer, .. } => build::from_json(path, tokenizer, config),
+        let (tokenizer, adds_bos) = match text {
+            TextFiles::Gguf(header) => (build::from_gguf(path, header, config)?, false),
+            TextFiles::HuggingFace { tokenizer, .. } => build::from_json(path, tokenizer, config)?,
+        };
+        tokenizer.check(path, text, config)?;
+        Ok((tokenizer, adds_bos))
+    }
+
+    /// Refuses a tokenizer that is not the model's own, as far as the number of its tokens shows it.
+    fn check(
+        &self,
+        path: &Path,
+        text: &TextFiles,
+        config: &ModelConfig,
+    ) -> Result<(), EngineError> {
+        let (file, part) = match text {
+            TextFiles::Gguf(_) => (path.to_path_buf(), "tokenizer.ggml.tokens"),
+            TextFiles::HuggingFace { .. } => (path.join("tokenizer.json"), "model.vocab"),
+        };
+        let known = self.pieces.iter().filter(|piece| !piece.is_empty()).count();
+        let rows = config.vocab_size;
+        // Embeddings are padded by some rows, never to twice their size.
+        if known >= rows.div_ceil(2) {
+            return Ok(());
         }
+        Err(EngineError::unfit(
+            &file,
+            part,
+            format!("about as many tokens as the embedding's {rows} rows"),
+            format!("{known} tokens"),
+            TOKENIZER_ADVICE,
+        ))
     }
 
     /// Encodes plain text; texts of special tokens in it are just text.

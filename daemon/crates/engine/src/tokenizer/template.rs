@@ -9,6 +9,7 @@
 //! text: the ids are those of the whole text, but a special token's text inside a content stays text.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use autodidact_domain::{Message, Role};
 use minijinja::syntax::SyntaxConfig;
@@ -29,6 +30,9 @@ const BASE_TEMPLATE: &str = "{% for message in messages %}\
     {% if message.role == 'system' %}{{ message.content + '\\n\\n' }}\
     {% elif message.role == 'user' %}{{ '### Instruction:\\n' + message.content + '\\n\\n### Response:\\n' }}\
     {% else %}{{ message.content + eos_token + '\\n\\n' }}{% endif %}{% endfor %}";
+/// What to do about a template that cannot be used.
+const TEMPLATE_ADVICE: &str =
+    "mend the template, or take it out: conversations are then laid out under Alpaca's headings";
 /// What an untuned base model goes on with once it has answered.
 const BASE_NEXT_TURN: &str = "\n\n### Instruction:";
 /// Noncharacters, which Unicode reserves for such internal use.
@@ -43,10 +47,24 @@ pub struct Span {
     pub is_response: bool,
 }
 
+/// A template as a model's files hold it.
+pub(crate) struct TemplateSource {
+    text: String,
+    place: Place,
+}
+
+/// Where a template stands, for messages.
+#[derive(Clone, Debug)]
+struct Place {
+    file: PathBuf,
+    field: &'static str,
+}
+
 /// A compiled chat template.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
+    place: Place,
     bos_token: String,
     eos_token: String,
     eos_ids: Vec<u32>,
@@ -63,32 +81,46 @@ enum Part {
 }
 
 impl ChatTemplate {
-    /// Finds the template that a model's files hold.
-    pub(crate) fn source_in(text: &TextFiles) -> Option<String> {
+    /// Finds the template that a model's files hold; `path` is the file or folder that was named.
+    pub(crate) fn source_in(path: &Path, text: &TextFiles) -> Option<TemplateSource> {
+        let found = |file: PathBuf, field, text: String| TemplateSource {
+            text,
+            place: Place { file, field },
+        };
         match text {
-            TextFiles::Gguf(header) => header
-                .metadata
-                .get("tokenizer.chat_template")
-                .and_then(|value| value.as_str())
-                .map(str::to_string),
+            TextFiles::Gguf(header) => {
+                let field = "tokenizer.chat_template";
+                let value = header.metadata.get(field)?.as_str()?;
+                Some(found(path.to_path_buf(), field, value.to_string()))
+            }
             TextFiles::HuggingFace {
                 template: Some(template),
                 ..
-            } => Some(template.clone()),
+            } => {
+                let file = path.join("chat_template.jinja");
+                Some(found(file, "template", template.clone()))
+            }
             TextFiles::HuggingFace {
                 tokenizer_config, ..
-            } => template_in_config(&tokenizer_config["chat_template"]),
+            } => {
+                let field = "chat_template";
+                let text = template_in_config(&tokenizer_config[field])?;
+                Some(found(path.join("tokenizer_config.json"), field, text))
+            }
         }
     }
 
-    /// Finds and compiles a model's template. A base model, which has none, gets the headings of Alpaca; none where there is
-    /// no token either that could end a turn.
+    /// Finds, compiles and tries out a model's template. A base model, which has none, gets the headings of Alpaca; none
+    /// where there is no token either that could end a turn.
+    ///
+    /// # Errors
+    /// [`EngineError::ModelFile`] where the template cannot be read, or cannot lay out a question and its answer.
     pub(crate) fn from_files(
+        path: &Path,
         text: &TextFiles,
         tokenizer: &Tokenizer,
         config: &ModelConfig,
     ) -> Result<Option<Self>, EngineError> {
-        let source = Self::source_in(text);
         let special = |id: Option<u32>| {
             id.and_then(|id| tokenizer.special_text(id))
                 .unwrap_or_default()
@@ -97,23 +129,61 @@ impl ChatTemplate {
         let bos_token = special(config.bos_id);
         let eos_token = special(config.eos_ids.first().copied());
         let eos_ids = config.eos_ids.clone();
-        match source {
-            Some(source) => Self::new(source, bos_token, eos_token, eos_ids).map(Some),
-            None if eos_token.is_empty() => Ok(None),
-            None => {
-                let begin = if config.add_bos {
-                    "{{ bos_token }}"
-                } else {
-                    ""
-                };
-                let source = format!("{begin}{BASE_TEMPLATE}");
-                let template = Self::new(source, bos_token, eos_token, eos_ids)?;
-                Ok(Some(Self {
-                    next_turn: Some(BASE_NEXT_TURN),
-                    ..template
-                }))
-            }
+        let Some(source) = Self::source_in(path, text) else {
+            return Ok(match eos_token.is_empty() {
+                true => None,
+                false => Some(Self::of_base(path, config, bos_token, eos_token)),
+            });
+        };
+        let place = source.place.clone();
+        let unfit = |expected: &str, found: String| {
+            EngineError::unfit(&place.file, place.field, expected, found, TEMPLATE_ADVICE)
+        };
+        let template = Self::new(source, bos_token, eos_token, eos_ids)
+            .map_err(|error| unfit("a Jinja template", error.to_string()))?;
+        match template.try_out(tokenizer) {
+            Ok(()) => Ok(Some(template)),
+            Err(EngineError::Template { found, .. }) => Err(unfit(
+                "a template that lays out a question and its answer",
+                found,
+            )),
+            Err(other) => Err(other),
         }
+    }
+
+    /// Makes the layout of a base model.
+    fn of_base(path: &Path, config: &ModelConfig, bos_token: String, eos_token: String) -> Self {
+        let begin = match config.add_bos {
+            true => "{{ bos_token }}",
+            false => "",
+        };
+        let source = TemplateSource {
+            text: format!("{begin}{BASE_TEMPLATE}"),
+            place: Place {
+                file: path.to_path_buf(),
+                field: "chat template",
+            },
+        };
+        let template = Self::new(source, bos_token, eos_token, config.eos_ids.clone());
+        Self {
+            next_turn: Some(BASE_NEXT_TURN),
+            ..template.expect("a template of our own compiles")
+        }
+    }
+
+    /// Lays out what every use of the model needs, so that a template that fails does so before anything is asked of it.
+    fn try_out(&self, tokenizer: &Tokenizer) -> Result<(), EngineError> {
+        let [question, answer] = [Message::user("Hi."), Message::assistant("Hello.")];
+        self.render_spans(tokenizer, std::slice::from_ref(&question), true)?;
+        let spans = self.render_spans(tokenizer, &[question, answer], false)?;
+        match spans.iter().any(|span| span.is_response) {
+            true => Ok(()),
+            false => Err(self.failure("a text without the answer")),
+        }
+    }
+
+    fn failure(&self, found: impl Into<String>) -> EngineError {
+        EngineError::template(&self.place.file, self.place.field, found)
     }
 
     /// Shows the text that ends a turn beside the end token, for a base model without a template of its own.
@@ -122,11 +192,15 @@ impl ChatTemplate {
     }
 
     fn new(
-        source: String,
+        source: TemplateSource,
         bos_token: String,
         eos_token: String,
         eos_ids: Vec<u32>,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, minijinja::Error> {
+        let TemplateSource {
+            text: source,
+            place,
+        } = source;
         let mut environment = Environment::new();
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -135,8 +209,7 @@ impl ChatTemplate {
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
-            .build()
-            .map_err(template_error)?;
+            .build()?;
         environment.set_syntax(syntax);
         environment.add_function(
             "raise_exception",
@@ -147,12 +220,11 @@ impl ChatTemplate {
                 ))
             },
         );
-        environment
-            .add_template_owned(TEMPLATE_NAME, source.clone())
-            .map_err(template_error)?;
+        environment.add_template_owned(TEMPLATE_NAME, source.clone())?;
         Ok(Self {
             environment,
             source,
+            place,
             bos_token,
             eos_token,
             eos_ids,
@@ -161,8 +233,15 @@ impl ChatTemplate {
     }
 
     #[cfg(test)]
-    pub(crate) fn for_tests(source: &str, eos_ids: Vec<u32>) -> Result<Self, EngineError> {
-        Self::new(source.to_string(), String::new(), String::new(), eos_ids)
+    pub(crate) fn for_tests(source: &str, eos_ids: Vec<u32>) -> Result<Self, minijinja::Error> {
+        let source = TemplateSource {
+            text: source.to_string(),
+            place: Place {
+                file: PathBuf::from("tests"),
+                field: "template",
+            },
+        };
+        Self::new(source, String::new(), String::new(), eos_ids)
     }
 
     /// Renders a conversation to text.
@@ -197,14 +276,16 @@ impl ChatTemplate {
         let template = self
             .environment
             .get_template(TEMPLATE_NAME)
-            .map_err(template_error)?;
+            .map_err(|error| self.failure(error.to_string()))?;
         let values = context! {
             messages,
             add_generation_prompt,
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
         };
-        template.render(values).map_err(template_error)
+        template
+            .render(values)
+            .map_err(|error| self.failure(error.to_string()))
     }
 
     /// Renders a conversation to tokens, response and given ones apart; joined, the spans are the whole text's tokens.
@@ -259,9 +340,7 @@ impl ChatTemplate {
             .take(3)
             .collect();
         let [given, response, end] = sentinels[..] else {
-            return Err(EngineError::Template(
-                "the conversation uses every Unicode noncharacter".into(),
-            ));
+            return Err(self.failure("a conversation with every Unicode noncharacter in it"));
         };
         for trim in [false, true] {
             let mark = |message: &Message| {
@@ -290,9 +369,8 @@ impl ChatTemplate {
                 return Ok(parts);
             }
         }
-        Err(EngineError::Template(
-            "it rewrites the messages' contents, so that they cannot be told from its own text"
-                .into(),
+        Err(self.failure(
+            "one that rewrites the messages' contents, so that they cannot be told from its own text",
         ))
     }
 
@@ -395,8 +473,4 @@ fn template_in_config(json: &Json) -> Option<String> {
             .map(str::to_string),
         _ => None,
     }
-}
-
-fn template_error(error: minijinja::Error) -> EngineError {
-    EngineError::Template(error.to_string())
 }

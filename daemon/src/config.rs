@@ -94,6 +94,10 @@ pub(crate) struct Limits {
     pub(crate) engine_queue: usize,
     /// Adapters kept in memory.
     pub(crate) cached_adapters: usize,
+    /// The most memory that models may take with all their work, in MiB; by default what the machine and the control group
+    /// have free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_mib: Option<u64>,
 }
 
 /// What embeds texts of each language: a registered model's name, or `generator` for the generator's hidden states. A
@@ -247,6 +251,7 @@ impl Config {
                 file_mib: 256,
                 engine_queue: 64,
                 cached_adapters: 3,
+                memory_mib: None,
             },
             embedders: Embedders::default(),
             inbox: Vec::new(),

@@ -24,9 +24,10 @@ use autodidact_domain::{
     Completion, Constraint, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt,
     Message, ModelRef, PortError, PortResult, TrainRequest, TrainSegment,
 };
+use autodidact_engine::{Compute, DeviceChoice};
 
 use crate::config::ComputePath;
-use autodidact_engine::{Compute, DeviceChoice};
+use crate::memory::MemoryLimit;
 use device::Device;
 use queue::{GenerateCall, Job, JobQueue, Priority, Told};
 
@@ -45,12 +46,15 @@ pub(crate) struct DeviceOptions {
     pub(crate) queue: usize,
     /// Adapters kept in memory.
     pub(crate) cached_adapters: usize,
+    /// How much memory models may take.
+    pub(crate) memory: MemoryLimit,
 }
 
 /// Queues calls for the thread that owns the device.
 pub(crate) struct DeviceThread {
     queue: Arc<JobQueue<Device>>,
     compute: String,
+    memory: MemoryLimit,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,13 +76,14 @@ impl DeviceThread {
         let compute = engine.compute_name();
         let queue = Arc::new(JobQueue::new(options.queue));
         let jobs = Arc::clone(&queue);
-        let cached_adapters = options.cached_adapters;
+        let (cached_adapters, memory) = (options.cached_adapters, options.memory);
         let thread = std::thread::Builder::new()
             .name("device".into())
             .spawn(move || {
                 let mut device = Device::new(
                     engine,
                     cached_adapters,
+                    memory,
                     models,
                     checkpoints,
                     Arc::clone(&jobs),
@@ -90,6 +95,7 @@ impl DeviceThread {
         Ok(Self {
             queue,
             compute,
+            memory,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -336,6 +342,10 @@ impl Engine for DeviceThread {
 
     fn compute(&self) -> &str {
         &self.compute
+    }
+
+    fn memory_limit(&self) -> Option<u64> {
+        self.memory.total()
     }
 }
 

@@ -186,6 +186,10 @@ impl Engine for Engines {
     fn compute(&self) -> &str {
         self.device.compute()
     }
+
+    fn memory_limit(&self) -> Option<u64> {
+        self.device.memory_limit()
+    }
 }
 
 /// The registered models and the configured remote ones under one port. Only the former are stored.

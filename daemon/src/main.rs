@@ -11,6 +11,7 @@ mod engines;
 mod fault;
 mod files;
 mod lock;
+mod memory;
 mod model_source;
 mod paths;
 mod quickstart;

@@ -23,6 +23,7 @@ use crate::device_thread::{DeviceOptions, DeviceThread};
 use crate::engines::{AllModels, Engines, open_remote};
 use crate::fault::Fault;
 use crate::lock::{self, DataDirLock};
+use crate::memory::MemoryLimit;
 use crate::model_source::ModelFetcher;
 use crate::paths;
 use crate::report_files::ReportFolder;
@@ -189,6 +190,7 @@ impl Parts {
             device: config.device,
             queue: config.limits.engine_queue,
             cached_adapters: config.limits.cached_adapters,
+            memory: MemoryLimit::new(config.limits.memory_mib),
         };
         let device = DeviceThread::start(&options, store.models(), store.checkpoints());
         let device = Arc::new(device.context("start the device thread")?);

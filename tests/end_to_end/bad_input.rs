@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use autodidact_tests::{Home, tiny_model};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Runs a command that must fail with exit code 1, and reads its error.
 fn refused(home: &Home, arguments: &[&str]) -> Result<Value> {
@@ -101,6 +101,213 @@ fn bad_models_are_refused_by_name() -> Result<()> {
     let weights = std::fs::read(cut.join("model.safetensors"))?;
     std::fs::write(cut.join("model.safetensors"), &weights[..weights.len() / 2])?;
     assert!(message(&["model", "add", "m", &cut.to_string_lossy()])?.contains("model.safetensors"));
+    Ok(())
+}
+
+/// Each is refused when it is added, with file, part, what was expected, what was found and what to do.
+#[test]
+fn models_whose_parts_do_not_fit_are_refused_when_they_are_added() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    let folder = home.path().join("model");
+    std::fs::create_dir(&folder)?;
+    let refuse = |file: &str, change: &dyn Fn(&mut Value), parts: &[&str]| -> Result<()> {
+        for entry in std::fs::read_dir(tiny_model())? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+        let path = folder.join(file);
+        let mut json = serde_json::from_slice(&std::fs::read(&path)?)?;
+        change(&mut json);
+        std::fs::write(&path, json.to_string())?;
+        let error = refused(&home, &["model", "add", "m", &folder.to_string_lossy()])?;
+        let message = error["message"].as_str().unwrap_or_default();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is missing of: {message}");
+        }
+        Ok(())
+    };
+    refuse(
+        "config.json",
+        &|json| json["model_type"] = "mamba".into(),
+        &[
+            "config.json: model_type: expected llama,",
+            "found mamba; use a model of a supported kind",
+        ],
+    )?;
+    refuse(
+        "config.json",
+        &|json| json["num_hidden_layers"] = 5.into(),
+        &[
+            "model.safetensors: model.layers.4.",
+            ": expected a tensor [",
+            "found none; the file is damaged",
+        ],
+    )?;
+    refuse(
+        "config.json",
+        &|json| json["intermediate_size"] = 512.into(),
+        &[
+            "model.safetensors: model.layers.0.mlp.",
+            "expected shape [96, 512], found [96, 256];",
+        ],
+    )?;
+    refuse(
+        "tokenizer.json",
+        &|json| json["model"]["vocab"]["strange"] = 4000.into(),
+        &[
+            "tokenizer.json: model.vocab: expected ids below vocab_size, which is 1024, found 4000",
+            "one and the same source",
+        ],
+    )?;
+    refuse(
+        "tokenizer_config.json",
+        &|json| json["chat_template"] = "{{ raise_exception('not today') }}".into(),
+        &[
+            "tokenizer_config.json: chat_template: expected a template that lays out a question",
+            "not today",
+            "mend the template",
+        ],
+    )?;
+    assert_eq!(
+        home.json(&["model", "list"])?["models"]
+            .as_array()
+            .map(Vec::len)
+            .unwrap_or(0),
+        0
+    );
+    Ok(())
+}
+
+#[test]
+fn requests_that_cannot_be_met_are_refused_before_any_work() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.text(&["model", "add", "tiny", &tiny_model().to_string_lossy()])?;
+    let check = |arguments: &[&str], parts: &[&str]| -> Result<()> {
+        let error = refused(&home, arguments)?;
+        let message = error["message"].as_str().unwrap_or_default();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is missing of: {message}");
+        }
+        Ok(())
+    };
+    let long = "word ".repeat(4000);
+    for verb in ["generate", "chat"] {
+        check(
+            &["model", verb, "tiny", "--prompt", &long],
+            &[
+                "the prompt has ",
+                " tokens and the context of tiny holds 1024: shorten the prompt",
+            ],
+        )?;
+    }
+    let schema = home.path().join("schema.json");
+    std::fs::write(
+        &schema,
+        r#"{"type": "object", "properties": {"age": {"type": "numbr"}}}"#,
+    )?;
+    check(
+        &[
+            "model",
+            "generate",
+            "tiny",
+            "--prompt",
+            "x",
+            "--json-schema",
+            &schema.to_string_lossy(),
+        ],
+        &["JSON schema", "numbr"],
+    )
+}
+
+/// In a workflow a prompt longer than the context is a counted drop, whatever stage made it; the others go on.
+#[test]
+fn prompts_longer_than_the_context_are_counted_drops() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    let long = |i: usize| format!("Sum this up: {}", format!("word{i} ").repeat(400));
+    let import = |name: &str, lines: &[Value]| -> Result<()> {
+        let file = home.path().join(format!("{name}.jsonl"));
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+        std::fs::write(&file, lines.join("\n"))?;
+        home.text(&["dataset", "import", name, &file.to_string_lossy()])?;
+        Ok(())
+    };
+    let task = |text: String| json!({"instruction": text, "output": "A word."});
+    import(
+        "long-seeds",
+        &(0..8).map(|i| task(long(i))).collect::<Vec<_>>(),
+    )?;
+    let mut tasks: Vec<Value> = (0..3).map(|i| task(format!("Name bird {i}."))).collect();
+    tasks.push(task(long(9).repeat(3)));
+    import("some-long", &tasks)?;
+    let yaml = "name: long\nmodel: tiny\nseeds: long-seeds\nheld_out: some-long\nstages:\n  \
+                generate: {target: 4, human_examples: 6, generated_examples: 0, batch: 4, max_requests: 8}\n  \
+                evaluate: {max_tokens: 8}\n";
+    home.submit(yaml)?;
+    home.wait_until_done("long", Duration::from_secs(120))?;
+    let report = home.report("long")?;
+    let stages = report["rounds"][0]["stages"].to_string();
+    let stage = |name: &str| -> Result<&Value> {
+        let stages = report["rounds"][0]["stages"].as_array();
+        let mut stages = stages.context("stages")?.iter();
+        stages
+            .find(|s| s["name"] == name)
+            .context(stages_text(name))
+    };
+    let generate = stage("generate")?;
+    assert_eq!(
+        generate["reasons"],
+        json!({"prompt_too_long": 8}),
+        "{stages}"
+    );
+    assert_eq!(generate["dropped"], 8, "{stages}");
+    assert_eq!(report["evaluations"][0]["n"], 3, "{report}");
+    Ok(())
+}
+
+fn stages_text(name: &str) -> String {
+    format!("stage {name}")
+}
+
+#[test]
+fn what_the_memory_will_not_suffice_for_is_refused() -> Result<()> {
+    let home = Home::new()?;
+    let daemon = home.serve(&[("AUTODIDACT_LIMITS_MEMORY_MIB", "2")])?;
+    home.prepare()?;
+    // It could generate, but its weights in f32 beside that are more.
+    let file = home.path().join("train.yaml");
+    let yaml = "name: w\nmodel: tiny\nseeds: seeds-en\nstages:\n  train: {r: 4}\n";
+    std::fs::write(&file, yaml)?;
+    for verb in ["check", "submit"] {
+        let output = home.run(&["workflow", verb, &file.to_string_lossy()])?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        for part in [
+            ":2: model",
+            "tiny needs 3 MiB of memory to be trained, and there are 2",
+            "a smaller model",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing of: {text}");
+        }
+    }
+    daemon.terminate()?;
+    let _daemon = home.serve(&[("AUTODIDACT_LIMITS_MEMORY_MIB", "1")])?;
+    let error = refused(
+        &home,
+        &["model", "generate", "tiny", "--prompt", "Name a bird."],
+    )?;
+    let message = error["message"].as_str().unwrap_or_default();
+    for part in [
+        "golden/tiny: memory: expected a need of at most the 1.0 MiB available, found ",
+        "of weights",
+        "take a smaller model or one quantised to fewer bits",
+        "(limits.memory_mib is 1)",
+    ] {
+        assert!(message.contains(part), "{part:?} is missing of: {message}");
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod forms;
 mod generate;
 mod inbox;
 mod loop_tiny;
+mod models;
 mod openai;
 mod python_client;
 mod quickstart;

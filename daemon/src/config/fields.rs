@@ -107,6 +107,11 @@ static FIELDS: [Field; 16] = [
         },
     },
     Field {
+        key: "limits.memory_mib",
+        expected: "a whole number from 1 to 1048576",
+        set: |c, v, _| put_some(&mut c.limits.memory_mib, integer(v, 1, 1 << 20)),
+    },
+    Field {
         key: "embedders.en",
         expected: EMBEDDER,
         set: |c, v, _| put_some(&mut c.embedders.en, embedder(v)),

@@ -16,6 +16,7 @@ use autodidact_engine::{Adapter, Engine, EngineError, LoadedModel, Pause, Weight
 
 use super::embed::{ResidentEncoder, refuse_encoder};
 use super::queue::{JobQueue, Priority};
+use crate::memory::MemoryLimit;
 
 /// The engine with what it has in memory.
 pub(super) struct Device {
@@ -29,6 +30,7 @@ pub(super) struct Device {
     /// The adapters used last, the latest at the end.
     adapters: Vec<(CheckpointId, Digest, Arc<Adapter>)>,
     cached_adapters: usize,
+    memory: MemoryLimit,
     /// The base in f32, which training needs; kept from one stretch to the next, let go of when something else comes.
     pub(super) training_weights: Option<Arc<Weights>>,
     /// Whose prompts are taken in between: while other work stands still for a person, people's alone.
@@ -47,6 +49,7 @@ impl Device {
     pub(super) fn new(
         engine: Engine,
         cached_adapters: usize,
+        memory: MemoryLimit,
         models: Arc<dyn Models>,
         checkpoints: Arc<dyn Checkpoints>,
         queue: Arc<JobQueue<Device>>,
@@ -60,6 +63,7 @@ impl Device {
             encoder: None,
             adapters: Vec::new(),
             cached_adapters,
+            memory,
             training_weights: None,
             lowest_served: Priority::Batch,
         }
@@ -77,9 +81,9 @@ impl Device {
         &mut self,
         wanted: &ModelRef,
     ) -> PortResult<(Arc<LoadedModel>, Option<Arc<Adapter>>)> {
+        self.training_weights = None;
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
-        self.training_weights = None;
         Ok((model, adapter))
     }
 
@@ -95,9 +99,9 @@ impl Device {
         conversations: &[Vec<Message>],
         interrupt: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
+        self.training_weights = None;
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
-        self.training_weights = None;
         let mut between = || self.serve_people(&wanted.model);
         Ok(model.response_loss(adapter.as_deref(), conversations, &mut between, interrupt)?)
     }
@@ -109,9 +113,9 @@ impl Device {
         requests: &[ScoreRequest],
         interrupt: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
+        self.training_weights = None;
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
-        self.training_weights = None;
         let mut between = || self.serve_people(&wanted.model);
         Ok(model.score(adapter.as_deref(), requests, &mut between, interrupt)?)
     }
@@ -132,7 +136,8 @@ impl Device {
             Some(id) if request.resume.is_none() => Some(self.checkpoints.load(id)?),
             _ => None,
         };
-        self.training_weights = Some(model.weights()?);
+        let weights = model.weights().map_err(|error| self.told(error))?;
+        self.training_weights = Some(weights);
         let name = &request.model.model;
         let (sender, heard) = sync_channel(0);
         let (go_on, gone_on) = sync_channel::<()>(0);
@@ -172,7 +177,9 @@ impl Device {
                         self.serve_people(name);
                         let _ = go_on.send(());
                     }
-                    Ok(Heard::Done(Ok(result))) => return Ok((*result)?),
+                    Ok(Heard::Done(Ok(result))) => {
+                        return (*result).map_err(|error| self.told(error));
+                    }
                     Ok(Heard::Done(Err(panic))) => resume_unwind(panic),
                     Err(_) => {
                         return Err(PortError::Internal("training ended without a word".into()));
@@ -198,13 +205,20 @@ impl Device {
             && resident.name == *name
             && resident.digest == summary.digest
         {
-            return Ok(Arc::clone(&resident.model));
+            let model = Arc::clone(&resident.model);
+            // While others' work stands still, its caches are held: what they may take was told when they began.
+            if self.lowest_served != Priority::Interactive {
+                model.allow(self.available());
+            }
+            return Ok(model);
         }
         refuse_encoder(&summary)?;
         // Before the new one is read, so that two are never in memory.
         self.forget();
         tracing::info!(model = %name, path = %summary.path, "loading");
-        let model = Arc::new(self.engine.load(Path::new(&summary.path))?);
+        let path = Path::new(&summary.path);
+        let model = self.engine.load_within(path, self.available());
+        let model = Arc::new(model.map_err(|error| self.told(error))?);
         if !model.info().details.is_batched {
             tracing::warn!(
                 model = %name,
@@ -219,6 +233,28 @@ impl Device {
             model: Arc::clone(&model),
         });
         Ok(model)
+    }
+
+    /// Tells what may be taken beside what the device holds.
+    pub(super) fn available(&self) -> Option<u64> {
+        let base = self.resident.as_ref().map(|resident| &resident.model);
+        let encoder = self.encoder.as_ref();
+        let mut held = base.map_or(0, |model| model.held_bytes());
+        held += encoder.map_or(0, |resident| resident.encoder.bytes() as u64);
+        if let (Some(_), Some(model)) = (&self.training_weights, base) {
+            held += model.info().parameters * size_of::<f32>() as u64;
+        }
+        self.memory.available(held)
+    }
+
+    /// Makes an engine's error the caller's, with where a bound comes from.
+    pub(super) fn told(&self, error: EngineError) -> PortError {
+        match error {
+            EngineError::Memory(message) => {
+                EngineError::Memory(self.memory.explain(message)).into()
+            }
+            other => other.into(),
+        }
     }
 
     /// Finds the adapter in memory, or loads it from its checkpoint.

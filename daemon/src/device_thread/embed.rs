@@ -16,7 +16,7 @@ use super::device::{Device, check_digest};
 pub(super) struct ResidentEncoder {
     name: ModelName,
     digest: autodidact_domain::Digest,
-    encoder: Arc<LoadedEncoder>,
+    pub(super) encoder: Arc<LoadedEncoder>,
 }
 
 impl Device {
@@ -77,7 +77,9 @@ impl Device {
         }
         self.encoder = None;
         tracing::info!(model = %name, path = %summary.path, "loading");
-        let encoder = Arc::new(self.engine.load_encoder(Path::new(&summary.path))?);
+        let path = Path::new(&summary.path);
+        let encoder = self.engine.load_encoder_within(path, self.available());
+        let encoder = Arc::new(encoder.map_err(|error| self.told(error))?);
         check_digest(&summary, encoder.info().digest)?;
         self.encoder = Some(ResidentEncoder {
             name: name.clone(),
@@ -121,6 +123,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::config::ComputePath;
+    use crate::memory::MemoryLimit;
 
     fn register(store: &Store, name: &str, folder: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -154,6 +157,7 @@ mod tests {
             device: autodidact_engine::DeviceChoice::Cpu,
             queue: 4,
             cached_adapters: 1,
+            memory: MemoryLimit::new(None),
         };
         let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
         let calm = Interrupt::new();

@@ -48,6 +48,13 @@ pub(super) struct GenerateCall {
     pub(super) tell: Box<dyn FnMut(Told<'_>) + Send>,
 }
 
+impl GenerateCall {
+    /// Tells whether it is a workflow's and nobody waits for the words.
+    pub(super) fn is_work(&self) -> bool {
+        self.priority != Priority::Interactive
+    }
+}
+
 /// What a caller hears of its prompts.
 pub(super) enum Told<'a> {
     /// One more token of some request.

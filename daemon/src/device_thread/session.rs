@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use autodidact_domain::{Completion, ModelRef, PortError, PortResult};
-use autodidact_engine::{GenerateObserver, LoadedModel, Session, Urgency};
+use autodidact_engine::{EngineError, GenerateObserver, LoadedModel, Session, Urgency};
 
 use super::device::Device;
 use super::panic_text;
@@ -65,16 +65,19 @@ fn run(
     {
         return Err(PortError::Interrupted);
     }
+    if first.as_ref().is_some_and(GenerateCall::is_work) {
+        device.training_weights = None;
+    }
     let model = device.model(&wanted.model)?;
     let adapter = device.adapter(wanted, &model)?;
     let mut session = model.session(adapter.as_deref())?;
     let mut arrivals: Vec<GenerateCall> = first.take().into_iter().collect();
     loop {
         for call in arrivals {
-            if call.priority != Priority::Interactive {
+            if call.is_work() {
                 device.training_weights = None;
             }
-            table.enter(call, &model, &mut session);
+            table.enter(call, &model, &mut session, &|error| device.told(error));
         }
         table.drop_interrupted(&mut session);
         if table.is_empty() {
@@ -116,7 +119,13 @@ impl Table {
     }
 
     /// Adds a call's requests to the session, or tells it why not.
-    fn enter(&mut self, call: GenerateCall, model: &LoadedModel, session: &mut Session<'_>) {
+    fn enter(
+        &mut self,
+        call: GenerateCall,
+        model: &LoadedModel,
+        session: &mut Session<'_>,
+        told: &dyn Fn(EngineError) -> PortError,
+    ) {
         let urgency = match call.priority {
             Priority::Interactive => Urgency::Urgent,
             Priority::Batch | Priority::Train => Urgency::Ordinary,
@@ -131,7 +140,7 @@ impl Table {
             let added = check_length(&served.call, index, model).and_then(|()| {
                 let request = served.call.requests[index].clone();
                 let added = session.add(request, urgency);
-                Ok(added.map_err(|error| error.of_request(index))?)
+                added.map_err(|error| told(error.of_request(index)))
             });
             match added {
                 Ok(number) => served.numbers.push(number),
@@ -220,7 +229,7 @@ fn check_length(call: &GenerateCall, index: usize, model: &LoadedModel) -> PortR
         return Ok(());
     }
     Err(PortError::Invalid(format!(
-        "the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
+        "request {index}: the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
         call.model.model
     )))
 }

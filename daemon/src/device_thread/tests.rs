@@ -16,6 +16,14 @@ fn device() -> (tempfile::TempDir, Store, DeviceThread) {
 }
 
 fn device_on(threads: usize, compute: ComputePath) -> (tempfile::TempDir, Store, DeviceThread) {
+    device_with(threads, compute, None)
+}
+
+fn device_with(
+    threads: usize,
+    compute: ComputePath,
+    memory_mib: Option<u64>,
+) -> (tempfile::TempDir, Store, DeviceThread) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), Arc::new(SystemClock)).unwrap();
     let options = DeviceOptions {
@@ -24,6 +32,7 @@ fn device_on(threads: usize, compute: ComputePath) -> (tempfile::TempDir, Store,
         device: DeviceChoice::Cpu,
         queue: 4,
         cached_adapters: 1,
+        memory: MemoryLimit::new(memory_mib),
     };
     let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
     (folder, store, device)
@@ -143,16 +152,23 @@ fn people_are_served_within_a_step_and_the_run_is_what_it_is_without_them() {
     let request = training(60, 16, 4);
     let calm = Interrupt::new();
     let alone = device.train(request.clone(), &calm, &mut |_| {}).unwrap();
-    let (mut asked, mut steps) = (0, 0);
+    let (mut asked, mut steps, mut longest) = (0, 0, Duration::ZERO);
     let disturbed = std::thread::scope(|scope| {
         let run = scope.spawn(|| device.train(request, &Interrupt::new(), &mut |_| steps += 1));
         while !run.is_finished() {
-            ask(&device, &mut |_| {}).unwrap();
+            let started = Instant::now();
+            let mut first = None;
+            ask(&device, &mut |_| {
+                first.get_or_insert_with(|| started.elapsed());
+            })
+            .unwrap();
+            longest = longest.max(first.unwrap_or_else(|| started.elapsed()));
             asked += 1;
         }
         run.join().unwrap().unwrap()
     });
     assert!(asked > 4, "{asked} questions in {steps} steps");
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
     assert_eq!(alone.losses, disturbed.losses);
     assert_eq!(alone.checkpoint, disturbed.checkpoint);
 }
@@ -234,4 +250,79 @@ fn workflows_and_people_with_one_model_are_served_together() {
         assert_eq!(short.join().unwrap().unwrap(), alone[1]);
         assert_eq!(long.join().unwrap().unwrap(), alone[0]);
     });
+}
+
+#[test]
+fn what_the_memory_will_not_suffice_for_is_refused_and_the_thread_goes_on() {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny");
+    let request = |max_tokens| {
+        let sampling = Sampling {
+            max_tokens,
+            ..Sampling::default()
+        };
+        GenerateRequest::new(Prompt::Text("Name a bird:".into()), sampling)
+    };
+    let refused = |memory_mib, work: &dyn Fn(&DeviceThread) -> PortError, parts: &[&str]| {
+        let (_folder, store, device) = device_with(1, ComputePath::Fast, Some(memory_mib));
+        register(&store, &tiny);
+        assert_eq!(device.memory_limit(), Some(memory_mib << 20));
+        let error = work(&device);
+        let PortError::Unavailable(message) = &error else {
+            panic!("{error:?}");
+        };
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is missing in {message:?}");
+        }
+        message.clone()
+    };
+    let generate = |device: &DeviceThread, max_tokens| {
+        let requests = vec![request(max_tokens)];
+        device.generate(&model(), requests, &Interrupt::new(), &mut |_| {})
+    };
+    let weights = refused(
+        1,
+        &|device| generate(device, 4).unwrap_err(),
+        &[
+            "golden/tiny",
+            "MiB of weights",
+            "take a smaller model",
+            "limits.memory_mib is 1",
+        ],
+    );
+    assert!(
+        weights.contains("at most the 1.0 MiB available"),
+        "{weights}"
+    );
+    // The model fits, but not once more in f32.
+    let train = |device: &DeviceThread| {
+        let request = training(8, 4, 1);
+        device
+            .train(request, &Interrupt::new(), &mut |_| {})
+            .unwrap_err()
+    };
+    refused(
+        3,
+        &|device| {
+            let refused = train(device);
+            assert_eq!(generate(device, 8).unwrap().len(), 1);
+            refused
+        },
+        &[
+            "golden/tiny",
+            "for training",
+            "weights in f32",
+            "limits.memory_mib is 3",
+        ],
+    );
+    // That fits too, and the steps do not.
+    refused(
+        4,
+        &train,
+        &[
+            "training on batches of up to",
+            "states",
+            "lower batch_size",
+            "limits.memory_mib is 4",
+        ],
+    );
 }

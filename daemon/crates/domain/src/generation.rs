@@ -108,6 +108,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context was reached, or no token was left that the constraint and the biases allow.
     Length,
+    /// The prompt alone fills the model's context, so there was no room for a token of an answer.
+    NoRoom,
 }
 
 /// One completion.

@@ -103,6 +103,11 @@ pub trait Engine: Send + Sync {
 
     /// Names what generates: the compute path `exact` or `fast`, or number format and device such as `bf16 on cuda:0`.
     fn compute(&self) -> &str;
+
+    /// Tells the most memory that models on this machine may take, in bytes; none where nobody knows.
+    fn memory_limit(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The durable record of steps and verdicts. Every method returns only when what it wrote survives a kill.

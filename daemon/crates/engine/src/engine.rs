@@ -9,6 +9,7 @@ use crate::EngineError;
 use crate::device::{Accelerator, DeviceChoice};
 use crate::encoder::{self, LoadedEncoder};
 use crate::generate::Grammars;
+use crate::memory::{Need, Room};
 use crate::models::card::licence;
 use crate::models::config::ModelConfig;
 use crate::models::files::{ModelFiles, TextFiles};
@@ -16,8 +17,13 @@ use crate::models::foreign::{self, is_foreign};
 use crate::models::weights::Weights;
 use crate::runtime::cache::CacheShape;
 use crate::runtime::device::DeviceDecoder;
-use crate::runtime::{Decoder, ForeignRunner, Runner, Team};
+use crate::runtime::{Buffers, Decoder, ForeignRunner, Runner, Team};
 use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
+
+/// A sequence that any use of a model has room for.
+const LEAST_SEQUENCE_TOKENS: usize = 512;
+/// What a token of the vocabulary takes in the tokenizer's tables, merges included.
+const VOCABULARY_BYTES: usize = 400;
 
 /// Which arithmetic generates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,11 +174,24 @@ impl Engine {
         })
     }
 
-    /// Loads a GGUF file or a Hugging Face folder.
+    /// Loads a GGUF file or a Hugging Face folder, whatever memory it takes.
     ///
     /// # Errors
     /// As [`Engine::inspect`].
     pub fn load(&self, path: &Path) -> Result<LoadedModel, EngineError> {
+        self.load_within(path, None)
+    }
+
+    /// Loads a GGUF file or a Hugging Face folder where the memory that is available, in bytes, will suffice.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`]; [`EngineError::Memory`] where the weights and a short sequence take more, before any of them
+    /// is read.
+    pub fn load_within(
+        &self,
+        path: &Path,
+        available: Option<u64>,
+    ) -> Result<LoadedModel, EngineError> {
         if encoder::is_encoder_folder(path) {
             return Err(EngineError::Invalid(format!(
                 "{} is an encoder: it gives embeddings, and cannot generate, score or be trained; name a model that generates",
@@ -180,6 +199,8 @@ impl Engine {
             )));
         }
         let (files, config, text) = ModelFiles::open(path)?;
+        let room = Room::new(available);
+        let held = self.check_memory(path, &files, &config, &room)?;
         let info = Self::describe(path, &files, &config, &text)?;
         let (tokenizer, config, template) = open_text(path, &text, config)?;
         let files = Arc::new(files);
@@ -194,9 +215,12 @@ impl Engine {
             }
             (false, None) => Runner::Own(Box::new(Decoder::load(&files, &config, self.compute)?)),
         };
+        room.take(held);
         Ok(LoadedModel {
             path: path.to_path_buf(),
             info,
+            room,
+            held,
             config,
             files,
             tokenizer,
@@ -207,6 +231,48 @@ impl Engine {
             weights: Mutex::new(Weak::new()),
             grammars: OnceLock::new(),
         })
+    }
+}
+
+impl Engine {
+    /// Refuses a model that the memory will not suffice for; tells the bytes that it will hold.
+    fn check_memory(
+        &self,
+        path: &Path,
+        files: &ModelFiles,
+        config: &ModelConfig,
+        room: &Room,
+    ) -> Result<u64, EngineError> {
+        let f32s = files.parameters().saturating_mul(size_of::<f32>() as u64);
+        let is_on_device = self.accelerator.is_some();
+        let (weights, reading, working) = match is_foreign(&config.architecture) {
+            true => (f32s, 0, 0),
+            // The device has memory of its own, and says itself when that does not suffice.
+            false if is_on_device => (0, Decoder::bytes_read_at_once(files, config), 0),
+            false => (
+                Decoder::bytes_needed(files, config, self.compute) as u64,
+                Decoder::bytes_read_at_once(files, config),
+                Buffers::bytes_needed(config) as u64,
+            ),
+        };
+        let vocabulary = (config.vocab_size * VOCABULARY_BYTES) as u64;
+        let tokens = LEAST_SEQUENCE_TOKENS.min(config.context_length);
+        let need = Need {
+            what: path.display().to_string(),
+            parts: &[
+                ("weights", weights),
+                ("the file while they are read", reading),
+                ("vocabulary", vocabulary),
+                ("activations", working),
+                (
+                    "keys and values of a short sequence",
+                    CacheShape::of(config, self.compute).bytes(tokens) as u64,
+                ),
+            ],
+            advice: "take a smaller model or one quantised to fewer bits, or make more memory available",
+        };
+        need.check(room.bytes())?;
+        Ok(weights + vocabulary + working)
     }
 }
 
@@ -231,7 +297,19 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ModelFile`] for damaged and unsupported files, [`EngineError::Io`] for unreadable ones.
     pub fn load_encoder(&self, path: &Path) -> Result<LoadedEncoder, EngineError> {
-        LoadedEncoder::load(path, self.team.clone())
+        self.load_encoder_within(path, None)
+    }
+
+    /// Loads an encoder where the memory that is available, in bytes, will suffice.
+    ///
+    /// # Errors
+    /// As [`Engine::load_encoder`]; [`EngineError::Memory`] where its weights take more, before any of them is read.
+    pub fn load_encoder_within(
+        &self,
+        path: &Path,
+        available: Option<u64>,
+    ) -> Result<LoadedEncoder, EngineError> {
+        LoadedEncoder::load(path, self.team.clone(), &Room::new(available))
     }
 }
 
@@ -246,6 +324,9 @@ pub struct LoadedModel {
     pub(crate) decoder: Runner,
     pub(crate) team: Arc<Team>,
     pub(crate) compute: Compute,
+    /// What further work may take.
+    pub(crate) room: Room,
+    held: u64,
     weights: Mutex<Weak<Weights>>,
     /// Made when the first constraint comes; some MiB for a large vocabulary.
     grammars: OnceLock<Result<Grammars, String>>,
@@ -286,16 +367,39 @@ impl LoadedModel {
         self.decoder.bytes()
     }
 
+    /// Tells the bytes that the model holds for as long as it is there: weights, vocabulary, activations.
+    pub fn held_bytes(&self) -> u64 {
+        self.held
+    }
+
+    /// Tells what memory is available for further work, in bytes; none is no bound.
+    pub fn allow(&self, available: Option<u64>) {
+        self.room.set(available);
+    }
+
     /// Reads the weights as f32 tensors, or shares those that someone still holds. Drop the `Arc` to free them.
     ///
     /// # Errors
-    /// [`EngineError::Io`] when the files cannot be read any more.
+    /// [`EngineError::Memory`] where they do not fit beside what is held, [`EngineError::Io`] when the files cannot be read
+    /// any more.
     pub fn weights(&self) -> Result<Arc<Weights>, EngineError> {
         let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(weights) = held.upgrade() {
             return Ok(weights);
         }
+        let bytes = self.files.parameters() * size_of::<f32>() as u64;
+        let reading = Decoder::bytes_read_at_once(&self.files, &self.config);
+        let need = Need {
+            what: format!("{} for training", self.path.display()),
+            parts: &[
+                ("weights in f32", bytes),
+                ("the file while they are read", reading),
+            ],
+            advice: "train a smaller model, or make more memory available",
+        };
+        need.check(self.room.bytes())?;
         let weights = Arc::new(Weights::load(&self.files, &self.config)?);
+        self.room.take(bytes);
         *held = Arc::downgrade(&weights);
         Ok(weights)
     }

@@ -162,6 +162,7 @@ impl EngineError {
     pub fn of_request(self, index: usize) -> Self {
         match self {
             Self::Invalid(fault) => Self::Invalid(format!("request {index}: {fault}")),
+            Self::Memory(fault) => Self::Memory(format!("request {index}: {fault}")),
             other => other,
         }
     }

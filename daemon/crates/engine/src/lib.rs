@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod generate;
 mod kernels;
+mod memory;
 pub mod methods;
 pub mod models;
 mod ops;

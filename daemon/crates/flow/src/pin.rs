@@ -127,6 +127,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             nearest: None,
         });
     }
+    faults.extend(memory_fault(ports, spec, model.as_ref(), yaml));
     let mut plugins = Vec::new();
     for (path, name, config) in plugin_links(spec) {
         match ports.plugins.get(&name) {
@@ -186,6 +187,42 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         }
         _ => Err(faults),
     }
+}
+
+/// Finds the fault of a model that this machine will never have the memory for, so that hours of work do not end there.
+///
+/// What is free at the time is looked at when the model is loaded.
+fn memory_fault(
+    ports: &Ports,
+    spec: &WorkflowSpec,
+    model: Option<&ModelSummary>,
+    yaml: &str,
+) -> Option<Fault> {
+    let (model, limit) = (model?, ports.engine.memory_limit()?);
+    let (weights, trained) = (model.details.memory_bytes, spec.stages.train.is_some());
+    // Training holds the weights in f32 beside those that generate.
+    let in_f32 = model.parameters.saturating_mul(size_of::<f32>() as u64);
+    let needed = match trained {
+        true => weights.saturating_add(in_f32),
+        false => weights,
+    };
+    if needed <= limit || model.is_remote() {
+        return None;
+    }
+    let name = model.name.as_str();
+    let work = if trained { "be trained" } else { "generate" };
+    Some(Fault {
+        line: line_of(yaml, "model", name),
+        path: "model".into(),
+        message: format!(
+            "{name} needs {} MiB of memory to {work}, and there are {}; take a smaller model, or one quantised to fewer bits",
+            needed.div_ceil(1 << 20),
+            limit >> 20
+        ),
+        expected: format!("a model that takes at most {} MiB", limit >> 20),
+        found: format!("{name:?}"),
+        nearest: None,
+    })
 }
 
 fn plugin_links(spec: &WorkflowSpec) -> Vec<(String, String, serde_json::Value)> {

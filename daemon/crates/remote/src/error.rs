@@ -8,6 +8,9 @@ pub enum RemoteError {
     /// The server refused the request: settings, key or request must change.
     #[error("{0}")]
     Refused(String),
+    /// The server refused the request because its prompt leaves no room in the model's context.
+    #[error("{0}")]
+    TooLong(String),
     /// The server or the way to it failed, again and again: it may work later.
     #[error("{0}")]
     Failed(String),
@@ -31,7 +34,9 @@ pub enum RemoteError {
 impl From<RemoteError> for PortError {
     fn from(error: RemoteError) -> Self {
         match error {
-            RemoteError::Refused(text) | RemoteError::Unsupported(text) => Self::Invalid(text),
+            RemoteError::Refused(text)
+            | RemoteError::TooLong(text)
+            | RemoteError::Unsupported(text) => Self::Invalid(text),
             RemoteError::Failed(text) | RemoteError::Malformed(text) => Self::Unavailable(text),
             RemoteError::Interrupted => Self::Interrupted,
             RemoteError::Account(error) => error,

@@ -101,16 +101,18 @@ impl Call<'_> {
             return Ok(response);
         }
         let after = asked_to_wait(&response);
-        let text = match self.read(response, MAX_REFUSAL_BYTES).await {
-            Ok(bytes) => self.identity.quote(&refusal_text(&bytes)),
-            Err(_) => String::new(),
-        };
+        let bytes = self.read(response, MAX_REFUSAL_BYTES).await;
+        let bytes = bytes.unwrap_or_default();
+        let text = self.identity.quote(&refusal_text(&bytes));
         let what = match text.as_str() {
             "" => format!("{} answered {status}", self.place()),
             text => format!("{} answered {status}: {text}", self.place()),
         };
         Err(match is_passing(status) {
             true => Failure::Again { what, after },
+            false if is_too_long(&bytes) => Failure::Final(RemoteError::TooLong(format!(
+                "{what}; shorten the prompt, or ask for fewer tokens"
+            ))),
             false => Failure::Final(RemoteError::Refused(format!(
                 "{what}; {}",
                 self.advice(status)
@@ -236,6 +238,18 @@ fn refusal_text(bytes: &[u8]) -> String {
     text.into_owned()
 }
 
+/// Tells whether a refusal is for a prompt that the model's context has no room for: by OpenAI's code, by llama.cpp's type,
+/// or by the words of vLLM and others, which give it no name.
+fn is_too_long(bytes: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return false;
+    };
+    let error = value.get("error").unwrap_or(&value);
+    error["code"] == "context_length_exceeded"
+        || error["type"] == "exceed_context_size_error"
+        || error_message(&value).is_some_and(|text| text.contains("maximum context length"))
+}
+
 /// Finds an error's message: `{"error": {"message": …}}`, `{"error": …}`, `{"message": …}` or FastAPI's `{"detail": …}`.
 pub(crate) fn error_message(value: &Value) -> Option<String> {
     let error = value.get("error").filter(|error| !error.is_null());
@@ -276,6 +290,32 @@ mod tests {
         check(r#"{"detail": [{"loc": 1}]}"#, r#"[{"loc":1}]"#);
         check(" <html>", "a page of HTML");
         check("busy", "busy");
+    }
+
+    #[test]
+    fn a_refusal_for_the_context_is_known_in_all_its_forms() {
+        for (text, expect) in [
+            (
+                r#"{"error": {"message": "no", "code": "context_length_exceeded"}}"#,
+                true,
+            ),
+            (
+                r#"{"error": {"code": 400, "type": "exceed_context_size_error"}}"#,
+                true,
+            ),
+            (
+                r#"{"message": "This model's maximum context length is 4096 tokens."}"#,
+                true,
+            ),
+            (
+                r#"{"error": {"message": "no", "code": "model_not_found"}}"#,
+                false,
+            ),
+            ("maximum context length", false),
+            ("", false),
+        ] {
+            assert_eq!(is_too_long(text.as_bytes()), expect, "{text}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::Engine;
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Account, Completion, Constraint, Digest, EmbedReport, EmbedderRef, Embeddings, GenerateRequest,
-    Interrupt, Message, ModelName, ModelRef, ModelSummary, NoAccount, PortError, PortResult,
-    ScoreRequest, TrainRequest, TrainSegment,
+    Account, Completion, Constraint, Digest, EmbedReport, EmbedderRef, Embeddings, FinishReason,
+    GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, NoAccount, PortError,
+    PortResult, ScoreRequest, TrainRequest, TrainSegment,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
@@ -212,7 +212,11 @@ impl RemoteModel {
             let value = self.whole_answer(&call, &body.json).await?;
             Answer::read(&call, value)?.into_parts(&call)
         });
-        let (parts, usage) = answered.await?;
+        let (parts, usage) = match answered.await {
+            // The server computed nothing, so nothing is paid, and the other prompts are answered.
+            Err(RemoteError::TooLong(_)) => return Ok(no_room()),
+            answered => answered?,
+        };
         // It is paid for whatever is found wrong with it.
         reservation.settle(&self.identity, usage)?;
         parts
@@ -415,6 +419,17 @@ impl Engine for RemoteModel {
 
     fn compute(&self) -> &'static str {
         "remote"
+    }
+}
+
+/// What comes of a prompt that the context has no room for; how many tokens it has is the server's to know.
+fn no_room() -> Completion {
+    Completion {
+        text: String::new(),
+        finish: FinishReason::NoRoom,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        logprobs: Vec::new(),
     }
 }
 

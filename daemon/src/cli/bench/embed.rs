@@ -9,6 +9,7 @@ use autodidact_engine::{Compute, Engine, EngineError};
 use clap::Args;
 
 use super::{Common, Failure, Figure, forget_peak_memory, refused};
+use crate::memory::MemoryLimit;
 
 /// The words that sentences are made of, the same as those that the peers embed (tests/bench).
 const WORDS: &str = "the quick brown fox jumps over lazy dog while many people write short tasks about science history music food travel and code";
@@ -43,13 +44,14 @@ pub(super) fn run(
     let common = &args.common;
     let failed = |error| refused(path, error);
     let engine = common.engine()?;
+    let free = MemoryLimit::new(None).available(0);
     let info = Engine::inspect(path).map_err(failed)?;
     if is_encoder(&info.architecture) {
-        let encoder = engine.load_encoder(path).map_err(failed)?;
+        let encoder = engine.load_encoder_within(path, free).map_err(failed)?;
         let embed = |texts: &[String]| encoder.embed(texts, &mut || {}, interrupt);
         measure(args, path, json, Compute::Exact.as_str(), &embed)
     } else {
-        let model = engine.load(path).map_err(failed)?;
+        let model = engine.load_within(path, free).map_err(failed)?;
         let embed = |texts: &[String]| model.embed(None, texts, &mut || {}, interrupt);
         measure(args, path, json, &model.compute_name(), &embed)
     }

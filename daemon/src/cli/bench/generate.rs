@@ -7,6 +7,7 @@ use autodidact_domain::Interrupt;
 use clap::Args;
 
 use super::{Common, Failure, Figure, forget_peak_memory, refused};
+use crate::memory::MemoryLimit;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -41,7 +42,8 @@ pub(super) fn run(
     let failed = |error| refused(path, error);
     let common = &args.common;
     let engine = common.engine()?;
-    let model = engine.load(path).map_err(failed)?;
+    let free = MemoryLimit::new(None).available(0);
+    let model = engine.load_within(path, free).map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str());
     for batch in args.batch.iter().copied() {
         forget_peak_memory();

@@ -21,6 +21,7 @@ pub use pooling::Pooling;
 
 use crate::EngineError;
 use crate::engine::ModelInfo;
+use crate::memory::{Need, Room};
 use crate::models::card::folder_licence;
 use crate::models::files::ModelFiles;
 use crate::runtime::Team;
@@ -82,8 +83,17 @@ fn describe(
 }
 
 impl LoadedEncoder {
-    pub(crate) fn load(path: &Path, team: Arc<Team>) -> Result<Self, EngineError> {
+    pub(crate) fn load(path: &Path, team: Arc<Team>, room: &Room) -> Result<Self, EngineError> {
         let (files, config) = files::open(path)?;
+        // The word embedding's rows stay in the file.
+        let rows = (config.vocab_size * config.hidden_size) as u64;
+        let weights = files.parameters().saturating_sub(rows) * size_of::<f32>() as u64;
+        let need = Need {
+            what: path.display().to_string(),
+            parts: &[("weights", weights)],
+            advice: "take a smaller encoder, or make more memory available",
+        };
+        need.check(room.bytes())?;
         let pooling = Pooling::read(path)?;
         let text = TextEncoder::read(path, &config, pooling)?;
         Ok(Self {

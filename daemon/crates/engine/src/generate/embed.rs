@@ -4,7 +4,7 @@
 use autodidact_domain::embedding::normalized;
 use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
 
-use super::{CACHE_BUDGET_BYTES, MAX_SEQUENCES};
+use super::MAX_SEQUENCES;
 use crate::engine::LoadedModel;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::{Adapter, EngineError};
@@ -32,7 +32,8 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a text without tokens and for an adapter of another base, [`EngineError::Tokenizer`]
-    /// when a text cannot be split, [`EngineError::Interrupted`] when interrupted.
+    /// when a text cannot be split, [`EngineError::Memory`] where there is no room for a text's states,
+    /// [`EngineError::Interrupted`] when interrupted.
     pub fn embed(
         &self,
         adapter: Option<&Adapter>,
@@ -41,7 +42,7 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
         let lora = self.lora_of(adapter)?;
-        let hidden = self.config.hidden_size;
+        let (hidden, budget) = (self.config.hidden_size, self.cache_budget());
         let report = self.embed_report(texts)?;
         let mut embeddings = Embeddings {
             vectors: vec![Vec::new(); texts.len()],
@@ -55,11 +56,10 @@ impl LoadedModel {
             while waiting < texts.len() && active.len() < MAX_SEQUENCES {
                 let ids = self.text_ids(waiting, &texts[waiting])?;
                 let used: usize = caches.iter().map(SequenceCache::bytes).sum();
-                if !active.is_empty()
-                    && used + self.decoder.cache_bytes(ids.len()) > CACHE_BUDGET_BYTES
-                {
+                if !active.is_empty() && used + self.decoder.cache_bytes(ids.len()) > budget {
                     break;
                 }
+                self.check_length(ids.len())?;
                 caches.push(self.decoder.new_cache(ids.len())?);
                 active.push(Text {
                     index: waiting,

@@ -2,7 +2,6 @@
 
 use autodidact_domain::{Interrupt, Message, Prompt, ResponseLoss, ScoreRequest};
 
-use super::CACHE_BUDGET_BYTES;
 use crate::engine::LoadedModel;
 use crate::kernels::log_sum_exp;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
@@ -25,7 +24,8 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`EngineError::Template`] where a conversation cannot be laid out, [`EngineError::Invalid`] for an adapter of
-    /// another base, [`EngineError::Interrupted`] when interrupted.
+    /// another base, [`EngineError::Memory`] where there is no room for a conversation's states,
+    /// [`EngineError::Interrupted`] when interrupted.
     pub fn response_loss(
         &self,
         adapter: Option<&Adapter>,
@@ -56,7 +56,7 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for an empty prompt, for what the context cannot hold and for an adapter of another base,
-    /// before any work; [`EngineError::Template`] where a conversation cannot be laid out, [`EngineError::Interrupted`]
+    /// before any work, and [`EngineError::Memory`] so too for what the memory cannot; [`EngineError::Template`] where a conversation cannot be laid out, [`EngineError::Interrupted`]
     /// when interrupted.
     pub fn score(
         &self,
@@ -82,6 +82,7 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let lora = self.lora_of(adapter)?;
+        let budget = self.cache_budget();
         let mut losses = vec![
             ResponseLoss {
                 negative_log_likelihood: 0.0,
@@ -106,14 +107,14 @@ impl LoadedModel {
                     }
                 };
                 let used: usize = caches.iter().map(SequenceCache::bytes).sum();
-                if !active.is_empty()
-                    && used + self.decoder.cache_bytes(scored.ids.len()) > CACHE_BUDGET_BYTES
-                {
+                let needed = self.decoder.cache_bytes(scored.ids.len());
+                if !active.is_empty() && used + needed > budget {
                     next = Some(scored);
                     break;
                 }
                 let mut predicted = scored.is_response.iter().skip(1);
                 if predicted.any(|is_response| *is_response) {
+                    self.check_length(scored.ids.len())?;
                     caches.push(self.decoder.new_cache(scored.ids.len())?);
                     active.push(scored);
                 }
@@ -184,6 +185,7 @@ impl LoadedModel {
             }
         };
         scored.truncate(usize::MAX);
+        self.check_length(scored.ids.len())?;
         let (tokens, context) = (scored.ids.len(), self.config.context_length);
         if tokens > context {
             return Err(EngineError::Invalid(format!(

@@ -39,6 +39,7 @@ impl LoadedModel {
                 "expected at least one sequence, one token of prompt, two new ones and {context} (the context) in all, found {batch}, {prompt} and {new}"
             )));
         }
+        self.check_length(batch.saturating_mul(prompt + new))?;
         let caches: Result<Vec<SequenceCache>, EngineError> = (0..batch)
             .map(|_| self.decoder.new_cache(prompt + new))
             .collect();

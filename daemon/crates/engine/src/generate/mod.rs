@@ -15,6 +15,7 @@ use autodidact_domain::{Completion, GenerateRequest, Interrupt, Prompt};
 pub(crate) use constraint::{Grammars, check_constraint};
 
 use crate::engine::LoadedModel;
+use crate::memory::Need;
 use crate::tokenizer::ChatTemplate;
 use crate::{Adapter, EngineError};
 
@@ -47,13 +48,13 @@ impl LoadedModel {
     ///
     /// With a constraint, a completion that does not end for its length or at a stop text is a whole text of that form.
     /// A completion depends on its own request alone, bit for bit, whatever the others are. A prompt that fills the
-    /// whole context gives an empty completion that ended for its length.
+    /// whole context gives an empty completion that ended for want of room.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for sampling options out of range, a constraint that cannot be compiled or that no text
     /// fulfils, an empty prompt or an adapter of another base;
     /// [`EngineError::Template`] where a conversation cannot be laid out; [`EngineError::Interrupted`] when interrupted,
-    /// between tokens; [`EngineError::Memory`] when not even one sequence fits.
+    /// between tokens; [`EngineError::Memory`], before any work, for a request that there is no room for.
     pub fn generate(
         &self,
         adapter: Option<&Adapter>,
@@ -119,6 +120,38 @@ impl LoadedModel {
         let mut stops = request.sampling.stop.clone();
         stops.extend(next_turn.map(String::from));
         stops
+    }
+
+    /// Refuses a sequence whose keys and values there is no room for, whatever else is at work.
+    fn check_length(&self, positions: usize) -> Result<(), EngineError> {
+        if self.decoder.is_on_device() {
+            return Ok(());
+        }
+        let bytes = self.decoder.cache_bytes(positions) as u64;
+        let need = Need {
+            what: format!("a sequence of {positions} tokens"),
+            parts: &[("keys and values", bytes)],
+            advice: "shorten the prompt, ask for fewer new tokens, or make more memory available",
+        };
+        need.check(self.room.bytes())
+    }
+
+    /// Tells how many positions a request's sequence may come to have.
+    fn positions(&self, prompt: &[u32], request: &GenerateRequest) -> usize {
+        let new = request.sampling.max_tokens as usize;
+        let most = prompt.len().saturating_add(new);
+        most.min(self.config.context_length)
+    }
+
+    /// Tells what the caches of all sequences may take together; those on a device take none of this machine's room.
+    fn cache_budget(&self) -> usize {
+        match self.decoder.is_on_device() {
+            true => CACHE_BUDGET_BYTES,
+            false => {
+                let room = usize::try_from(self.room.bytes()).unwrap_or(usize::MAX);
+                CACHE_BUDGET_BYTES.min(room)
+            }
+        }
     }
 
     /// Tells how many sequences are computed at once.

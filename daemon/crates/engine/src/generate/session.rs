@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use autodidact_domain::{Completion, FinishReason, GenerateRequest, Interrupt};
 
+use super::GenerateObserver;
 use super::constraint::{Form, Forms};
 use super::sampler::{Choice, Sampler};
-use super::{CACHE_BUDGET_BYTES, GenerateObserver};
 use crate::engine::LoadedModel;
 use crate::runtime::lora::Updates;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
@@ -122,19 +122,25 @@ impl Session<'_> {
             None => Ok(None),
         };
         let form = form.map_err(EngineError::Invalid)?;
-        self.added += 1;
-        let most = request.sampling.max_tokens;
-        if prompt.len() >= self.model.config.context_length || most == 0 {
+        let has_room = prompt.len() < self.model.config.context_length;
+        if !has_room || request.sampling.max_tokens == 0 {
             let completion = Completion {
                 text: String::new(),
-                finish: FinishReason::Length,
+                finish: match has_room {
+                    true => FinishReason::Length,
+                    false => FinishReason::NoRoom,
+                },
                 prompt_tokens: prompt.len() as u32,
                 completion_tokens: 0,
                 logprobs: Vec::new(),
             };
             self.finished.push_back((number, completion));
+            self.added += 1;
             return Ok(number);
         }
+        self.model
+            .check_length(self.model.positions(&prompt, &request))?;
+        self.added += 1;
         let place = match urgency {
             Urgency::Urgent => self
                 .waiting
@@ -213,6 +219,7 @@ impl Session<'_> {
 
     /// Lets waiting requests join while there is room.
     fn admit(&mut self) -> Result<(), EngineError> {
+        let budget = self.model.cache_budget();
         while let Some(next) = self.waiting.front() {
             let most = match next.urgency {
                 Urgency::Urgent if !self.model.decoder.is_foreign() => {
@@ -223,17 +230,13 @@ impl Session<'_> {
             if self.active.len() >= most {
                 return Ok(());
             }
-            let positions = next
-                .prompt
-                .len()
-                .saturating_add(next.request.sampling.max_tokens as usize)
-                .min(self.model.config.context_length);
+            let positions = self.model.positions(&next.prompt, &next.request);
             let needed = self.model.decoder.cache_bytes(positions);
             let used: usize = self.caches.iter().map(SequenceCache::bytes).sum();
             let retired = self.retired.as_ref().map_or(0, |(_, cache)| cache.bytes());
-            if used + retired + needed > CACHE_BUDGET_BYTES {
+            if used + retired + needed > budget {
                 self.retired = None;
-                if !self.active.is_empty() && used + needed > CACHE_BUDGET_BYTES {
+                if !self.active.is_empty() && used + needed > budget {
                     return Ok(());
                 }
             }

@@ -355,6 +355,13 @@ impl ModelFiles {
         Some((&place.shape, place.element))
     }
 
+    /// Tells a tensor's bytes in its file; none for one that is not there.
+    pub(crate) fn bytes_of(&self, name: &str) -> u64 {
+        self.tensors
+            .get(name)
+            .map_or(0, |stored| stored.place.bytes)
+    }
+
     /// Counts the elements of all tensors.
     pub(crate) fn parameters(&self) -> u64 {
         self.tensors

@@ -12,7 +12,7 @@ use super::storage::{Reading, slice};
 use super::vector::{exp_sum, max, scale, vectorized};
 
 /// Positions whose logits one thread holds at a time: enough to make reading the whole matrix for them cheap.
-const MAX_POSITIONS_PER_CHUNK: usize = 128;
+pub(crate) const MAX_POSITIONS_PER_CHUNK: usize = 128;
 
 /// The positions that carry loss.
 #[derive(Clone, Debug, Default)]

@@ -149,6 +149,18 @@ impl Decoder {
         (0..config.layers).map(layer).sum::<usize>() + linear(&[head_of(config).to_string()])
     }
 
+    /// Tells how many bytes of the files are in memory at once while [`Decoder::load`] packs them.
+    pub(crate) fn bytes_read_at_once(files: &ModelFiles, config: &ModelConfig) -> u64 {
+        let group = |names: &[String]| names.iter().map(|name| files.bytes_of(name)).sum();
+        let layer = |index: usize| {
+            let groups = matrices(&config.variant).map(|parts| group(&names_of(index, parts)));
+            groups.into_iter().max().unwrap_or(0)
+        };
+        let layers = (0..config.layers).map(layer);
+        let head = group(&[head_of(config).to_string()]);
+        layers.chain([head]).max().unwrap_or(0)
+    }
+
     /// Tells the bytes of the packed weights.
     pub(crate) fn bytes(&self) -> usize {
         let layer = |layer: &DecoderLayer| {

@@ -12,7 +12,7 @@ use super::lora::{LoraLayer, add_updates};
 use super::team::Team;
 use crate::EngineError;
 use crate::kernels::{QuantizedRows, SharedMut, Write, gelu_mul, rms_norm, silu_mul};
-use crate::models::config::MAX_HEAD;
+use crate::models::config::{MAX_HEAD, ModelConfig};
 use crate::models::family::Activation;
 
 /// Tokens of a pass: enough to reuse each weight well, little enough that activations stay in the cache.
@@ -87,6 +87,24 @@ impl Buffers {
     pub(super) fn keep_states(&mut self, states: Vec<f32>) -> &[f32] {
         self.normed = states;
         &self.normed
+    }
+
+    /// Tells what the biggest batch takes.
+    pub(crate) fn bytes_needed(config: &ModelConfig) -> usize {
+        let (heads, kv_heads) = (config.heads, config.kv_heads);
+        let qkv = (heads + 2 * kv_heads) * config.head_dim;
+        let feed_forward = config.intermediate_size;
+        // Residual stream, normed rows and branch; what attention gives; gate, up and their product; the widest row in bytes.
+        let widths = [
+            3 * config.hidden_size,
+            qkv,
+            heads * config.head_dim,
+            3 * feed_forward,
+            feed_forward.max(config.hidden_size) / size_of::<f32>(),
+            2 * config.head_dim,
+        ];
+        let rows = MAX_BATCH_TOKENS * widths.iter().sum::<usize>();
+        (rows + LOGIT_ROWS * config.vocab_size) * size_of::<f32>()
     }
 }
 

@@ -113,6 +113,11 @@ impl Runner {
         }
     }
 
+    /// Tells whether weights and caches lie in a device's own memory.
+    pub(crate) fn is_on_device(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
+
     pub(crate) fn is_foreign(&self) -> bool {
         matches!(self, Self::Foreign(_))
     }

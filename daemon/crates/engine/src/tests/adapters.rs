@@ -4,6 +4,7 @@ use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::{Checkpoint, Digest, GenerateRequest, ModelName, NamedTensor, Prompt};
 use candle_core::Device;
 
+use super::batching::check_rows;
 use super::*;
 use crate::{Adapter, EngineError, Silent};
 
@@ -70,6 +71,17 @@ fn losses_with_adapters_equal_the_reference() {
         let found = batch_loss(&model, &adapter, &golden["batches"][0]);
         assert!((found - expect).abs() < 1e-4, "{name}: {found} {expect}");
         assert!(adapter.bytes() > 0);
+    }
+}
+
+#[test]
+fn a_row_with_an_adapter_alone_among_8_and_among_32() {
+    for compute in [Compute::Exact, Compute::Fast] {
+        let model = tiny(compute, 2);
+        let golden = golden_json("tiny_lora_all.json");
+        let checkpoint = checkpoint(&model, &golden, "tiny_lora_all_final.safetensors");
+        let adapter = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
+        check_rows(&model, model.lora_of(Some(&adapter)).unwrap());
     }
 }
 

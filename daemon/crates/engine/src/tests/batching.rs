@@ -31,7 +31,7 @@ fn chunks_and_threads_do_not_change_a_bit() {
 }
 
 /// Logits of each sequence's last token, all sequences computed together.
-fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
+fn together(model: &LoadedModel, lora: Option<&Updates>, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
     let mut caches: Vec<SequenceCache> = sequences
         .iter()
         .map(|ids| model.decoder.new_cache(ids.len()).unwrap())
@@ -65,7 +65,7 @@ fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
                 &model.team,
                 &batch,
                 &mut caches,
-                None,
+                lora,
                 &mut buffers,
                 &mut sink,
             )
@@ -74,7 +74,7 @@ fn together(model: &LoadedModel, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
     out
 }
 
-pub(super) fn check_rows(model: &LoadedModel) {
+pub(super) fn check_rows(model: &LoadedModel, lora: Option<&Updates>) {
     let mut random = Random::from_seed(6);
     let vocabulary = model.config.vocab_size;
     let sequences: Vec<Vec<u32>> = (0..32)
@@ -86,22 +86,24 @@ pub(super) fn check_rows(model: &LoadedModel) {
         .collect();
     let alone: Vec<Vec<f32>> = sequences
         .iter()
-        .map(|ids| together(model, std::slice::from_ref(ids)).remove(0))
+        .map(|ids| together(model, lora, std::slice::from_ref(ids)).remove(0))
         .collect();
-    assert_eq!(bits(&together(model, &sequences[..8])), bits(&alone[..8]));
-    assert_eq!(bits(&together(model, &sequences)), bits(&alone));
+    let among = |count: usize| bits(&together(model, lora, &sequences[..count]));
+    assert_eq!(among(8), bits(&alone[..8]));
+    assert_eq!(among(32), bits(&alone));
 }
 
 #[test]
 fn a_row_alone_among_8_and_among_32() {
-    check_rows(&tiny(Compute::Exact, 2));
-    check_rows(&tiny(Compute::Fast, 2));
+    check_rows(&tiny(Compute::Exact, 2), None);
+    check_rows(&tiny(Compute::Fast, 2), None);
 }
 
 #[test]
 fn a_row_alone_among_8_and_among_32_on_the_real_model() {
     for compute in [Compute::Exact, Compute::Fast] {
-        real(compute).into_iter().for_each(check_rows);
+        let model = real(compute).into_iter();
+        model.for_each(|model| check_rows(model, None));
     }
 }
 
@@ -349,7 +351,7 @@ fn limits_are_kept() {
     let long = generate(request(&"#~".repeat(3000), 5)).unwrap().remove(0);
     assert_eq!(
         (long.finish, long.text.as_str()),
-        (FinishReason::Length, "")
+        (FinishReason::NoRoom, "")
     );
     assert!(long.prompt_tokens > 1024);
     // The context ends before max_tokens does.

@@ -23,6 +23,18 @@ fn encoder(name: &str, threads: usize) -> LoadedEncoder {
         .unwrap()
 }
 
+#[test]
+fn an_encoder_that_the_memory_will_not_suffice_for_is_refused() {
+    let folder = golden_path("encoder/bert");
+    let load = |bytes| Engine::new(1, Compute::Fast).load_encoder_within(&folder, Some(bytes));
+    let bytes = load(1 << 30).expect("it fits").bytes() as u64;
+    let message = load(bytes / 2).err().expect("too little").to_string();
+    for part in ["encoder/bert", "of weights", "take a smaller encoder"] {
+        assert!(message.contains(part), "{part:?} is missing in {message:?}");
+    }
+    assert!(load(bytes + bytes / 8).is_ok());
+}
+
 fn embed(encoder: &LoadedEncoder, texts: &[String]) -> Vec<Vec<f32>> {
     encoder.embed(texts, &mut || {}, &calm()).unwrap().vectors
 }

@@ -270,3 +270,54 @@ fn chinese_stops_are_found_across_tokens_and_never_streamed() {
         }
     }
 }
+
+/// Any tokens under any stops: what is streamed is the whole text's beginning, holds no stop and no piece of a character,
+/// and ends before the first stop there is.
+#[test]
+fn any_tokens_under_any_stops_are_streamed_whole() {
+    let model = tiny(Compute::Fast, 1);
+    let tokenizer = model.tokenizer();
+    let parts = ["猫", "头鹰", "a", "ab", "\n", "🦉", " the", "é", "\u{FFFD}"];
+    bolero::check!()
+        .with_test_time(std::time::Duration::from_secs(2))
+        .with_type::<(Vec<u16>, Vec<Vec<u8>>)>()
+        .for_each(|(ids, stops)| {
+            let stop = |picks: &Vec<u8>| -> String {
+                let picks = picks.iter().take(3);
+                picks
+                    .map(|pick| parts[*pick as usize % parts.len()])
+                    .collect()
+            };
+            let stops: Vec<String> = stops.iter().take(3).map(stop).collect();
+            let ids: Vec<u32> = ids.iter().map(|id| u32::from(*id) % 1024).collect();
+            let whole = {
+                let bytes: Vec<u8> = ids
+                    .iter()
+                    .filter(|id| !tokenizer.is_special(**id))
+                    .flat_map(|id| tokenizer.piece(*id).to_vec())
+                    .collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            };
+            let mut stream = TextStream::new(tokenizer, stops.clone());
+            let (mut seen, mut stopped) = (String::new(), false);
+            for id in &ids {
+                stopped = stream.push(*id);
+                seen.push_str(stream.take_certain(stopped));
+                if stopped {
+                    break;
+                }
+            }
+            seen.push_str(stream.take_certain(true));
+            assert_eq!(stream.finish(), seen);
+            let stops = stops.iter().filter(|stop| !stop.is_empty());
+            for stop in stops.clone() {
+                assert!(!seen.contains(stop.as_str()), "{stop:?} in {seen:?}");
+            }
+            let rest = whole.strip_prefix(&seen).expect("its beginning");
+            match stopped {
+                true => assert!(stops.clone().any(|stop| rest.starts_with(stop.as_str()))),
+                // The whole text shows a replacement for the character that is not whole at its end.
+                false => assert!(matches!(rest, "" | "\u{FFFD}"), "{rest:?}"),
+            }
+        });
+}

@@ -30,6 +30,7 @@ impl LoadedModel {
             threads: self.team.threads(),
             encode: &|messages| self.encode_example(messages),
             pause,
+            room: self.room.bytes(),
         };
         run(base, request, init, interrupt, progress)
     }

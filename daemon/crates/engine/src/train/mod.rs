@@ -22,6 +22,7 @@ use autodidact_domain::{
 pub use data::EncodedExample;
 
 use crate::EngineError;
+use crate::memory::Need;
 use crate::methods::lora::{LoraConfig, LoraPlan};
 use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
@@ -47,6 +48,8 @@ pub struct Base<'a> {
     pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
     /// Where a step stands still while somebody else needs the device.
     pub pause: &'a Pause,
+    /// The bytes that may be taken beside the weights; the most there are where there is no bound.
+    pub room: u64,
 }
 
 /// Trains for a stretch.
@@ -55,7 +58,7 @@ pub struct Base<'a> {
 ///
 /// # Errors
 /// [`EngineError::Invalid`] when the options are wrong, no example has a response, or the loss is no number any more
-/// (with the step and batch); [`EngineError::Adapter`] when the checkpoint is not of this run or `init` does not fit;
+/// (with the step and batch); [`EngineError::Memory`] where there is no room for a step; [`EngineError::Adapter`] when the checkpoint is not of this run or `init` does not fit;
 /// [`EngineError::Interrupted`] when the interrupt was raised. In each case the last checkpoint stays what it is.
 pub fn run(
     base: Base<'_>,
@@ -107,6 +110,7 @@ pub fn run(
         .map(|batch| batch.ids.len())
         .max()
         .unwrap_or(0);
+    check_memory(&base, &plan, max_tokens)?;
     let model = TrainableModel::new(
         base.config,
         base.weights,
@@ -144,6 +148,22 @@ pub fn run(
         truncated: data.truncated,
         refused: data.refused,
     })
+}
+
+/// Refuses steps that the memory will not suffice for.
+fn check_memory(base: &Base<'_>, plan: &LoraPlan, max_tokens: usize) -> Result<(), EngineError> {
+    let numbers = plan.parameters() * base.config.layers * size_of::<f32>();
+    let need = Need {
+        what: format!("training on batches of up to {max_tokens} tokens"),
+        parts: &[
+            ("states", model::state_bytes(base.config, max_tokens)),
+            ("logits", model::logit_bytes(base.config, base.threads)),
+            // The numbers, two moments, gradients, and copies in candle's hands and in the checkpoint.
+            ("adapter and optimizer", 8 * numbers as u64),
+        ],
+        advice: "lower batch_size or max_length, or make more memory available",
+    };
+    need.check(base.room)
 }
 
 /// What a step measured.

@@ -11,7 +11,7 @@ use crate::methods::lora::LoraPlan;
 use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
 use crate::ops::buffers::BufferPool;
-use crate::ops::cross_entropy::LinearCrossEntropy;
+use crate::ops::cross_entropy::{LinearCrossEntropy, MAX_POSITIONS_PER_CHUNK};
 use crate::ops::decoder_layer::{Batch, DecoderLayer};
 use crate::ops::pause::Pause;
 use crate::ops::plain;
@@ -204,6 +204,34 @@ impl<'a> TrainableModel<'a> {
             None => Ok(rows),
         }
     }
+}
+
+/// Tells the bytes of what a step keeps of a batch's tokens from forward to backward, and of what a layer works with.
+pub(super) fn state_bytes(config: &ModelConfig, tokens: usize) -> u64 {
+    let (queries, keys) = (
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
+    );
+    let (hidden, feed_forward) = (config.hidden_size, config.intermediate_size);
+    let variant = &config.variant;
+    // Queries and what attention gives, keys and values, log-sums; the stream in the middle and at the end; gate and up.
+    let mut kept = 2 * queries + 2 * keys + config.heads + 2 * hidden + 2 * feed_forward;
+    if variant.qk_norm {
+        kept += queries + keys;
+    }
+    if variant.sandwich_norms {
+        kept += 2 * hidden;
+    }
+    // The same again with gradients, for the layer at work.
+    let working = 3 * kept;
+    let widths = config.layers * kept + working;
+    (tokens * widths * size_of::<f32>()) as u64
+}
+
+/// Tells the bytes of the logits that the threads hold at once.
+pub(super) fn logit_bytes(config: &ModelConfig, threads: usize) -> u64 {
+    let rows = threads.max(1) * MAX_POSITIONS_PER_CHUNK;
+    (rows * config.vocab_size * size_of::<f32>()) as u64
 }
 
 /// Runs autograd; gives the loss and the gradient of every variable.

@@ -135,6 +135,7 @@ fn train(
         threads: 2,
         encode: &encode,
         pause: &Pause::never(),
+        room: u64::MAX,
     };
     run(base, request, init, interrupt, &mut |_| {})
 }

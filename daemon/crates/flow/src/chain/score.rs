@@ -8,6 +8,7 @@ use super::ChainRecord;
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
 use crate::prompts;
+use crate::stages::prompt_too_long;
 
 /// A mark is one token, or two where a blank comes first.
 const MAX_TOKENS: u32 = 4;
@@ -33,7 +34,8 @@ pub(super) fn ask<T>(
     let mut drops = vec![None; records.len()];
     for (i, completion) in asked.into_iter().zip(completions) {
         outcome.tokens += u64::from(completion.completion_tokens);
-        drops[i] = judge_mark(spec, &judge, &completion.text);
+        drops[i] = prompt_too_long("score", &completion)
+            .or_else(|| judge_mark(spec, &judge, &completion.text));
     }
     Ok(drops)
 }

@@ -14,8 +14,9 @@ const STAGES_ZH: [(&str, &str); 7] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 31] = [
+const REASONS_ZH: [(&str, &str); 32] = [
     ("unparsable", "无法解析"),
+    ("prompt_too_long", "提示超出上下文"),
     ("exact_duplicate", "完全重复"),
     ("near_duplicate", "近似重复"),
     ("too_short", "过短"),

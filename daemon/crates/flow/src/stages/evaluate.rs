@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::prompts;
-use crate::stages::language_of;
+use crate::stages::{language_of, prompt_too_long};
 use crate::statistics::{mean, mean_interval, ratio_interval, wilson_interval};
 
 /// One held-out task, answered.
@@ -75,6 +75,13 @@ pub(crate) fn evaluate(
         tasks.len() as u64,
     );
     run.finish_stage(round, StageName::Evaluate)?;
+    if results.is_empty() && !tasks.is_empty() {
+        return Err(FlowError::Stopped(format!(
+            "none of the {} held-out tasks can be asked: the prompt of each fills the context of {}; take shorter tasks or another model",
+            tasks.len(),
+            model.model
+        )));
+    }
     let name = if round == 0 {
         "base".to_string()
     } else {
@@ -137,11 +144,17 @@ fn evaluate_batch(
     for ((task, completion), loss) in batch.iter().zip(completions).zip(losses) {
         let (answer, reference) = (completion.text.trim(), task.body.output_text());
         outcome.tokens += u64::from(completion.completion_tokens);
+        // It depends on task and tokenizer alone: what is dropped for the base is dropped for every round.
+        let drop = prompt_too_long("evaluate", &completion);
+        let is_dropped = drop.is_some();
         outcome.verdicts.push(Judged {
             record: task.id,
             text: task.body.instruction_text().to_string(),
-            verdict: Verdict::keep("evaluate"),
+            verdict: drop.unwrap_or_else(|| Verdict::keep("evaluate")),
         });
+        if is_dropped {
+            continue;
+        }
         outcome.value.push(TaskResult {
             id: task.id,
             language: language_of(task, default),

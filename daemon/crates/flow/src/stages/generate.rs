@@ -7,14 +7,15 @@ use autodidact_domain::random::{Random, derive_seed};
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::GenerateSpec;
 use autodidact_domain::{
-    Body, Digest, Example, ExampleId, GenerateRequest, Language, ModelRef, Sampling, Verdict,
+    Body, Completion, Digest, Example, ExampleId, GenerateRequest, Language, ModelRef, Sampling,
+    Verdict,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::prompts;
-use crate::stages::language_of;
+use crate::stages::{language_of, prompt_too_long};
 
 /// An instruction that a model wrote, not judged yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub(crate) fn wave(
             let instructions = prompts::parse_instruction_list(&completion.text, completion.finish);
             outcome
                 .verdicts
-                .push(judge(&completion.text, instructions.is_empty()));
+                .push(judge(completion, instructions.is_empty()));
             outcome
                 .value
                 .extend(instructions.into_iter().map(|instruction| Candidate {
@@ -71,8 +72,11 @@ pub(crate) fn wave(
     })
 }
 
-fn judge(text: &str, unparsable: bool) -> Judged {
-    let verdict = if unparsable {
+fn judge(completion: &Completion, unparsable: bool) -> Judged {
+    let text = &completion.text;
+    let verdict = if let Some(drop) = prompt_too_long("generate", completion) {
+        drop
+    } else if unparsable {
         Verdict::drop(
             "generate",
             "unparsable",
@@ -86,7 +90,7 @@ fn judge(text: &str, unparsable: bool) -> Judged {
     };
     Judged {
         record: Digest::of(text.as_bytes()),
-        text: text.to_string(),
+        text: text.clone(),
         verdict,
     }
 }

@@ -8,7 +8,8 @@ pub(crate) mod respond;
 pub(crate) mod train;
 pub(crate) mod validate;
 
-use autodidact_domain::{Example, Language};
+use autodidact_domain::verdict::Evidence;
+use autodidact_domain::{Completion, Example, FinishReason, Language, Verdict};
 
 /// Tells an example's language, from what is known or else from its script.
 pub(crate) fn language_of(example: &Example, default: Language) -> Language {
@@ -16,4 +17,24 @@ pub(crate) fn language_of(example: &Example, default: Language) -> Language {
         .language
         .or_else(|| autodidact_text::detect_language(example.body.instruction_text()))
         .unwrap_or(default)
+}
+
+/// Drops what a model was asked by a prompt that fills its context: that is no answer, and no failed one either.
+pub(crate) fn prompt_too_long(judge: &str, completion: &Completion) -> Option<Verdict> {
+    let note = match completion.prompt_tokens {
+        0 => "the model's context has no room for prompt and answer".to_string(),
+        tokens => format!(
+            "the prompt has {tokens} tokens, and the model's context has no room for an answer"
+        ),
+    };
+    (completion.finish == FinishReason::NoRoom).then(|| {
+        Verdict::drop(
+            judge,
+            "prompt_too_long",
+            Evidence {
+                note: Some(note),
+                ..Evidence::default()
+            },
+        )
+    })
 }

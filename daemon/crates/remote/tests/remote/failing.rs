@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use autodidact_domain::ports::Engine;
 use autodidact_domain::{
-    Account, Completion, Interrupt, InterruptReason, Leave, PortError, PortResult, RemoteUsage,
+    Account, Completion, FinishReason, Interrupt, InterruptReason, Leave, PortError, PortResult,
+    RemoteUsage,
 };
 use autodidact_remote::RemoteSettings;
 
@@ -96,6 +97,40 @@ fn what_was_refused_is_not() {
         assert!(text.contains("you sent Bearer [key], which"), "{text}");
         assert_eq!(received.len(), 1, "{status}");
     }
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_a_completion_without_room_and_an_error_for_who_waits() {
+    let server = Server::start(|_, request| match request.prompt().as_str() {
+        "long" => Reply::Whole(
+            400,
+            "",
+            r#"{"error": {"message": "too many tokens", "code": "context_length_exceeded"}}"#
+                .into(),
+        ),
+        _ => Reply::said("Hello."),
+    });
+    let models = open(settings(&server.url));
+    let model = models.get(&name()).unwrap();
+    let account = Counting(std::sync::Mutex::new((2, 0)));
+    let requests = vec![ask("long"), ask("Hi.")];
+    let calm = Interrupt::new();
+    let done = model.generate_paid(&far(), requests, &account, &calm, &mut |_| {});
+    let done = done.unwrap();
+    assert_eq!(
+        (done[0].finish, done[0].text.as_str()),
+        (FinishReason::NoRoom, "")
+    );
+    assert_eq!(done[1].text, "Hello.");
+    // What was set aside for the one is given back.
+    assert_eq!(*account.0.lock().unwrap(), (0, 1));
+    let waited = model.generate_stream(&far(), vec![ask("long")], &calm, &mut |_, _| {});
+    let text = waited.unwrap_err().to_string();
+    assert!(
+        text.contains("too many tokens; shorten the prompt"),
+        "{text}"
+    );
+    assert_eq!(server.received().len(), 3, "nothing is asked again");
 }
 
 #[test]

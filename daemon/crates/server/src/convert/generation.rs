@@ -173,7 +173,8 @@ pub(crate) fn completion(completion: Completion) -> v1::Completion {
     let finish = match finish {
         FinishReason::Eos => v1::FinishReason::Eos,
         FinishReason::Stop => v1::FinishReason::Stop,
-        FinishReason::Length => v1::FinishReason::Length,
+        // Where somebody waits, a prompt without room is refused; here it would be one that is cut short.
+        FinishReason::Length | FinishReason::NoRoom => v1::FinishReason::Length,
     };
     v1::Completion {
         text,

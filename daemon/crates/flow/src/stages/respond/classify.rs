@@ -74,6 +74,7 @@ pub(super) fn answer<'a>(
                 completion: label,
                 task_type: Some(TaskType::Classification),
             }
+            .unless_without_room(input)
         })
         .collect())
 }

@@ -19,8 +19,8 @@ pub(super) fn answer<'a>(
         .iter()
         .map(|place| input_request(asker, *place))
         .collect();
-    let inputs: Vec<String> = asker
-        .generate(asked)?
+    let told = asker.generate(asked)?;
+    let inputs: Vec<String> = told
         .iter()
         .map(|completion| prompts::parse_input(&completion.text).unwrap_or_default())
         .collect();
@@ -31,14 +31,18 @@ pub(super) fn answer<'a>(
         .map(|(place, input)| answer_request(asker, examples, *place, input))
         .collect::<Result<_, _>>()?;
     let answers = asker.generate(asked)?;
-    let answered = places.into_iter().zip(inputs).zip(answers);
+    let answered = places.into_iter().zip(told).zip(inputs).zip(answers);
     Ok(answered
-        .map(|((place, input), completion)| Answered {
-            place,
-            input,
-            output: prompts::parse_answer(&completion.text, completion.finish),
-            completion,
-            task_type: None,
+        .map(|(((place, told), input), completion)| {
+            let output = prompts::parse_answer(&completion.text, completion.finish);
+            Answered {
+                place,
+                input,
+                output,
+                completion,
+                task_type: None,
+            }
+            .unless_without_room(told)
         })
         .collect())
 }

@@ -9,14 +9,14 @@ use autodidact_domain::random::{Random, derive_seed};
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{BASE_MODEL_EXAMPLES, ConstraintSpec, RespondSpec};
 use autodidact_domain::{
-    Body, ChatLayout, Completion, Constraint, GenerateRequest, Language, ModelRef, TaskType,
-    Verdict,
+    Body, ChatLayout, Completion, Constraint, FinishReason, GenerateRequest, Language, ModelRef,
+    TaskType, Verdict,
 };
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::stages::generate::{Candidate, instruction_id};
-use crate::stages::language_of;
+use crate::stages::{language_of, prompt_too_long};
 
 /// Answers candidates in batches, a step each. `first` is the number of candidates that the round answered before.
 pub(crate) fn wave(
@@ -121,9 +121,23 @@ struct Answered<'a> {
     input: String,
     /// The answer, where there is a whole one.
     output: Option<String>,
-    /// What it was read from.
+    /// What it was read from, or the one before that its prompt left no room for.
     completion: Completion,
     task_type: Option<TaskType>,
+}
+
+impl Answered<'_> {
+    /// Takes the answer away where another completion that belongs to it had no room: half an example is none.
+    fn unless_without_room(self, other: Completion) -> Self {
+        match other.finish {
+            FinishReason::NoRoom => Self {
+                output: None,
+                completion: other,
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
 /// What asking needs: whom, with which options, shown by which examples.
@@ -206,8 +220,11 @@ impl Asker<'_> {
     }
 }
 
+/// Judges what became of a candidate; `answer` is what its answer was read from, or the first for which there was no room.
 fn judge(candidate: &Candidate, answered: bool, answer: &Completion) -> Judged {
-    let verdict = if answered {
+    let verdict = if let Some(drop) = prompt_too_long("respond", answer) {
+        drop
+    } else if answered {
         Verdict::keep("respond")
     } else if answer.text.trim().is_empty() {
         Verdict::drop("respond", "no_answer", Evidence::default())
@@ -254,5 +271,51 @@ pub(crate) fn to_example(
             model: Some(model.model.clone()),
             adapter: model.adapter.clone(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_whose_input_had_no_room_is_none() {
+        let candidate = Candidate {
+            instruction: "Sum the text up.".to_string(),
+            language: Language::En,
+            seeds: Vec::new(),
+        };
+        let completion = |finish, text: &str| Completion {
+            text: text.to_string(),
+            finish,
+            prompt_tokens: 2000,
+            completion_tokens: 0,
+            logprobs: Vec::new(),
+        };
+        let answered = |input| {
+            Answered {
+                place: Place {
+                    candidate: &candidate,
+                    index: 0,
+                },
+                input: String::new(),
+                output: Some("It is short.".to_string()),
+                completion: completion(FinishReason::Eos, "It is short."),
+                task_type: None,
+            }
+            .unless_without_room(input)
+        };
+        let reason = |answered: Answered<'_>| {
+            let is_answered = answered.output.is_some();
+            let verdict = judge(&candidate, is_answered, &answered.completion).verdict;
+            (is_answered, verdict.reason)
+        };
+        let whole = reason(answered(completion(FinishReason::Stop, " a text")));
+        assert_eq!(whole, (true, "kept".to_string()));
+        let without = answered(completion(FinishReason::NoRoom, ""));
+        let judged = judge(&candidate, true, &without.completion).verdict;
+        let note = judged.evidence.note.unwrap_or_default();
+        assert!(note.contains("2000 tokens"), "{note}");
+        assert_eq!(reason(without), (false, "prompt_too_long".to_string()));
     }
 }

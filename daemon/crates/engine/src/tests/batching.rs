@@ -102,7 +102,7 @@ fn a_row_alone_among_8_and_among_32() {
 #[test]
 fn a_row_alone_among_8_and_among_32_on_the_real_model() {
     for compute in [Compute::Exact, Compute::Fast] {
-        let model = real(compute).into_iter();
+        let model = Real::SmolLm2.load(compute).into_iter();
         model.for_each(|model| check_rows(model, None));
     }
 }

@@ -126,11 +126,11 @@ fn many_sequences_are_generated_on_cuda() {
 /// The real model answers, and its loss is near the exact path's.
 #[test]
 fn the_real_model_runs_on_cuda() {
-    let (Some(path), Some(engine)) = (real_path(), engine(Compute::Fast)) else {
+    let (Some(path), Some(engine)) = (Real::SmolLm2.path(), engine(Compute::Fast)) else {
         return;
     };
     let model = engine.load(&path).unwrap();
-    let exact = real(Compute::Exact).unwrap();
+    let exact = Real::SmolLm2.load(Compute::Exact).unwrap();
     for prompt in golden_json("smollm2_greedy.json")["prompts"]
         .as_array()
         .unwrap()

@@ -127,7 +127,7 @@ fn every_text_has_its_form() {
 
 #[test]
 fn every_text_has_its_form_on_the_real_model() {
-    if let Some(model) = real(Compute::Fast) {
+    if let Some(model) = Real::SmolLm2.load(Compute::Fast) {
         check_forms(model, 4);
         let answer = |text: &str, texts: &[&str]| {
             let mut asked = request(0, Some(choices(texts)));

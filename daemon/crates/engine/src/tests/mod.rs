@@ -11,6 +11,7 @@ mod foreign;
 mod forms;
 mod golden;
 mod hostile;
+mod real;
 mod scores;
 mod text;
 
@@ -55,26 +56,45 @@ fn tiny(compute: Compute, threads: usize) -> LoadedModel {
         .unwrap()
 }
 
-/// The real model's file, where the environment names one; says so where not.
-fn real_path() -> Option<PathBuf> {
-    let path = std::env::var_os("AUTODIDACT_TEST_MODEL").map(PathBuf::from);
-    if path.is_none() {
-        eprintln!("skipped: AUTODIDACT_TEST_MODEL names no GGUF of SmolLM2-135M-Instruct");
-    }
-    path
+/// The models that people use, tested where the environment names their files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Real {
+    SmolLm2,
+    Gemma,
 }
 
-/// The real model, loaded once for all tests.
-fn real(compute: Compute) -> Option<&'static LoadedModel> {
-    static EXACT: OnceLock<Option<LoadedModel>> = OnceLock::new();
-    static FAST: OnceLock<Option<LoadedModel>> = OnceLock::new();
-    let cell = if compute == Compute::Exact {
-        &EXACT
-    } else {
-        &FAST
-    };
-    cell.get_or_init(|| Some(Engine::new(2, compute).load(&real_path()?).unwrap()))
-        .as_ref()
+impl Real {
+    const ALL: [Self; 2] = [Self::SmolLm2, Self::Gemma];
+
+    /// What its fixtures' names begin with.
+    fn name(self) -> &'static str {
+        match self {
+            Self::SmolLm2 => "smollm2",
+            Self::Gemma => "gemma",
+        }
+    }
+
+    /// The model's file, where the environment names one; says so where not.
+    fn path(self) -> Option<PathBuf> {
+        let (variable, what) = match self {
+            Self::SmolLm2 => ("AUTODIDACT_TEST_MODEL", "SmolLM2-135M-Instruct, Q4_1"),
+            Self::Gemma => ("AUTODIDACT_TEST_GEMMA", "Gemma 3 270M, Q4_K_M"),
+        };
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        if path.is_none() {
+            eprintln!("skipped: {variable} names no GGUF of {what}");
+        }
+        path
+    }
+
+    /// The model, loaded once for all tests.
+    fn load(self, compute: Compute) -> Option<&'static LoadedModel> {
+        static MODELS: [[OnceLock<Option<LoadedModel>>; 2]; 2] =
+            [const { [const { OnceLock::new() }; 2] }; 2];
+        MODELS[self as usize][compute as usize]
+            .get_or_init(|| Some(Engine::new(2, compute).load(&self.path()?).unwrap()))
+            .as_ref()
+    }
 }
 
 /// The logits of every token, computed in passes of at most `chunk` tokens.
@@ -84,19 +104,33 @@ fn all_logits(
     ids: &[u32],
     chunk: usize,
 ) -> Vec<Vec<f32>> {
+    let mut all = Vec::new();
+    each_logits(model, lora, ids, chunk, &mut |_, row| {
+        all.push(row.to_vec())
+    });
+    all
+}
+
+/// Shows the logits of every token with its position, computed in passes of at most `chunk` tokens.
+fn each_logits(
+    model: &LoadedModel,
+    lora: Option<&Updates>,
+    ids: &[u32],
+    chunk: usize,
+    sink: &mut dyn FnMut(usize, &[f32]),
+) {
     let mut cache = model.decoder.new_cache(ids.len()).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
-    let mut all = Vec::new();
     let mut position = 0;
     for part in ids.chunks(chunk.min(MAX_BATCH_TOKENS)) {
         batch.clear();
         batch.push(0, part, position);
         batch.wanted = (0..part.len()).collect();
-        let mut sink = |_: usize, rows: &mut [f32]| {
-            all.extend(
-                rows.chunks_exact(model.config.vocab_size)
-                    .map(<[f32]>::to_vec),
-            );
+        let mut each = |first: usize, rows: &mut [f32]| {
+            let rows = rows.chunks_exact(model.config.vocab_size);
+            for (number, row) in (position + first..).zip(rows) {
+                sink(number, row);
+            }
         };
         model
             .decoder
@@ -106,12 +140,11 @@ fn all_logits(
                 &mut [&mut cache],
                 lora,
                 &mut buffers,
-                &mut sink,
+                &mut each,
             )
             .unwrap();
         position += part.len();
     }
-    all
 }
 
 /// The likeliest continuation, past ends of turns too; and the logits it starts from.
@@ -137,23 +170,46 @@ fn greedy(model: &LoadedModel, prompt: &[u32], count: usize) -> (Vec<u32>, Vec<f
                 &mut sink,
             )
             .unwrap();
-        ids.push(
-            (0..logits.len())
-                .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
-                .unwrap() as u32,
-        );
+        ids.push(argmax(&logits));
         first.get_or_insert(logits);
     }
     (ids.split_off(prompt.len()), first.unwrap())
 }
 
-/// The mean negative log-likelihood of each token after the first.
+/// What a model thinks of each token of a text.
+struct Judged {
+    /// The likeliest token after each token.
+    likeliest: Vec<u32>,
+    /// The mean negative log-likelihood of each token after the first.
+    mean_nll: f64,
+}
+
+/// Goes over a text in the longest passes, and keeps no logits.
+fn judge(model: &LoadedModel, ids: &[u32]) -> Judged {
+    let mut likeliest = Vec::new();
+    let mut nll = 0.0;
+    each_logits(model, None, ids, MAX_BATCH_TOKENS, &mut |position, row| {
+        likeliest.push(argmax(row));
+        if let Some(next) = ids.get(position + 1) {
+            nll +=
+                crate::kernels::log_sum_exp(model.team.isa(), row) - f64::from(row[*next as usize]);
+        }
+    });
+    let mean_nll = nll / (ids.len() - 1) as f64;
+    Judged {
+        likeliest,
+        mean_nll,
+    }
+}
+
 fn mean_nll(model: &LoadedModel, ids: &[u32]) -> f64 {
-    let logits = all_logits(model, None, ids, MAX_BATCH_TOKENS);
-    let nll = |(logits, id): (&Vec<f32>, &u32)| {
-        crate::kernels::log_sum_exp(model.team.isa(), logits) - f64::from(logits[*id as usize])
-    };
-    logits.iter().zip(&ids[1..]).map(nll).sum::<f64>() / (ids.len() - 1) as f64
+    judge(model, ids).mean_nll
+}
+
+fn argmax(row: &[f32]) -> u32 {
+    (0..row.len())
+        .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+        .unwrap() as u32
 }
 
 fn sampled(seed: u64, max_tokens: u32) -> Sampling {

@@ -10,7 +10,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::SplitDelimiterBehavior;
+use tokenizers::tokenizer::{AddedToken, SplitDelimiterBehavior};
 
 use super::{TOKENIZER_ADVICE, Tokenizer};
 use crate::EngineError;
@@ -21,6 +21,7 @@ use crate::models::gguf::{GgufHeader, Value};
 const SENTENCE_PIECE_BLANK: char = '\u{2581}';
 /// Token types of GGUF (`llama_token_type` in llama.h).
 const CONTROL: f64 = 3.0;
+const USER_DEFINED: f64 = 4.0;
 const BYTE: f64 = 6.0;
 
 /// GPT-2's splitting pattern without its contractions' case folding (openai/gpt-2, encoder.py).
@@ -109,16 +110,27 @@ pub(super) fn from_json(
             }
         }
     }
-    let specials = inner
-        .get_added_tokens_decoder()
-        .into_iter()
-        .filter(|(_, token)| token.special);
-    let specials = specials.map(|(id, token)| (token.content, id)).collect();
-    let pieces = texts
-        .iter()
-        .map(|text| piece(text, byte_level, sentence_piece))
+    let pieces = (0..)
+        .zip(&texts)
+        .map(|(id, text)| piece(text, byte_level && !added.contains_key(&id), sentence_piece))
         .collect();
-    Ok((assemble(inner, pieces, specials, sentence_piece), adds_bos))
+    let specials = added.into_iter().filter(|(_, token)| token.special);
+    let specials = specials.map(|(id, token)| (token.content, id)).collect();
+    let strips = strips_first_blank(&json["decoder"]);
+    Ok((assemble(inner, pieces, specials, strips), adds_bos))
+}
+
+/// Tells whether a decoder takes the blank away that the first token of a text was given.
+fn strips_first_blank(decoder: &Json) -> bool {
+    let parts = decoder["decoders"].as_array();
+    match decoder["type"].as_str() {
+        Some("Sequence") => parts.is_some_and(|parts| parts.iter().any(strips_first_blank)),
+        Some("Strip") => decoder["content"] == " " && decoder["start"] != 0,
+        Some("Metaspace") => {
+            decoder["prepend_scheme"] != "never" && decoder["add_prefix_space"] != false
+        }
+        _ => false,
+    }
 }
 
 /// Builds the tokenizer from a GGUF's vocabulary.
@@ -169,20 +181,41 @@ pub(super) fn from_gguf(
             ));
         }
     };
-    let inner = if sentence_piece {
-        let blank = !matches!(
+    let prefixes_blank = sentence_piece
+        && !matches!(
             field("tokenizer.ggml.add_space_prefix"),
             Some(Value::Bool(false))
         );
-        sentence_piece_from_gguf(path, header, texts, &kinds, blank)?
+    let mut inner = if sentence_piece {
+        sentence_piece_from_gguf(path, header, texts, &kinds, prefixes_blank)?
     } else {
         byte_level_from_gguf(path, header, texts)?
     };
+    add_user_defined(&mut inner, texts, &kinds)?;
     let pieces = texts
         .iter()
-        .map(|text| piece(text, !sentence_piece, sentence_piece))
+        .zip(&kinds)
+        .map(|(text, kind)| {
+            let byte_level = !sentence_piece && *kind != USER_DEFINED;
+            piece(text, byte_level, sentence_piece)
+        })
         .collect();
-    Ok(assemble(inner, pieces, specials, sentence_piece))
+    Ok(assemble(inner, pieces, specials, prefixes_blank))
+}
+
+/// Adds the tokens that are cut out of a text before the rest of it is split and merged.
+fn add_user_defined(
+    inner: &mut tokenizers::Tokenizer,
+    texts: &[String],
+    kinds: &[f64],
+) -> Result<(), EngineError> {
+    let tokens = texts
+        .iter()
+        .zip(kinds)
+        .filter(|(_, kind)| **kind == USER_DEFINED)
+        .map(|(text, _)| AddedToken::from(text.clone(), false).normalized(false));
+    inner.add_tokens(tokens).map_err(tokenizer_error)?;
+    Ok(())
 }
 
 /// Shows a list of GGUF metadata that has a number for each token.
@@ -289,7 +322,7 @@ fn sentence_piece_from_gguf(
 ) -> Result<tokenizers::Tokenizer, EngineError> {
     let field = "tokenizer.ggml.scores";
     let scores = numbers(path, field, header.metadata.get(field), texts.len())?;
-    let mergeable = |id: usize| kinds[id] != CONTROL && kinds[id] != BYTE;
+    let mergeable = |id: usize| ![CONTROL, USER_DEFINED, BYTE].contains(&kinds[id]);
     let ids: HashMap<&str, usize> = texts
         .iter()
         .enumerate()

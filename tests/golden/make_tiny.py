@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-from make_smollm2 import ODD_LINES
+from real_texts import ODD_LINES
 from train_tiny import LIST_HEADER, one_line, read_jsonl
 
 PROMPT_LENGTHS, NEW_TOKENS, LEAST_MARGIN = (7, 19, 33, 64), 32, 0.02

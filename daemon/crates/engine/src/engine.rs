@@ -244,19 +244,21 @@ impl Engine {
         room: &Room,
     ) -> Result<u64, EngineError> {
         let f32s = files.parameters().saturating_mul(size_of::<f32>() as u64);
-        let is_on_device = self.accelerator.is_some();
-        let (weights, reading, working) = match is_foreign(&config.architecture) {
-            true => (f32s, 0, 0),
-            // The device has memory of its own, and says itself when that does not suffice.
-            false if is_on_device => (0, Decoder::bytes_read_at_once(files, config), 0),
-            false => (
-                Decoder::bytes_needed(files, config, self.compute) as u64,
-                Decoder::bytes_read_at_once(files, config),
-                Buffers::bytes_needed(config) as u64,
-            ),
-        };
-        let vocabulary = (config.vocab_size * VOCABULARY_BYTES) as u64;
+        let reading = Decoder::bytes_read_at_once(files, config);
         let tokens = LEAST_SEQUENCE_TOKENS.min(config.context_length);
+        let [weights, reading, working, sequence] =
+            match (is_foreign(&config.architecture), &self.accelerator) {
+                (true, _) => [f32s, 0, 0, 0],
+                // Each goes through this machine's memory to the device's own: as stored, and as f32, eight times that of 4 bits.
+                (false, Some(_)) => [0, 9 * reading, 0, 0],
+                (false, None) => [
+                    Decoder::bytes_needed(files, config, self.compute) as u64,
+                    reading,
+                    Buffers::bytes_needed(config) as u64,
+                    CacheShape::of(config, self.compute).bytes(tokens) as u64,
+                ],
+            };
+        let vocabulary = (config.vocab_size * VOCABULARY_BYTES) as u64;
         let need = Need {
             what: path.display().to_string(),
             parts: &[
@@ -264,10 +266,7 @@ impl Engine {
                 ("the file while they are read", reading),
                 ("vocabulary", vocabulary),
                 ("activations", working),
-                (
-                    "keys and values of a short sequence",
-                    CacheShape::of(config, self.compute).bytes(tokens) as u64,
-                ),
+                ("keys and values of a short sequence", sequence),
             ],
             advice: "take a smaller model or one quantised to fewer bits, or make more memory available",
         };

@@ -13,7 +13,7 @@ use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, PromptPool};
 use crate::stages::promote::Promotion;
 use crate::stages::train::{self, Trained};
-use crate::stages::{filter, language_of, promote, respond, validate};
+use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -281,6 +281,7 @@ fn expected_requests(spec: &GenerateSpec, asked: u32, kept: usize) -> u64 {
 /// Says why nothing was kept: the drop mix, and what to relax.
 fn empty_round(run: &Run, round: u32, asked: u32) -> String {
     let language = run.spec().languages[0];
+    let mut without_room = false;
     let mut text = language.pick(
         format!("round {round} kept nothing of {asked} prompts. Dropped:"),
         format!("第 {round} 轮的 {asked} 个提示没有留下任何样本。丢弃原因："),
@@ -294,12 +295,19 @@ fn empty_round(run: &Run, round: u32, asked: u32) -> String {
                 .collect();
             let stage = stage_name(language, stage.name());
             text.push_str(&format!(" {stage}: {};", reasons.join(", ")));
+            without_room |= report.reasons.contains_key(PROMPT_TOO_LONG);
         }
     }
     text.push_str(language.pick(
         " relax the rules that dropped most, or raise generate.temperature or generate.max_requests",
         " 请放宽丢弃最多的规则，或提高 generate.temperature 或 generate.max_requests",
     ));
+    if without_room {
+        text.push_str(language.pick(
+            "; prompts too long for the model's context want shorter seeds, fewer of them (generate.human_examples) or a model with a longer context",
+            "；提示超出模型上下文时，请缩短种子任务、减少其数目（generate.human_examples），或换用上下文更长的模型",
+        ));
+    }
     text
 }
 

@@ -42,7 +42,8 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
         let lora = self.lora_of(adapter)?;
-        let (hidden, budget) = (self.config.hidden_size, self.cache_budget());
+        let hidden = self.config.hidden_size;
+        let budget = self.cache_budget();
         let report = self.embed_report(texts)?;
         let mut embeddings = Embeddings {
             vectors: vec![Vec::new(); texts.len()],

@@ -124,13 +124,9 @@ impl LoadedModel {
 
     /// Refuses a sequence whose keys and values there is no room for, whatever else is at work.
     fn check_length(&self, positions: usize) -> Result<(), EngineError> {
-        if self.decoder.is_on_device() {
-            return Ok(());
-        }
-        let bytes = self.decoder.cache_bytes(positions) as u64;
         let need = Need {
             what: format!("a sequence of {positions} tokens"),
-            parts: &[("keys and values", bytes)],
+            parts: &[("keys and values", self.decoder.host_cache_bytes(positions))],
             advice: "shorten the prompt, ask for fewer new tokens, or make more memory available",
         };
         need.check(self.room.bytes())
@@ -143,14 +139,12 @@ impl LoadedModel {
         most.min(self.config.context_length)
     }
 
-    /// Tells what the caches of all sequences may take together; those on a device take none of this machine's room.
+    /// Tells what the caches of all sequences may take together.
     fn cache_budget(&self) -> usize {
+        let room = usize::try_from(self.room.bytes()).unwrap_or(usize::MAX);
         match self.decoder.is_on_device() {
             true => CACHE_BUDGET_BYTES,
-            false => {
-                let room = usize::try_from(self.room.bytes()).unwrap_or(usize::MAX);
-                CACHE_BUDGET_BYTES.min(room)
-            }
+            false => CACHE_BUDGET_BYTES.min(room),
         }
     }
 

@@ -97,6 +97,16 @@ impl Runner {
         }
     }
 
+    /// Tells what of [`Runner::cache_bytes`] this machine's own memory holds.
+    pub(crate) fn host_cache_bytes(&self, positions: usize) -> u64 {
+        self.cache_shape().bytes(positions) as u64
+    }
+
+    /// Tells whether weights and caches lie on a device with memory of its own.
+    pub(crate) fn is_on_device(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
+
     fn cache_shape(&self) -> CacheShape {
         match self {
             Self::Own(decoder) => CacheShape::of(&decoder.config, decoder.compute),
@@ -111,11 +121,6 @@ impl Runner {
             Self::Device(decoder) => decoder.bytes(),
             Self::Foreign(model) => model.bytes,
         }
-    }
-
-    /// Tells whether weights and caches lie in a device's own memory.
-    pub(crate) fn is_on_device(&self) -> bool {
-        matches!(self, Self::Device(_))
     }
 
     pub(crate) fn is_foreign(&self) -> bool {

@@ -19,6 +19,9 @@ pub(crate) fn language_of(example: &Example, default: Language) -> Language {
         .unwrap_or(default)
 }
 
+/// The reason code of a prompt that fills a model's context.
+pub(crate) const PROMPT_TOO_LONG: &str = "prompt_too_long";
+
 /// Drops what a model was asked by a prompt that fills its context: that is no answer, and no failed one either.
 pub(crate) fn prompt_too_long(judge: &str, completion: &Completion) -> Option<Verdict> {
     let note = match completion.prompt_tokens {
@@ -30,7 +33,7 @@ pub(crate) fn prompt_too_long(judge: &str, completion: &Completion) -> Option<Ve
     (completion.finish == FinishReason::NoRoom).then(|| {
         Verdict::drop(
             judge,
-            "prompt_too_long",
+            PROMPT_TOO_LONG,
             Evidence {
                 note: Some(note),
                 ..Evidence::default()

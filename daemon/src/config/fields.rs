@@ -20,7 +20,7 @@ pub(crate) struct Field {
 }
 
 /// Every field. The environment's name of `log.level` is `AUTODIDACT_LOG_LEVEL`.
-static FIELDS: [Field; 16] = [
+static FIELDS: [Field; 17] = [
     Field {
         key: "data_dir",
         expected: "a path",

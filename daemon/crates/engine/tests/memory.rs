@@ -1,6 +1,8 @@
 //! What is told of memory is what is taken: the needs that loading, generating and training are refused by, against what
 //! they allocate.
 
+#![expect(clippy::print_stderr, reason = "a test says what it measured")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -75,7 +75,7 @@ fn inspect_describes_the_model() {
     assert_eq!(&info, tiny(Compute::Fast, 1).info());
     for (real, expect) in [
         (Real::SmolLm2, (134_515_008, "Q4_1", 8192)),
-        (Real::Gemma, (268_098_176, "Q4_K_M", 32_768)),
+        (Real::Gemma, (268_098_176, "Q8_0", 32_768)),
     ] {
         let Some(path) = real.path() else { continue };
         let info = Engine::inspect(&path).unwrap();

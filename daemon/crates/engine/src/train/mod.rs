@@ -153,10 +153,12 @@ pub fn run(
 /// Refuses steps that the memory will not suffice for.
 fn check_memory(base: &Base<'_>, plan: &LoraPlan, max_tokens: usize) -> Result<(), EngineError> {
     let numbers = plan.parameters() * base.config.layers * size_of::<f32>();
+    let states = model::state_bytes(base.config, max_tokens);
     let need = Need {
         what: format!("training on batches of up to {max_tokens} tokens"),
         parts: &[
-            ("states", model::state_bytes(base.config, max_tokens)),
+            // And a twentieth: on SmolLM2 the need was 3% above what is counted.
+            ("states", states + states / 20),
             ("logits", model::logit_bytes(base.config, base.threads)),
             // The numbers, two moments, gradients, and copies in candle's hands and in the checkpoint.
             ("adapter and optimizer", 8 * numbers as u64),

@@ -200,7 +200,7 @@ impl File {
         }
         if splice.counted {
             let at = if is_tensor { TENSOR_COUNT } else { FIELD_COUNT };
-            let count = u64::from_le_bytes(self.bytes[at..at + 8].try_into().unwrap());
+            let count = u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("eight bytes"));
             let by = if splice.twice { 1 } else { -1 };
             let count = count.wrapping_add_signed(by);
             self.bytes[at..at + 8].copy_from_slice(&count.to_le_bytes());

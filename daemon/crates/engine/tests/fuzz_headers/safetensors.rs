@@ -48,7 +48,7 @@ fn write_rest(folder: &Path) -> usize {
     let files = [("tokenizer.json", tokenizer), ("config.json", config)];
     let write = |(name, json): (&str, Json)| {
         let text = json.to_string();
-        std::fs::write(folder.join(name), &text).unwrap();
+        std::fs::write(folder.join(name), &text).expect("write a file of the folder");
         text.len()
     };
     files.into_iter().map(write).sum()
@@ -237,7 +237,7 @@ fn write(path: &Path, entries: &[Entry], data: usize, damages: &[Damage]) -> usi
             Damage::Cut(length) => bytes.truncate(usize::from(*length)),
         }
     }
-    std::fs::write(path, &bytes).unwrap();
+    std::fs::write(path, &bytes).expect("write the file");
     bytes.len()
 }
 

@@ -160,13 +160,9 @@ fn exact_equals_transformers_and_fast_is_near_on_long_texts() {
 
 #[test]
 fn questions_are_answered() {
-    // Asked of the exact path: the likeliest two first tokens are so near that activations of bytes may choose the other,
-    // and the answer then begins in the country's language.
-    for (country, capital) in [
-        ("France", "Paris"),
-        ("Germany", "Berlin"),
-        ("Italy", "Rome"),
-    ] {
+    // Asked of the exact path: after France the likeliest two first tokens are so near that activations of bytes may choose
+    // the other, and the answer then begins in French.
+    for (country, capital) in [("France", "Paris"), ("Germany", "Berlin")] {
         let Some(model) = Real::SmolLm2.load(Compute::Exact) else {
             return;
         };

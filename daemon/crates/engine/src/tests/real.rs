@@ -160,10 +160,14 @@ fn exact_equals_transformers_and_fast_is_near_on_long_texts() {
 
 #[test]
 fn questions_are_answered() {
-    // Asked of the exact path: after France the likeliest two first tokens are so near that activations of bytes may choose
-    // the other, and the answer then begins in French.
-    for (country, capital) in [("France", "Paris"), ("Germany", "Berlin")] {
-        let Some(model) = Real::SmolLm2.load(Compute::Exact) else {
+    // After France the likeliest two first tokens are so near that activations of bytes may choose the other, and the
+    // answer then begins in French: that one is asked of the exact path alone.
+    for (compute, country, capital) in [
+        (Compute::Exact, "France", "Paris"),
+        (Compute::Exact, "Germany", "Berlin"),
+        (Compute::Fast, "Germany", "Berlin"),
+    ] {
+        let Some(model) = Real::SmolLm2.load(compute) else {
             return;
         };
         let question = format!("What is the capital of {country}?");

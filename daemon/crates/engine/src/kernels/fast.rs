@@ -1,7 +1,7 @@
 //! Matrix products of byte weights in affine blocks of 32 with activations quantised to bytes.
 //!
 //! Block b of an output contributes `d * s * (q . a) + m * (s * sum(a))`: an exact integer dot product, then two fused
-//! multiply-adds, over the blocks in order.
+//! multiply-adds, over the blocks in order. Where the activations have fine bytes, `a` is `128 * coarse + fine`.
 
 #![expect(
     unsafe_code,
@@ -14,6 +14,7 @@
 
 use super::exact::write_lanes;
 use super::lanes::{LANES, Lanes};
+use super::quantized_rows::{QuantizedBlock, QuantizedRows};
 use super::{Isa, SharedMut, Write, dispatch};
 use crate::models::dequantize::{AffineBlock, BLOCK};
 
@@ -37,10 +38,12 @@ struct NibbleBlock {
     m: [f32; LANES],
 }
 
-/// How many bits a stored weight has.
+/// How many bits the numbers of a matrix have at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WeightBits {
     Four,
+    /// Stored as bytes.
+    Five,
     Eight,
 }
 
@@ -53,17 +56,8 @@ enum Blocks {
 pub(crate) struct FastMatrix {
     n: usize,
     k: usize,
+    bits: WeightBits,
     blocks: Blocks,
-}
-
-/// Rows of activations as signed bytes, a scale for each 32 of them.
-#[derive(Default)]
-pub(crate) struct QuantizedRows {
-    k: usize,
-    q: Vec<i8>,
-    scale: Vec<f32>,
-    /// Scale times the sum of the block's bytes.
-    sum: Vec<f32>,
 }
 
 impl FastMatrix {
@@ -71,7 +65,7 @@ impl FastMatrix {
         let count = n.div_ceil(LANES) * k.div_ceil(BLOCK);
         let (d, m) = ([0.0; LANES], [0.0; LANES]);
         let blocks = match bits {
-            WeightBits::Eight => {
+            WeightBits::Five | WeightBits::Eight => {
                 let q = [0; LANES * BLOCK];
                 Blocks::Bytes(vec![ByteBlock { q, d, m }; count])
             }
@@ -80,13 +74,13 @@ impl FastMatrix {
                 Blocks::Nibbles(vec![NibbleBlock { q, d, m }; count])
             }
         };
-        Self { n, k, blocks }
+        Self { n, k, bits, blocks }
     }
 
     /// Tells the bytes of a matrix before it is made.
     pub(crate) fn bytes_of(n: usize, k: usize, bits: WeightBits) -> usize {
         let block = match bits {
-            WeightBits::Eight => size_of::<ByteBlock>(),
+            WeightBits::Five | WeightBits::Eight => size_of::<ByteBlock>(),
             WeightBits::Four => size_of::<NibbleBlock>(),
         };
         n.div_ceil(LANES) * k.div_ceil(BLOCK) * block
@@ -95,12 +89,19 @@ impl FastMatrix {
     /// Writes block `index` of a row.
     ///
     /// # Panics
-    /// When the matrix is of four bits and a number of the block needs more.
+    /// When a number of the block needs more bits than the matrix has.
     pub(crate) fn set_block(&mut self, row: usize, index: usize, block: &AffineBlock) {
         assert!(
             row < self.n && index < self.k.div_ceil(BLOCK),
             "a block of the matrix"
         );
+        let bits = match self.bits {
+            WeightBits::Four => 4,
+            WeightBits::Five => 5,
+            WeightBits::Eight => 8,
+        };
+        let most = block.q.iter().max().copied().unwrap_or(0);
+        assert!(u32::from(most) < 1 << bits, "numbers of {bits} bits");
         let lane = row % LANES;
         let place = row / LANES * self.k.div_ceil(BLOCK) + index;
         let groups = block.q.chunks_exact(4).enumerate();
@@ -113,7 +114,6 @@ impl FastMatrix {
                 (&mut place.d, &mut place.m)
             }
             Blocks::Nibbles(blocks) => {
-                assert!(block.q.iter().all(|q| *q < 16), "numbers of four bits");
                 let place = &mut blocks[place];
                 for (group, bytes) in groups {
                     let shift = group % 2 * 4;
@@ -164,14 +164,8 @@ impl FastMatrix {
         write: Write,
     ) {
         let blocks = self.k.div_ceil(BLOCK);
-        assert!(
-            x.k == self.k && x.scale.len() >= rows * blocks && x.sum.len() >= rows * blocks,
-            "rows of the width"
-        );
-        assert!(
-            x.q.len() >= rows * blocks * BLOCK && first + count <= self.tiles(),
-            "whole rows and tiles"
-        );
+        assert!(x.width() == self.k && x.rows() >= rows, "rows of the width");
+        assert!(first + count <= self.tiles(), "whole tiles");
         assert!(
             rows * out_stride <= out.len() && self.n <= out_stride,
             "room for the product"
@@ -182,9 +176,9 @@ impl FastMatrix {
             macro_rules! product {
                 ($stored:ident) => {
                     Product {
-                        q: x.q.as_ptr(),
-                        scale: x.scale.as_ptr(),
-                        sum: x.sum.as_ptr(),
+                        coarse: x.coarse().as_ptr(),
+                        fine: x.fine().as_ptr(),
+                        blocks_of_rows: x.blocks().as_ptr(),
                         weights: $stored[tile * blocks..][..blocks].as_ptr(),
                         blocks,
                         rows,
@@ -196,120 +190,13 @@ impl FastMatrix {
                 };
             }
             match &self.blocks {
+                Blocks::Bytes(stored) if self.bits == WeightBits::Five => {
+                    multiply_five_bits(isa, product!(stored));
+                }
                 Blocks::Bytes(stored) => multiply_bytes(isa, product!(stored)),
                 Blocks::Nibbles(stored) => multiply_nibbles(isa, product!(stored)),
             }
         }
-    }
-}
-
-impl QuantizedRows {
-    /// Makes room for `rows` rows of `k` elements.
-    pub(crate) fn resize(&mut self, rows: usize, k: usize) {
-        let blocks = k.div_ceil(BLOCK);
-        self.k = k;
-        if !k.is_multiple_of(BLOCK) {
-            // The bytes between k and the last block's end have to be zero, and nothing writes them.
-            self.q.clear();
-        }
-        self.q.resize(rows * blocks * BLOCK, 0);
-        self.scale.resize(rows * blocks, 0.0);
-        self.sum.resize(rows * blocks, 0.0);
-    }
-
-    /// Shows the rows to tasks that fill them.
-    pub(crate) fn share(&mut self) -> SharedRows {
-        SharedRows {
-            k: self.k,
-            q: SharedMut::new(&mut self.q),
-            scale: SharedMut::new(&mut self.scale),
-            sum: SharedMut::new(&mut self.sum),
-        }
-    }
-}
-
-/// [`QuantizedRows`] being filled.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedRows {
-    k: usize,
-    q: SharedMut<i8>,
-    scale: SharedMut<f32>,
-    sum: SharedMut<f32>,
-}
-
-impl SharedRows {
-    /// Quantises one row.
-    ///
-    /// # Safety
-    /// Nothing else reads or writes this row meanwhile.
-    pub(crate) unsafe fn quantize(&self, isa: Isa, row: usize, x: &[f32]) {
-        assert_eq!(x.len(), self.k, "a row of the width");
-        let blocks = self.k.div_ceil(BLOCK);
-        let q = self.q.slice(row * blocks * BLOCK, blocks * BLOCK);
-        let scale = self.scale.slice(row * blocks, blocks);
-        let sum = self.sum.slice(row * blocks, blocks);
-        let whole = x.len() / BLOCK;
-        quantize_blocks(
-            isa,
-            x.as_ptr(),
-            whole,
-            q.as_mut_ptr(),
-            scale.as_mut_ptr(),
-            sum.as_mut_ptr(),
-        );
-        if whole < blocks {
-            let mut last = [0f32; BLOCK];
-            last[..x.len() - whole * BLOCK].copy_from_slice(&x[whole * BLOCK..]);
-            let q = q[whole * BLOCK..].as_mut_ptr();
-            quantize_blocks(
-                isa,
-                last.as_ptr(),
-                1,
-                q,
-                scale[whole..].as_mut_ptr(),
-                sum[whole..].as_mut_ptr(),
-            );
-        }
-    }
-}
-
-dispatch! {
-    unsafe fn quantize_blocks(x: *const f32, blocks: usize, q: *mut i8, scale: *mut f32, sum: *mut f32) = quantize_kernel
-}
-
-#[inline(always)]
-unsafe fn quantize_kernel<L: Lanes>(
-    x: *const f32,
-    blocks: usize,
-    q: *mut i8,
-    scale: *mut f32,
-    sum: *mut f32,
-) {
-    for block in 0..blocks {
-        let low = L::load(x.add(block * BLOCK));
-        let high = L::load(x.add(block * BLOCK + LANES));
-        let zero = L::splat(0.0);
-        let size = L::max(
-            L::max(low, L::sub(zero, low)),
-            L::max(high, L::sub(zero, high)),
-        );
-        let mut lanes = [0f32; LANES];
-        L::store(lanes.as_mut_ptr(), size);
-        let greatest = lanes.into_iter().fold(0f32, f32::max);
-        let inverse = if greatest > 0.0 {
-            127.0 / greatest
-        } else {
-            0.0
-        };
-        let to = q.add(block * BLOCK);
-        L::store_i8(to, L::round(L::mul(low, L::splat(inverse))));
-        L::store_i8(to.add(LANES), L::round(L::mul(high, L::splat(inverse))));
-        let mut total = 0i32;
-        for i in 0..BLOCK {
-            total += i32::from(*to.add(i));
-        }
-        *scale.add(block) = greatest / 127.0;
-        *sum.add(block) = greatest / 127.0 * total as f32;
     }
 }
 
@@ -362,9 +249,9 @@ impl Block for NibbleBlock {
 /// Rows times one tile of the weights: what a kernel takes.
 #[derive(Clone, Copy)]
 struct Product<B> {
-    q: *const i8,
-    scale: *const f32,
-    sum: *const f32,
+    coarse: *const i8,
+    fine: *const i8,
+    blocks_of_rows: *const QuantizedBlock,
     /// One tile's blocks.
     weights: *const B,
     blocks: usize,
@@ -381,40 +268,49 @@ dispatch! {
 }
 
 dispatch! {
+    unsafe fn multiply_five_bits(product: Product<ByteBlock>) = five_bits_kernel
+}
+
+dispatch! {
     unsafe fn multiply_nibbles(product: Product<NibbleBlock>) = nibbles_kernel
 }
 
 #[inline(always)]
 unsafe fn bytes_kernel<L: Lanes>(product: Product<ByteBlock>) {
-    tile_kernel::<L, _>(product);
+    tile_kernel::<L, _, 8>(product);
+}
+
+#[inline(always)]
+unsafe fn five_bits_kernel<L: Lanes>(product: Product<ByteBlock>) {
+    tile_kernel::<L, _, 5>(product);
 }
 
 #[inline(always)]
 unsafe fn nibbles_kernel<L: Lanes>(product: Product<NibbleBlock>) {
-    tile_kernel::<L, _>(product);
+    tile_kernel::<L, _, 4>(product);
 }
 
 #[inline(always)]
-unsafe fn tile_kernel<L: Lanes, B: Block + Copy>(product: Product<B>) {
+unsafe fn tile_kernel<L: Lanes, B: Block + Copy, const BITS: u32>(product: Product<B>) {
     let mut row = 0;
     while row < product.rows {
         let rest = Product {
-            q: product.q.add(row * product.blocks * BLOCK),
-            scale: product.scale.add(row * product.blocks),
-            sum: product.sum.add(row * product.blocks),
+            coarse: product.coarse.add(row * product.blocks * BLOCK),
+            fine: product.fine.add(row * product.blocks * BLOCK),
+            blocks_of_rows: product.blocks_of_rows.add(row * product.blocks),
             out: product.out.add(row * product.out_stride),
             ..product
         };
         let left = product.rows - row;
         macro_rules! block {
             ($rows:literal) => {{
-                row_block::<L, B, $rows>(rest);
+                row_block::<L, B, BITS, $rows>(rest);
                 row += $rows;
             }};
         }
         if L::ROWS >= 8 && left >= 8 {
             block!(8)
-        } else if L::ROWS >= 8 && left >= 4 {
+        } else if left >= 4 {
             block!(4)
         } else if left >= 2 {
             block!(2)
@@ -426,11 +322,11 @@ unsafe fn tile_kernel<L: Lanes, B: Block + Copy>(product: Product<B>) {
 
 /// Multiplies the first `ROWS` rows.
 #[inline(always)]
-unsafe fn row_block<L: Lanes, B: Block, const ROWS: usize>(product: Product<B>) {
+unsafe fn row_block<L: Lanes, B: Block, const BITS: u32, const ROWS: usize>(product: Product<B>) {
     let Product {
-        q,
-        scale,
-        sum,
+        coarse,
+        fine,
+        blocks_of_rows,
         weights,
         blocks,
         ..
@@ -442,19 +338,18 @@ unsafe fn row_block<L: Lanes, B: Block, const ROWS: usize>(product: Product<B>) 
         let (d, m) = tile.scales();
         let (d, m) = (L::load(d.as_ptr()), L::load(m.as_ptr()));
         let bytes = tile.bytes::<L>(&mut room).as_ptr();
-        for (row, total) in sums.iter_mut().enumerate() {
-            let activations = q.add((row * blocks + block) * BLOCK).cast::<i32>();
-            let mut dot = L::zero();
-            for group in 0..BLOCK / 4 {
-                dot = L::dot4(
-                    dot,
-                    bytes.add(group * 4 * LANES),
-                    activations.add(group).read_unaligned(),
-                );
-            }
+        let coarse = coarse.add(block * BLOCK);
+        let dots = L::dot_block::<ROWS, BITS>(bytes, coarse, blocks * BLOCK);
+        for (row, (total, dot)) in sums.iter_mut().zip(dots).enumerate() {
             let at = row * blocks + block;
-            *total = L::mul_add(L::to_f32(dot), L::mul(d, L::splat(*scale.add(at))), *total);
-            *total = L::mul_add(m, L::splat(*sum.add(at)), *total);
+            let of_row = &*blocks_of_rows.add(at);
+            let mut dot = dot;
+            if of_row.is_fine {
+                let [of_fine] = L::dot_block::<1, BITS>(bytes, fine.add(at * BLOCK), 0);
+                dot = L::add_128_times(of_fine, dot);
+            }
+            *total = L::mul_add(L::to_f32(dot), L::mul(d, L::splat(of_row.scale)), *total);
+            *total = L::mul_add(m, L::splat(of_row.sum), *total);
         }
     }
     for (row, total) in sums.into_iter().enumerate() {
@@ -468,6 +363,77 @@ mod tests {
     use autodidact_domain::random::Random;
 
     use super::*;
+
+    fn quantized(isa: Isa, k: usize, rows: &[Vec<f32>]) -> QuantizedRows {
+        let mut x = QuantizedRows::default();
+        x.resize(rows.len(), k);
+        let shared = x.share();
+        for (row, values) in rows.iter().enumerate() {
+            // SAFETY: nothing else touches the rows.
+            unsafe { shared.quantize(isa, row, values) };
+        }
+        x
+    }
+
+    fn product(isa: Isa, matrix: &FastMatrix, x: &QuantizedRows) -> Vec<f32> {
+        let mut out = vec![0f32; x.rows() * matrix.n];
+        let shared = SharedMut::new(&mut out);
+        // SAFETY: nothing else touches the product.
+        unsafe {
+            let (rows, tiles) = (x.rows(), matrix.tiles());
+            matrix.multiply(isa, x, rows, 0, tiles, &shared, matrix.n, Write::Store);
+        }
+        out
+    }
+
+    /// Whole numbers, the greatest among them, whose sums f32 holds exactly.
+    #[test]
+    fn a_product_of_whole_numbers_is_exact_on_every_instruction_set() {
+        let (n, k, rows) = (37, 96, 11);
+        let mut random = Random::from_seed(6);
+        for (bits, most) in [
+            (WeightBits::Four, 15),
+            (WeightBits::Five, 31),
+            (WeightBits::Eight, 255),
+        ] {
+            let mut matrix = FastMatrix::zeros(n, k, bits);
+            let weights: Vec<Vec<u8>> = (0..n)
+                .map(|row| match row % 3 {
+                    0 => vec![most; k],
+                    _ => (0..k)
+                        .map(|_| random.below(usize::from(most) + 1) as u8)
+                        .collect(),
+                })
+                .collect();
+            for (row, weights) in weights.iter().enumerate() {
+                for (index, q) in weights.as_chunks::<BLOCK>().0.iter().enumerate() {
+                    let (q, d, m) = (*q, 1.0, 0.0);
+                    matrix.set_block(row, index, &AffineBlock { q, d, m });
+                }
+            }
+            // A block with 127 in it has the scale 1.
+            let values: Vec<Vec<f32>> = (0..rows)
+                .map(|row| {
+                    let value = |i: usize| match (row, i % BLOCK) {
+                        (0, _) | (_, 0) => 127.0,
+                        (1, _) => -127.0,
+                        _ => random.below(255) as f32 - 127.0,
+                    };
+                    (0..k).map(value).collect()
+                })
+                .collect();
+            for isa in Isa::all().into_iter().filter(|isa| isa.is_supported()) {
+                let out = product(isa, &matrix, &quantized(isa, k, &values));
+                for (row, out) in out.chunks(n).enumerate() {
+                    for (weights, out) in weights.iter().zip(out) {
+                        let pairs = weights.iter().zip(&values[row]);
+                        let sum: f32 = pairs.map(|(w, x)| f32::from(*w) * x).sum();
+                        assert_eq!(*out, sum, "{isa:?}, {bits:?}");
+                    }
+                }
+            }
+        }
+    }
 
     /// Four bits are another way to store, not another arithmetic.
     #[test]
@@ -491,23 +457,9 @@ mod tests {
         }
         assert!(matrices[1].bytes() * 5 == matrices[0].bytes() * 3);
         for isa in Isa::all().into_iter().filter(|isa| isa.is_supported()) {
-            let mut x = QuantizedRows::default();
-            x.resize(rows, k);
-            let shared = x.share();
-            for row in 0..rows {
-                let values: Vec<f32> = (0..k).map(|_| random.next_f64() as f32 - 0.5).collect();
-                // SAFETY: nothing else touches the rows.
-                unsafe { shared.quantize(isa, row, &values) };
-            }
-            let products = matrices.each_ref().map(|matrix| {
-                let mut out = vec![0f32; rows * n];
-                let shared = SharedMut::new(&mut out);
-                // SAFETY: nothing else touches the product.
-                unsafe {
-                    matrix.multiply(isa, &x, rows, 0, matrix.tiles(), &shared, n, Write::Store);
-                }
-                out
-            });
+            let row = |_| (0..k).map(|_| random.next_f64() as f32 - 0.5).collect();
+            let x = quantized(isa, k, &(0..rows).map(row).collect::<Vec<_>>());
+            let products = matrices.each_ref().map(|matrix| product(isa, matrix, &x));
             assert_eq!(products[0], products[1], "{isa:?}");
             assert!(products[0].iter().all(|x| *x != 0.0));
         }

@@ -45,8 +45,15 @@ pub(crate) trait Lanes: Copy {
     /// 2 to the power of each lane; the lanes from -126 to 127.
     unsafe fn exp2(x: Self::I) -> Self::F;
     unsafe fn zero() -> Self::I;
-    /// Adds to lane i the dot product of bytes 4i..4i+4 of `w` (64 unsigned bytes) with the four signed bytes of `a`.
-    unsafe fn dot4(sum: Self::I, w: *const u8, a: i32) -> Self::I;
+    /// Multiplies 32 bytes of each of `ROWS` rows, `stride` apart, with 32 of sixteen outputs, `[8][output][4]` and all of them
+    /// below 2 to the power `BITS`.
+    unsafe fn dot_block<const ROWS: usize, const BITS: u32>(
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+    ) -> [Self::I; ROWS];
+    /// `x + 128 * y`.
+    unsafe fn add_128_times(x: Self::I, y: Self::I) -> Self::I;
     /// Spreads 64 bytes into their low and their high nibbles, 64 bytes each.
     unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8);
     /// Writes lanes that lie within -128..=127 as bytes.
@@ -130,15 +137,27 @@ impl Lanes for Scalar {
     unsafe fn zero() -> Self::I {
         [0; LANES]
     }
-    unsafe fn dot4(sum: Self::I, w: *const u8, a: i32) -> Self::I {
-        let a = a.to_le_bytes().map(|byte| i32::from(byte as i8));
-        let mut out = sum;
-        for (i, out) in out.iter_mut().enumerate() {
-            for (j, a) in a.iter().enumerate() {
-                *out += i32::from(*w.add(4 * i + j)) * a;
+    unsafe fn dot_block<const ROWS: usize, const BITS: u32>(
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+    ) -> [Self::I; ROWS] {
+        let mut sums = [[0; LANES]; ROWS];
+        for (row, sum) in sums.iter_mut().enumerate() {
+            for group in 0..8 {
+                let four = a.add(row * stride + 4 * group).cast::<[i8; 4]>().read();
+                let w = w.add(group * 4 * LANES);
+                for (i, sum) in sum.iter_mut().enumerate() {
+                    for (j, a) in four.into_iter().enumerate() {
+                        *sum += i32::from(*w.add(4 * i + j)) * i32::from(a);
+                    }
+                }
             }
         }
-        out
+        sums
+    }
+    unsafe fn add_128_times(x: Self::I, y: Self::I) -> Self::I {
+        std::array::from_fn(|i| x[i] + (y[i] << 7))
     }
     unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8) {
         for i in 0..4 * LANES {
@@ -160,7 +179,7 @@ pub(crate) use x86::{Avx2, Avx512};
 mod x86 {
     use core::arch::x86_64::*;
 
-    use super::Lanes;
+    use super::{LANES, Lanes};
 
     /// AVX-512 F, BW, DQ, VL and VNNI.
     #[derive(Clone, Copy)]
@@ -240,8 +259,25 @@ mod x86 {
             _mm512_setzero_si512()
         }
         #[inline(always)]
-        unsafe fn dot4(sum: __m512i, w: *const u8, a: i32) -> __m512i {
-            _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(w.cast()), _mm512_set1_epi32(a))
+        unsafe fn dot_block<const ROWS: usize, const BITS: u32>(
+            w: *const u8,
+            a: *const i8,
+            stride: usize,
+        ) -> [__m512i; ROWS] {
+            let mut sums = [_mm512_setzero_si512(); ROWS];
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let a = a.add(row * stride).cast::<i32>();
+                for group in 0..8 {
+                    let w = _mm512_loadu_si512(w.add(group * 4 * LANES).cast());
+                    let four = _mm512_set1_epi32(a.add(group).read_unaligned());
+                    *sum = _mm512_dpbusd_epi32(*sum, w, four);
+                }
+            }
+            sums
+        }
+        #[inline(always)]
+        unsafe fn add_128_times(x: __m512i, y: __m512i) -> __m512i {
+            _mm512_add_epi32(x, _mm512_slli_epi32::<7>(y))
         }
         #[inline(always)]
         unsafe fn unpack_nibbles(from: *const u8, low: *mut u8, high: *mut u8) {
@@ -344,20 +380,68 @@ mod x86 {
             [_mm256_setzero_si256(); 2]
         }
         #[inline(always)]
-        unsafe fn dot4(sum: Self::I, w: *const u8, a: i32) -> Self::I {
-            // `maddubs` saturates at 16 bits, which bytes above 127 reach; even and odd bytes in 16 bits each do not.
-            let a = _mm256_set1_epi32(a);
-            let a_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a));
-            let a_odd = _mm256_srai_epi16::<8>(a);
-            let low = _mm256_set1_epi16(0xFF);
-            let half = |sum: __m256i, w: __m256i| {
-                let even = _mm256_madd_epi16(_mm256_and_si256(w, low), a_even);
-                let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), a_odd);
-                _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+        unsafe fn dot_block<const ROWS: usize, const BITS: u32>(
+            w: *const u8,
+            a: *const i8,
+            stride: usize,
+        ) -> [Self::I; ROWS] {
+            let load = |group: usize| {
+                let w = w.add(group * 4 * LANES);
+                [
+                    _mm256_loadu_si256(w.cast()),
+                    _mm256_loadu_si256(w.add(32).cast()),
+                ]
             };
+            let four = |row: usize, group: usize| {
+                let a = a.add(row * stride).cast::<i32>();
+                _mm256_set1_epi32(a.add(group).read_unaligned())
+            };
+            let mut sums = [Self::zero(); ROWS];
+            if BITS <= 5 {
+                // 16 bits hold the sum of four pairs of products of 31 and -128.
+                for first in [0, 4] {
+                    let mut words = [Self::zero(); ROWS];
+                    for group in first..first + 4 {
+                        let w = load(group);
+                        for (row, words) in words.iter_mut().enumerate() {
+                            let four = four(row, group);
+                            for (words, w) in words.iter_mut().zip(w) {
+                                *words = _mm256_add_epi16(*words, _mm256_maddubs_epi16(w, four));
+                            }
+                        }
+                    }
+                    for (sum, words) in sums.iter_mut().zip(words) {
+                        for (sum, words) in sum.iter_mut().zip(words) {
+                            let pairs = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+                            *sum = _mm256_add_epi32(*sum, pairs);
+                        }
+                    }
+                }
+            } else {
+                // `maddubs` would saturate; even and odd bytes in 16 bits each do not.
+                for group in 0..8 {
+                    let w = load(group);
+                    let even = w.map(|w| _mm256_and_si256(w, _mm256_set1_epi16(0xFF)));
+                    let odd = w.map(|w| _mm256_srli_epi16::<8>(w));
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        let four = four(row, group);
+                        let a_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(four));
+                        let a_odd = _mm256_srai_epi16::<8>(four);
+                        for half in 0..2 {
+                            let even = _mm256_madd_epi16(even[half], a_even);
+                            let odd = _mm256_madd_epi16(odd[half], a_odd);
+                            sum[half] = _mm256_add_epi32(sum[half], _mm256_add_epi32(even, odd));
+                        }
+                    }
+                }
+            }
+            sums
+        }
+        #[inline(always)]
+        unsafe fn add_128_times(x: Self::I, y: Self::I) -> Self::I {
             [
-                half(sum[0], _mm256_loadu_si256(w.cast())),
-                half(sum[1], _mm256_loadu_si256(w.add(32).cast())),
+                _mm256_add_epi32(x[0], _mm256_slli_epi32::<7>(y[0])),
+                _mm256_add_epi32(x[1], _mm256_slli_epi32::<7>(y[1])),
             ]
         }
         #[inline(always)]

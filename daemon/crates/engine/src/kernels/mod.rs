@@ -8,11 +8,13 @@ mod encoder_rows;
 mod exact;
 mod fast;
 pub(crate) mod lanes;
+mod quantized_rows;
 mod rows;
 
 pub(crate) use encoder_rows::{add_bias, add_layer_norm, bias_gelu};
 pub(crate) use exact::{ExactMatrix, Tile, multiply_one_tile, round_to_f16};
-pub(crate) use fast::{FastMatrix, QuantizedRows, WeightBits};
+pub(crate) use fast::{FastMatrix, WeightBits};
+pub(crate) use quantized_rows::QuantizedRows;
 pub(crate) use rows::{gelu_mul, log_sum_exp, rms_norm, silu_mul, softmax};
 
 /// Which instructions the kernels use.

@@ -207,9 +207,13 @@ impl ElementType {
         )
     }
 
-    /// Tells whether its affine blocks hold numbers below 16 only.
-    pub(crate) fn is_four_bits(self) -> bool {
-        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q4_K)
+    /// Tells how many bits the numbers of its affine blocks have at most.
+    pub(crate) fn affine_bits(self) -> u32 {
+        match self {
+            Self::Q4_0 | Self::Q4_1 | Self::Q4_K => 4,
+            Self::Q5_0 | Self::Q5_1 => 5,
+            _ => 8,
+        }
     }
 
     /// Reads the affine blocks of one stored block, in order; none of a format that is not affine as it is.
@@ -409,7 +413,12 @@ mod tests {
             element.to_f32(&bytes, &mut theirs).unwrap();
             let mut ours = Vec::new();
             element.each_affine_block(&bytes, &mut |block| {
-                assert!(!element.is_four_bits() || block.q.iter().all(|q| *q < 16));
+                assert!(
+                    block
+                        .q
+                        .iter()
+                        .all(|q| u32::from(*q) < 1 << element.affine_bits())
+                );
                 ours.extend(block.q.map(|q| block.d * f32::from(q) + block.m));
             });
             assert_eq!(ours.len(), count, "{element:?}");

@@ -221,10 +221,11 @@ fn head_of(config: &ModelConfig) -> &'static str {
 }
 
 /// Tells in how many bits matrices are packed together.
-fn bits_of(mut elements: impl Iterator<Item = ElementType>) -> WeightBits {
-    match elements.all(ElementType::is_four_bits) {
-        true => WeightBits::Four,
-        false => WeightBits::Eight,
+fn bits_of(elements: impl Iterator<Item = ElementType>) -> WeightBits {
+    match elements.map(ElementType::affine_bits).max() {
+        Some(4) => WeightBits::Four,
+        Some(5) => WeightBits::Five,
+        _ => WeightBits::Eight,
     }
 }
 

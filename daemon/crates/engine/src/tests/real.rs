@@ -151,22 +151,18 @@ fn exact_equals_transformers_and_fast_is_near_on_long_texts() {
         eprintln!(
             "{real:?}: fast agrees on {share:.4}, its perplexity is {perplexity:.5} of exact"
         );
-        // Activations of bytes choose another token where two are nearly as likely: 95.6% on SmolLM2 as measured. 97% is
-        // the aim, for which the blocks with the greatest activations need more than a byte.
-        assert!(share >= 0.95, "{real:?}: {agreed} of {tokens}");
+        assert!(share >= 0.97, "{real:?}: {agreed} of {tokens}");
         assert!((perplexity - 1.0).abs() < 0.005, "{real:?}: {perplexity}");
     }
 }
 
 #[test]
 fn questions_are_answered() {
-    // After France the likeliest two first tokens are so near that activations of bytes may choose the other, and the
-    // answer then begins in French: that one is asked of the exact path alone.
-    for (compute, country, capital) in [
-        (Compute::Exact, "France", "Paris"),
-        (Compute::Exact, "Germany", "Berlin"),
-        (Compute::Fast, "Germany", "Berlin"),
-    ] {
+    let questions = [("France", "Paris"), ("Germany", "Berlin")];
+    for (compute, (country, capital)) in [Compute::Exact, Compute::Fast]
+        .into_iter()
+        .flat_map(|compute| questions.map(|question| (compute, question)))
+    {
         let Some(model) = Real::SmolLm2.load(compute) else {
             return;
         };

@@ -7,8 +7,8 @@
 # 1.2 GB, into ${XDG_CACHE_HOME:-$HOME/.cache}/autodidact-cuda; run again, nothing is fetched a second time. Where no
 # driver is installed, the program is linked against an empty one that this script makes. It needs cargo, python3 and gcc.
 #
-# --compute-capability N   the oldest GPU that the build is for, as NVIDIA counts: 80 (A100), 86, 89, 90 (H100), 100 …
-#                          [default: 90]; bf16 needs at least 80
+# --compute-capability N   the GPU that the build is for, as NVIDIA counts: 80 (A100), 86, 89, 90 (H100), 100 … [default: 90].
+#                          A build for 80 to 89 serves newer ones too, one from 90 on that one alone; bf16 needs at least 80
 # COMMAND                  what to run with everything set [default: build the program]
 #
 # Examples:
@@ -93,11 +93,14 @@ ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1 ' || LD_LIBRARY_PATH=$LD_LIBRA
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target/cuda}
 "$@"
 
+# From 90 on, candle's build asks for code of that architecture alone (sm_90a), which no other runs.
+serves=$capability
+[ "$capability" -ge 90 ] || serves="$capability and newer"
 binary=$CARGO_TARGET_DIR/release/autodidact
 if [ -x "$binary" ]; then
   cat <<END
 
-built for compute capability $capability and newer: $binary
+built for compute capability $serves: $binary
 To run it: an NVIDIA driver, and CUDA's libraries, which do not come with the binary:
   export LD_LIBRARY_PATH=$libraries
   $binary bench generate --model smollm2-135m-instruct --device cuda

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use autodidact_tests::Home;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::workflows::TINY;
 const LIMIT: Duration = Duration::from_secs(240);
 const KEY: &str = "sk-end-to-end-secret";
 
-/// A server that speaks as much of the API as a chat needs, and counts words as tokens.
+/// A server that speaks as much of the API as the loop and an embedder need, knows no constraints, and counts words as tokens.
 struct Server {
     url: String,
     requests: Arc<AtomicU64>,
@@ -87,6 +87,21 @@ fn answer(stream: &TcpStream, requests: &AtomicU64, paths: &Mutex<Vec<String>>) 
             r#"{"error": {"message": "busy"}}"#,
         );
     }
+    if path.ends_with("/embeddings") {
+        let texts = body["input"].as_array().context("texts")?;
+        let vector = |(index, text): (usize, &Value)| {
+            let count = |letter| text.as_str().unwrap_or("").matches(letter).count() as f64 + 0.5;
+            let embedding = ['a', 'e', 'i', 'o'].map(count);
+            json!({"index": index, "embedding": embedding})
+        };
+        let data: Vec<Value> = texts.iter().enumerate().map(vector).collect();
+        let whole = json!({"data": data, "usage": {"prompt_tokens": texts.len()}});
+        return reply(stream, 200, "application/json", &whole.to_string());
+    }
+    let free = ["guided_choice", "response_format"]
+        .iter()
+        .all(|name| body.get(name).is_none());
+    ensure!(free, "a constraint that the server does not know: {body}");
     let turns = body["messages"].as_array();
     let prompt = turns
         .and_then(|turns| turns.last())
@@ -94,6 +109,10 @@ fn answer(stream: &TcpStream, requests: &AtomicU64, paths: &Mutex<Vec<String>>) 
     let prompt = prompt.as_str().context("a prompt")?;
     let text = if prompt.trim_end().ends_with("Input:") {
         " <noinput>".to_string()
+    } else if prompt.starts_with("Come up with a series") {
+        instructions(number, prompt.lines().count())
+    } else if prompt.ends_with("Answer with one digit from 1 to 5.") {
+        format!("Mark: {}.", 2 + number % 4)
     } else {
         let words: Vec<&str> = prompt.split_whitespace().take(12).collect();
         format!(
@@ -118,6 +137,36 @@ fn answer(stream: &TcpStream, requests: &AtomicU64, paths: &Mutex<Vec<String>>) 
     let choice = json!({"index": 0, "message": {"role": "assistant", "content": text}, "text": text, "finish_reason": "stop"});
     let whole = json!({"choices": [choice], "usage": usage}).to_string();
     reply(stream, 200, "application/json", &whole)
+}
+
+/// Continues a list whose last line is a number with a full stop.
+fn instructions(number: u64, lines: usize) -> String {
+    const ASKED: [&str; 4] = [
+        "Describe how a visitor would notice",
+        "Give one reason why people enjoy",
+        "Explain to a child what is known about",
+        "Write a short poem that praises",
+    ];
+    const ABOUT: [&str; 6] = [
+        "old stone bridges over rivers",
+        "bread that was baked this morning",
+        "trains crossing the snowy plain",
+        "gardens behind a village school",
+        "songs that sailors used to sing",
+        "clocks without any hands left",
+    ];
+    let item = |index: u64| {
+        let index = index as usize;
+        let (asked, about) = (ASKED[index / 6 % 4], ABOUT[index % 6]);
+        format!(" {asked} {about}.")
+    };
+    let next = lines - 1;
+    format!(
+        "{}\n{next}.{}\n{}.",
+        item(number * 2),
+        item(number * 2 + 1),
+        next + 1
+    )
 }
 
 fn reply(mut stream: &TcpStream, status: u16, kind: &str, body: &str) -> Result<()> {
@@ -207,6 +256,85 @@ fn a_workflow_with_a_remote_answerer_runs_to_its_end() -> Result<()> {
         .filter(|line| line.contains(" ERROR ") || line.contains(" WARN "))
         .collect();
     assert!(loud.is_empty(), "unexpected log lines: {loud:#?}");
+    Ok(())
+}
+
+/// The judge's server is set to no constraints, as most are: its marks are read from what it says.
+#[test]
+fn a_workflow_with_a_remote_generator_and_judge_runs_to_its_end() -> Result<()> {
+    let server = Server::start()?;
+    let home = Home::new()?;
+    configure(&home, &server.url)?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    let yaml = TINY
+        .replace("rounds: 2", "rounds: 1")
+        .replace("    target: 12\n", "    target: 5\n    model: teacher\n")
+        .replace(
+            "      - plugin: {name: form}\n",
+            "      - score: {least: 3, model: teacher}\n",
+        )
+        .replace(
+            "      - plugin: {name: repetition}\n",
+            "      - score: {least: 3, model: teacher}\n",
+        )
+        .replace(
+            "    max_tokens: 48\n",
+            "    max_tokens: 48\n    model: teacher\n",
+        );
+    home.submit(&yaml)?;
+    home.wait_until_done("tiny-loop", LIMIT)?;
+    let report = home.report("tiny-loop")?;
+    let used = report["remote_models"].as_array().context("used")?;
+    let mut stages: Vec<&str> = used
+        .iter()
+        .filter_map(|used| used["stage"].as_str())
+        .collect();
+    stages.sort_unstable();
+    assert_eq!(stages, ["filter", "generate", "respond", "validate"]);
+    for stage in ["filter", "validate"] {
+        let listed = home.json(&["workflow", "verdicts", "tiny-loop", "--stage", stage])?;
+        let listed = listed.to_string();
+        assert!(listed.contains("low_score"), "{stage}: {listed}");
+        assert!(!listed.contains("no_score"), "{stage}: {listed}");
+    }
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+#[test]
+fn an_embedder_on_a_server_is_named_or_chosen_by_language() -> Result<()> {
+    let server = Server::start()?;
+    let home = Home::new()?;
+    configure(&home, &server.url)?;
+    let file = home.path().join("autodidact.toml");
+    let text = std::fs::read_to_string(&file)? + "[embedders]\nen = \"teacher\"\n";
+    std::fs::write(&file, text).context("write the configuration")?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    for arguments in [
+        &["model", "embed", "teacher", "an oak", "a boat"][..],
+        &[
+            "model",
+            "embed",
+            "tiny",
+            "an oak",
+            "a boat",
+            "--language",
+            "en",
+        ][..],
+    ] {
+        let embedded = home.json(arguments)?;
+        assert_eq!(embedded["model"], "teacher", "{embedded}");
+        let text = embedded.to_string();
+        ensure!(text.contains("an oak") && text.contains("a boat"), "{text}");
+    }
+    let paths = server.paths.lock().unwrap().clone();
+    assert!(
+        paths.iter().all(|path| path == "/v1/embeddings"),
+        "{paths:?}"
+    );
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }
 

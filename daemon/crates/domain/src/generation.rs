@@ -70,6 +70,8 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// What the text has to be like.
     pub constraint: Option<Constraint>,
+    /// Whether a server that knows no such constraints may answer freely; then whoever asked reads the text with care.
+    pub constraint_may_lapse: bool,
     /// Asks for log-probabilities: of each chosen token, and of this many of the likeliest ones at its place.
     pub logprobs: Option<u32>,
 }
@@ -81,6 +83,7 @@ impl GenerateRequest {
             prompt,
             sampling,
             constraint: None,
+            constraint_may_lapse: false,
             logprobs: None,
         }
     }

@@ -58,7 +58,7 @@ impl DeviceChoice {
         };
         accelerator.try_out().map_err(|error| {
             fault(format!(
-                "it does not compute ({error}): it must have the compute capability that this build was made for, or a newer one, and at least 8.0 for bf16"
+                "it does not compute ({error}): it must be a GPU that this build was made for (daemon/build-cuda.sh --compute-capability), of at least 8.0 for bf16"
             ))
         })?;
         Ok(Some(accelerator))

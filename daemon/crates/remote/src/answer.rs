@@ -165,7 +165,7 @@ fn check_constraint(
         }
         _ => true,
     };
-    if kept {
+    if kept || request.constraint_may_lapse {
         return Ok(());
     }
     Err(Failure::Final(RemoteError::Malformed(format!(

@@ -78,7 +78,10 @@ pub(crate) fn body(
         }
     }
     if let Some(constraint) = &request.constraint {
-        write_constraint(&mut fields, constraint, identity)?;
+        match write_constraint(&mut fields, constraint, identity) {
+            Err(RemoteError::Unsupported(_)) if request.constraint_may_lapse => {}
+            written => written?,
+        }
     }
     if stream {
         fields.insert("stream".into(), json!(true));
@@ -332,6 +335,20 @@ mod tests {
                 panic!("{constraint:?} is taken");
             };
             assert!(error.to_string().contains("constraints of"), "{error}");
+            let mut request = chat();
+            request.constraint = Some(constraint.clone());
+            request.constraint_may_lapse = true;
+            let settings = RemoteSettings {
+                constraints,
+                ..RemoteSettings::default()
+            };
+            let free = body(&identity(settings), &request, false).unwrap().json;
+            request.constraint = None;
+            let settings = RemoteSettings::default();
+            assert_eq!(
+                free,
+                body(&identity(settings), &request, false).unwrap().json
+            );
         }
     }
 }

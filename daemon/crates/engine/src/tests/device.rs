@@ -365,3 +365,27 @@ fn a_model_on_a_device_gives_its_weights_for_training() {
         }
     }
 }
+
+/// The likeliest tokens after the same text are transformers', and so is the loss.
+#[test]
+fn the_real_models_equal_transformers_on_a_device() {
+    for real in Real::ALL {
+        let Some(path) = real.path() else {
+            continue;
+        };
+        let model = load(&path);
+        let golden = golden_json(&format!("{}_greedy.json", real.name()));
+        for prompt in golden["prompts"].as_array().unwrap() {
+            let (ids, new) = (ids_of(&prompt["prompt_ids"]), ids_of(&prompt["new_ids"]));
+            let all: Vec<u32> = ids.iter().chain(&new).copied().collect();
+            let logits = all_logits(&model, None, &all, MAX_BATCH_TOKENS);
+            for (row, id) in logits[ids.len() - 1..].iter().zip(&new) {
+                let likeliest = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+                assert_eq!(likeliest, Some(*id as usize), "{real:?}");
+            }
+            let nll = mean_nll(&model, &ids);
+            let expect = prompt["prompt_mean_nll"].as_f64().unwrap();
+            assert!((nll - expect).abs() < 1e-4, "{real:?}: {nll} {expect}");
+        }
+    }
+}

@@ -15,7 +15,8 @@ const MAX_TOKENS: u32 = 4;
 
 /// Asks for the marks of the records that are open; gives the drops.
 ///
-/// The judge is held to a mark by a constraint; a server without constraints may say something else, which is a drop too.
+/// The judge is held to a mark by a constraint; a server without constraints may say something else, and what has no mark
+/// in it is a drop too.
 pub(super) fn ask<T>(
     run: &Run,
     stage: &'static str,
@@ -54,6 +55,7 @@ fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
         constraint: Some(Constraint::Choices(
             MARKS.map(|mark| mark.to_string()).collect(),
         )),
+        constraint_may_lapse: true,
         ..GenerateRequest::new(
             prompt,
             Sampling {
@@ -65,11 +67,7 @@ fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
 }
 
 fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdict> {
-    let mark = answer
-        .trim()
-        .parse::<u32>()
-        .ok()
-        .filter(|mark| MARKS.contains(mark));
+    let mark = read_mark(answer);
     let (reason, note) = match mark {
         Some(mark) if mark >= spec.least => return None,
         Some(_) => ("low_score", format!("at least {}", spec.least)),
@@ -81,6 +79,14 @@ fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdic
         ..Evidence::default()
     };
     Some(Verdict::drop("score", reason, evidence))
+}
+
+/// Reads the first number of an answer, where it is a mark: "4", "4/5", "Mark: 4."
+fn read_mark(answer: &str) -> Option<u32> {
+    let mut numbers = answer.split(|c: char| !c.is_ascii_digit() && c != '.');
+    let first = numbers.find(|part| part.contains(|c: char| c.is_ascii_digit()))?;
+    let mark = first.trim_matches('.').parse().ok()?;
+    MARKS.contains(&mark).then_some(mark)
 }
 
 #[cfg(test)]
@@ -99,9 +105,11 @@ mod tests {
         };
         let reason = |answer| judge_mark(&spec, &judge, answer).map(|verdict| verdict.reason);
         assert_eq!(reason("3"), None);
-        assert_eq!(reason(" 5 "), None);
+        for answer in [" 5 ", "4/5", "Mark: 4.", "评分：4 分", "**3**", "...3"] {
+            assert_eq!(reason(answer), None, "{answer}");
+        }
         assert_eq!(reason("2").as_deref(), Some("low_score"));
-        for answer in ["", "6", "good", "3.5"] {
+        for answer in ["", "6", "good", "3.5", "45", "...", "99999999999"] {
             assert_eq!(reason(answer).as_deref(), Some("no_score"), "{answer}");
         }
     }

@@ -70,6 +70,7 @@ pub(crate) fn generate_requests(
             ..sampling.clone()
         },
         constraint: constraint.clone(),
+        constraint_may_lapse: false,
         logprobs,
     };
     Ok((model, (0..completions.max(1)).map(request).collect()))

@@ -31,6 +31,22 @@ pub(super) fn name(constraint: &Constraint) -> &'static str {
     }
 }
 
+/// Says what can be asked for in place of what was refused.
+pub(super) fn advice(constraint: &Constraint) -> &'static str {
+    match constraint {
+        Constraint::Choices(_) => "give a list of texts, none of them empty",
+        Constraint::Regex(_) => {
+            "write it in the syntax of Rust's regex crate, without look-around, word borders or back-references"
+        }
+        // The keywords: llguidance 1.9.1, src/json/schema.rs, IMPLEMENTED.
+        Constraint::JsonSchema(_) => {
+            "mend or leave out what is named; known are type, enum, const, anyOf, oneOf, allOf, $ref to $defs, properties, required, \
+             additionalProperties, patternProperties, min- and maxProperties, items, prefixItems, min- and maxItems, min- and \
+             maxLength, pattern, format, minimum, maximum (exclusive too) and multipleOf"
+        }
+    }
+}
+
 /// Writes a constraint as a grammar; tells what is wrong with it where it cannot be one.
 pub(super) fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, String> {
     match constraint {

@@ -62,7 +62,12 @@ pub(crate) fn check_constraint(constraint: &Constraint) -> Result<(), String> {
         Grammars::over(&ApproximateTokEnv::single_byte_env(), false)?.compile(constraint);
     compiled
         .map(|_| ())
-        .map_err(|fault| format!("{}: {fault}", grammar::name(constraint)))
+        .map_err(|fault| refusal(constraint, &fault))
+}
+
+fn refusal(constraint: &Constraint, fault: &str) -> String {
+    let (name, advice) = (grammar::name(constraint), grammar::advice(constraint));
+    format!("{name}: {fault}; {advice}")
 }
 
 fn reason(error: impl std::fmt::Display) -> String {
@@ -96,7 +101,7 @@ impl Forms {
             return Ok(form.fresh());
         }
         let compiled = model.grammars()?.compile(constraint);
-        let form = compiled.map_err(|fault| format!("{}: {fault}", grammar::name(constraint)))?;
+        let form = compiled.map_err(|fault| refusal(constraint, &fault))?;
         let fresh = form.fresh();
         if self.known.len() == Self::MAX_KNOWN {
             self.known.pop_front();

@@ -22,6 +22,7 @@ pub(super) fn split<'a>(
         let (yes, no) = prompts::classification_answers(language);
         GenerateRequest {
             constraint: Some(Constraint::Choices(vec![yes.to_string(), no.to_string()])),
+            constraint_may_lapse: true,
             ..GenerateRequest::new(
                 prompts::classification_request(language, &place.candidate.instruction),
                 Sampling {
@@ -36,7 +37,7 @@ pub(super) fn split<'a>(
     for (place, completion) in places.into_iter().zip(completions) {
         let language = place.candidate.language;
         let (yes, _) = prompts::classification_answers(language);
-        let is_classification = completion.text.trim() == yes.trim();
+        let is_classification = begins_with(&completion.text, yes);
         // Without examples there is nothing that shows what a label is.
         let is_shown = is_classification && asker.human(language).any(is_example);
         match is_shown {
@@ -77,6 +78,13 @@ pub(super) fn answer<'a>(
             .unless_without_room(input)
         })
         .collect())
+}
+
+/// Tells whether a decision is this one. A server without constraints may put it in quotes, say, or go on.
+fn begins_with(text: &str, decision: &str) -> bool {
+    let text = text.trim_start_matches(|c: char| !c.is_alphanumeric());
+    text.to_lowercase()
+        .starts_with(&decision.trim().to_lowercase())
 }
 
 fn is_example(example: &Example) -> bool {
@@ -122,5 +130,21 @@ fn sampling(asker: &Asker<'_>, purpose: &str, index: usize) -> Sampling {
         stop: prompts::line_stops(),
         seed: asker.seed(purpose, index),
         ..Sampling::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_read_from_what_a_free_answer_begins_with() {
+        for text in [" Yes", "yes.", "\"Yes\", it is", "**Yes**"] {
+            assert!(begins_with(text, " Yes"), "{text}");
+        }
+        for text in ["", " No", "It is: yes", "Y"] {
+            assert!(!begins_with(text, " Yes"), "{text}");
+        }
+        assert!(begins_with("“是”", "是") && !begins_with("不是", "是"));
     }
 }

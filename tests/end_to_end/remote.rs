@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::Home;
+use autodidact_tests::{Daemon, Home};
 use serde_json::{Value, json};
 
 use crate::workflows::TINY;
@@ -178,28 +178,29 @@ fn reply(mut stream: &TcpStream, status: u16, kind: &str, body: &str) -> Result<
     Ok(())
 }
 
-/// Configures the server's model under the name `teacher`, its key in a file.
-fn configure(home: &Home, url: &str) -> Result<()> {
+/// Starts a server and a daemon that knows its model as `teacher`, the key in a file; `more` ends the configuration.
+fn start(more: &str) -> Result<(Server, Home, Daemon)> {
+    let (server, home) = (Server::start()?, Home::new()?);
     std::fs::write(home.path().join("teacher.key"), format!("{KEY}\n")).context("write the key")?;
+    let url = &server.url;
     let text = format!(
         "[remote_models.teacher]\nbase_url = {url:?}\nmodel = \"some-model\"\napi = \"both\"\nkey_file = \"teacher.key\"\n\
-         retry_base_ms = 10\nprompt_price = 1000.0\ncompletion_price = 2000\n"
+         retry_base_ms = 10\nprompt_price = 1000.0\ncompletion_price = 2000\n{more}"
     );
-    std::fs::write(home.path().join("autodidact.toml"), text).context("write the configuration")
+    std::fs::write(home.path().join("autodidact.toml"), text).context("write the configuration")?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    Ok((server, home, daemon))
 }
 
 #[test]
 fn a_workflow_with_a_remote_answerer_runs_to_its_end() -> Result<()> {
-    let server = Server::start()?;
-    let home = Home::new()?;
-    configure(&home, &server.url)?;
+    let (server, home, daemon) = start("")?;
     let dumped = home.text(&["serve", "--dump-config"])?;
     assert!(
         dumped.contains("[remote_models.teacher]") && !dumped.contains(KEY),
         "{dumped}"
     );
-    let daemon = home.serve(&[])?;
-    home.prepare()?;
 
     let models = home.text(&["model", "list"])?;
     assert!(
@@ -262,11 +263,7 @@ fn a_workflow_with_a_remote_answerer_runs_to_its_end() -> Result<()> {
 /// The judge's server is set to no constraints, as most are: its marks are read from what it says.
 #[test]
 fn a_workflow_with_a_remote_generator_and_judge_runs_to_its_end() -> Result<()> {
-    let server = Server::start()?;
-    let home = Home::new()?;
-    configure(&home, &server.url)?;
-    let daemon = home.serve(&[])?;
-    home.prepare()?;
+    let (_, home, daemon) = start("")?;
     let yaml = TINY
         .replace("rounds: 2", "rounds: 1")
         .replace("    target: 12\n", "    target: 5\n    model: teacher\n")
@@ -304,14 +301,7 @@ fn a_workflow_with_a_remote_generator_and_judge_runs_to_its_end() -> Result<()> 
 
 #[test]
 fn an_embedder_on_a_server_is_named_or_chosen_by_language() -> Result<()> {
-    let server = Server::start()?;
-    let home = Home::new()?;
-    configure(&home, &server.url)?;
-    let file = home.path().join("autodidact.toml");
-    let text = std::fs::read_to_string(&file)? + "[embedders]\nen = \"teacher\"\n";
-    std::fs::write(&file, text).context("write the configuration")?;
-    let daemon = home.serve(&[])?;
-    home.prepare()?;
+    let (server, home, daemon) = start("[embedders]\nen = \"teacher\"\n")?;
     for arguments in [
         &["model", "embed", "teacher", "an oak", "a boat"][..],
         &[
@@ -340,11 +330,7 @@ fn an_embedder_on_a_server_is_named_or_chosen_by_language() -> Result<()> {
 
 #[test]
 fn a_cap_ends_a_workflow_and_a_restart_does_not_spend_again() -> Result<()> {
-    let server = Server::start()?;
-    let home = Home::new()?;
-    configure(&home, &server.url)?;
-    let daemon = home.serve(&[])?;
-    home.prepare()?;
+    let (server, home, daemon) = start("")?;
     let yaml = TINY
         .replace(
             "    max_tokens: 48\n",

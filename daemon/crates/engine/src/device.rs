@@ -48,7 +48,8 @@ impl DeviceChoice {
         };
         let device = open_cuda(number).map_err(|error| {
             fault(format!(
-                "it cannot be opened ({error}): see whether `nvidia-smi` lists it, or use the device cpu"
+                "it cannot be opened ({}): see whether `nvidia-smi` lists it, or use the device cpu",
+                without_backtrace(&error)
             ))
         })?;
         let accelerator = Accelerator {
@@ -58,10 +59,19 @@ impl DeviceChoice {
         };
         accelerator.try_out().map_err(|error| {
             fault(format!(
-                "it does not compute ({error}): it must be a GPU that this build was made for (daemon/build-cuda.sh --compute-capability), of at least 8.0 for bf16"
+                "it does not compute ({}): it must be a GPU that this build was made for (daemon/build-cuda.sh --compute-capability), of at least 8.0 for bf16",
+                without_backtrace(&error)
             ))
         })?;
         Ok(Some(accelerator))
+    }
+}
+
+/// Words an error of candle's, which shows a backtrace where RUST_BACKTRACE asks for one: of no use to who reads it here.
+pub(crate) fn without_backtrace(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(inner),
+        other => other.to_string(),
     }
 }
 

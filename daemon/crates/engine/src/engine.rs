@@ -249,8 +249,10 @@ impl Engine {
         let [weights, reading, working, sequence] =
             match (is_foreign(&config.architecture), &self.accelerator) {
                 (true, _) => [f32s, 0, 0, 0],
-                // Each goes through this machine's memory to the device's own: as stored, and as f32, eight times that of 4 bits.
-                (false, Some(_)) => [0, 9 * reading, 0, 0],
+                (false, Some(accelerator)) => {
+                    let moved = DeviceDecoder::bytes_on_their_way(files, config, accelerator);
+                    [0, reading.saturating_add(moved), 0, 0]
+                }
                 (false, None) => [
                     Decoder::bytes_needed(files, config, self.compute) as u64,
                     reading,

@@ -161,6 +161,20 @@ impl Decoder {
         layers.chain([head]).max().unwrap_or(0)
     }
 
+    /// Tells how many elements the biggest layer's matrices have together, or the head where that has more.
+    pub(crate) fn most_elements(files: &ModelFiles, config: &ModelConfig) -> u64 {
+        let elements = |name: &String| {
+            let shape = files.shape_of(name).map_or(&[][..], |(shape, _)| shape);
+            shape.iter().map(|size| *size as u64).product::<u64>()
+        };
+        let layer = |index: usize| {
+            let groups = matrices(&config.variant).map(|parts| names_of(index, parts));
+            groups.iter().flatten().map(elements).sum()
+        };
+        let head = elements(&head_of(config).to_string());
+        (0..config.layers).map(layer).fold(head, u64::max)
+    }
+
     /// Tells the bytes of the packed weights.
     pub(crate) fn bytes(&self) -> usize {
         let layer = |layer: &DecoderLayer| {

@@ -16,6 +16,9 @@ use super::families::{FAMILIES, LOGITS, all_logits_together, check, check_within
 use super::*;
 use crate::device::Accelerator;
 use crate::methods::lora::{LoraConfig, LoraPlan, Target};
+use crate::models::files::ModelFiles;
+use crate::models::weights::LayerWeights;
+use crate::runtime::device::DeviceDecoder;
 use crate::{Adapter, EngineError, Silent, Urgency};
 
 fn load_as(weights: DType, path: &Path) -> LoadedModel {
@@ -387,5 +390,33 @@ fn the_real_models_equal_transformers_on_a_device() {
             let expect = prompt["prompt_mean_nll"].as_f64().unwrap();
             assert!((nll - expect).abs() < 1e-4, "{real:?}: {nll} {expect}");
         }
+    }
+}
+
+/// What a device holds, this machine does not; what is on its way there, it does.
+#[test]
+fn weights_on_their_way_to_a_device_are_counted() {
+    let accelerator = |weights| Accelerator {
+        device: Device::Cpu,
+        weights,
+        name: "candle".to_string(),
+    };
+    let path = golden_path("tiny");
+    let (files, config, _) = ModelFiles::open(&path).unwrap();
+    let layer = LayerWeights::load(&files, &config, 0).unwrap();
+    let matrices = layer.tensors().filter(|tensor| tensor.rank() == 2);
+    let layer: usize = matrices.map(candle_core::Tensor::elem_count).sum();
+    let most = layer.max(config.vocab_size * config.hidden_size) as u64;
+    for (weights, bytes) in [(DType::F32, 8), (DType::BF16, 6)] {
+        let way = DeviceDecoder::bytes_on_their_way(&files, &config, &accelerator(weights));
+        assert_eq!(way, most * bytes);
+        let engine = Engine::on_accelerator(2, accelerator(weights));
+        let refused = engine.load_within(&path, Some(way)).err();
+        let Some(EngineError::Memory(text)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(text.contains("of the file while they are read"), "{text}");
+        let room = way + most * 2 + 1000 * config.vocab_size as u64;
+        assert!(engine.load_within(&path, Some(room)).is_ok());
     }
 }

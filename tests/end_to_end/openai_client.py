@@ -134,8 +134,17 @@ def completes(client):
     assert "".join(chunk.choices[0].text for chunk in streamed) == first.choices[0].text
     stopped = create(model=MODEL, prompt="Name a bird: an", max_tokens=6, seed=1, stop=[first.choices[0].text[1:3]])
     assert stopped.choices[0].finish_reason == "stop" and len(stopped.choices[0].text) <= 1
-    # A token that the first completion begins with cannot come when its bias forbids it.
-    assert create(model=MODEL, prompt="a", logit_bias={"50": -100}, max_tokens=2).choices
+    # With the greatest bias a token comes, and comes again, whatever it is; with the least it does not.
+    free = create(model=MODEL, prompt="Name a bird: an", max_tokens=3, temperature=0, logprobs=1).choices[0].logprobs.tokens
+    forced = [
+        create(model=MODEL, prompt="Name a bird: an", logit_bias={id: 100}, max_tokens=3, temperature=0, logprobs=1).choices[0].logprobs.tokens
+        for id in ("50", "51")
+    ]
+    for tokens in forced:
+        assert len(tokens) == 3 and len(set(tokens)) == 1, forced
+    assert forced[0] != forced[1] and free not in forced
+    kept_out = create(model=MODEL, prompt="Name a bird: an", logit_bias={"50": 100, "51": -100}, max_tokens=3, temperature=0, logprobs=1)
+    assert kept_out.choices[0].logprobs.tokens == forced[0]
 
 
 def embeds(client):

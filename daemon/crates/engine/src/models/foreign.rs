@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use super::files::ModelFiles;
 use super::folder::read_json;
 use crate::EngineError;
+use crate::device::without_backtrace;
 
 /// A model of candle-transformers with the keys and values of one sequence.
 pub(crate) trait ForeignModel: Send {
@@ -39,9 +40,24 @@ const FOREIGN: &[(&str, Build)] = &[
             false, &config, weights,
         )?))
     }),
+    ("glm4", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::glm4_new::ModelForCausalLM::new(
+            &config, weights,
+        )?))
+    }),
     ("helium", |config, weights| {
         let config = read(config)?;
         Ok(Box::new(models::helium::Model::new(&config, weights)?))
+    }),
+    ("mixtral", |mut config, weights| {
+        without_window(&mut config);
+        set_missing(&mut config, "use_flash_attn", false.into());
+        let model = models::mixtral::Model::new(&read(config)?, weights)?;
+        Ok(Box::new(Mixtral {
+            fresh: model.clone(),
+            model,
+        }))
     }),
     ("olmo", |config, weights| {
         let config = read(config)?;
@@ -55,6 +71,28 @@ const FOREIGN: &[(&str, Build)] = &[
         let config = read(config)?;
         Ok(Box::new(models::phi::Model::new(&config, weights)?))
     }),
+    ("qwen2_moe", |mut config, weights| {
+        without_window(&mut config);
+        let config = read(config)?;
+        Ok(Box::new(models::qwen2_moe::Model::new(&config, weights)?))
+    }),
+    ("qwen3_moe", |mut config, weights| {
+        let layers = config["num_hidden_layers"].clone();
+        set_missing(&mut config, "max_window_layers", layers);
+        // Newer files have it under this name.
+        let experts = config["num_local_experts"].clone();
+        set_missing(&mut config, "num_experts", experts);
+        let config = read(config)?;
+        Ok(Box::new(models::qwen3_moe::ModelForCausalLM::new(
+            &config, weights,
+        )?))
+    }),
+    ("smollm3", |config, weights| {
+        let config = read(config)?;
+        Ok(Box::new(models::smol::smollm3::ModelForCausalLM::new(
+            &config, weights,
+        )?))
+    }),
     ("starcoder2", |config, weights| {
         let config = read(config)?;
         if weights.contains_tensor("lm_head.weight") {
@@ -65,10 +103,10 @@ const FOREIGN: &[(&str, Build)] = &[
 ];
 
 macro_rules! foreign {
-    ($($model:ident),*) => {
-        $(impl ForeignModel for models::$model::Model {
+    ($($model:ty),* $(,)?) => {
+        $(impl ForeignModel for $model {
             fn forward(&mut self, ids: &Tensor, position: usize) -> Result<Tensor> {
-                models::$model::Model::forward(self, ids, position)
+                <$model>::forward(self, ids, position)
             }
 
             fn clear(&mut self) {
@@ -78,7 +116,34 @@ macro_rules! foreign {
     };
 }
 
-foreign!(gemma, gemma2, helium, olmo, olmo2, starcoder2);
+foreign!(
+    models::gemma::Model,
+    models::gemma2::Model,
+    models::glm4_new::ModelForCausalLM,
+    models::helium::Model,
+    models::olmo::Model,
+    models::olmo2::Model,
+    models::qwen2_moe::Model,
+    models::qwen3_moe::ModelForCausalLM,
+    models::smol::smollm3::ModelForCausalLM,
+    models::starcoder2::Model,
+);
+
+/// Cannot forget, so that each sequence begins with a copy (of the tables; the tensors are shared).
+struct Mixtral {
+    fresh: models::mixtral::Model,
+    model: models::mixtral::Model,
+}
+
+impl ForeignModel for Mixtral {
+    fn forward(&mut self, ids: &Tensor, position: usize) -> Result<Tensor> {
+        self.model.forward(ids, position)
+    }
+
+    fn clear(&mut self) {
+        self.model = self.fresh.clone();
+    }
+}
 
 /// Counts positions itself.
 impl ForeignModel for models::phi::Model {
@@ -89,6 +154,19 @@ impl ForeignModel for models::phi::Model {
     fn clear(&mut self) {
         self.clear_kv_cache();
     }
+}
+
+/// Sets what candle-transformers wants and files may leave out or give as null.
+fn set_missing(config: &mut Json, field: &str, value: Json) {
+    if config[field].is_null() {
+        config[field] = value;
+    }
+}
+
+/// Makes a missing window as wide as the context.
+fn without_window(config: &mut Json) {
+    let context = config["max_position_embeddings"].clone();
+    set_missing(config, "sliding_window", context);
 }
 
 fn read<C: serde::de::DeserializeOwned>(config: Json) -> Result<C> {
@@ -163,7 +241,7 @@ fn build_of(
     let weights = VarBuilder::from_backend(Box::new(tensors), DType::F32, Device::Cpu);
     let built = build(config, weights);
     let fault = fault.into_inner().unwrap_or_else(PoisonError::into_inner);
-    built.map_err(|error| fault.unwrap_or_else(|| refuse(error.to_string())))
+    built.map_err(|error| fault.unwrap_or_else(|| refuse(without_backtrace(&error))))
 }
 
 /// What is made of a tensor that a model asks for.

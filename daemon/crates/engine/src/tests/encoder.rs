@@ -294,14 +294,12 @@ fn a_generator_embeds_by_its_states_each_text_for_itself() {
     assert!(empty.unwrap_err().to_string().contains("text 0 is empty"));
 }
 
-/// The states that are pooled are the ones that the output matrix makes logits of.
+/// The states that are pooled are the ones that the output matrix makes logits of, and a text's vector is their mean.
 #[test]
-fn a_generators_states_give_its_logits() {
+fn a_generators_states_give_its_logits_and_their_mean_its_embedding() {
     let model = tiny(Compute::Exact, 1);
-    let ids: Vec<u32> = model
-        .tokenizer
-        .encode("Name three rivers of Europe.")
-        .unwrap();
+    let text = "Name three rivers of Europe.";
+    let ids: Vec<u32> = model.tokenizer.encode(text).unwrap();
     let logits = all_logits(&model, None, &ids, MAX_BATCH_TOKENS);
     let mut cache = model.decoder.new_cache(ids.len()).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
@@ -318,6 +316,15 @@ fn a_generators_states_give_its_logits() {
             let dot: f32 = row.iter().zip(state).map(|(a, b)| a * b).sum();
             assert!((dot - logit).abs() < 1e-3, "{dot} {logit}");
         }
+    }
+    let mut mean = vec![0f32; model.config.hidden_size];
+    for state in states.chunks_exact(mean.len()) {
+        mean.iter_mut().zip(state).for_each(|(sum, x)| *sum += x);
+    }
+    let length = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let embedded = model.embed(None, &[text.to_string()], &mut || {}, &calm());
+    for (x, sum) in embedded.unwrap().vectors[0].iter().zip(&mean) {
+        assert!((x - sum / length).abs() < 1e-5, "{x} {}", sum / length);
     }
 }
 

@@ -9,10 +9,15 @@ use crate::{EngineError, Silent};
 const ARCHITECTURES: &[&str] = &[
     "gemma",
     "gemma2",
+    "glm4",
     "helium",
+    "mixtral",
     "olmo",
     "olmo2",
     "phi",
+    "qwen2_moe",
+    "qwen3_moe",
+    "smollm3",
     "starcoder2",
 ];
 

@@ -19,6 +19,10 @@ use crate::models::gguf::{GgufHeader, Value};
 
 /// The blank of SentencePiece vocabularies.
 const SENTENCE_PIECE_BLANK: char = '\u{2581}';
+/// The pairs of tokens that make a token may take so many times the memory of the tokens; Gemma's 262,144 take about three.
+const MOST_MERGES: usize = 16;
+/// The longest token of a SentencePiece vocabulary: every cut of one is looked up.
+const MOST_TOKEN_BYTES: usize = 512;
 /// Token types of GGUF (`llama_token_type` in llama.h).
 const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
@@ -323,19 +327,17 @@ fn sentence_piece_from_gguf(
     let field = "tokenizer.ggml.scores";
     let scores = numbers(path, field, header.metadata.get(field), texts.len())?;
     let mergeable = |id: usize| ![CONTROL, USER_DEFINED, BYTE].contains(&kinds[id]);
-    let ids: HashMap<&str, usize> = texts
-        .iter()
-        .enumerate()
-        .map(|(id, text)| (text.as_str(), id))
-        .collect();
-    let mut merges: Vec<(usize, usize, usize)> = Vec::new();
-    for (whole, text) in texts.iter().enumerate().filter(|(id, _)| mergeable(*id)) {
-        for (cut, _) in text.char_indices().skip(1) {
-            if let (Some(left), Some(right)) = (ids.get(&text[..cut]), ids.get(&text[cut..])) {
-                merges.push((whole, *left, *right));
-            }
-        }
+    let field = "tokenizer.ggml.tokens";
+    if let Some(text) = texts.iter().find(|text| text.len() > MOST_TOKEN_BYTES) {
+        let expected = format!("tokens of at most {MOST_TOKEN_BYTES} bytes");
+        let found = format!("one of {}", text.len());
+        return Err(EngineError::damaged(path, field, expected, found));
     }
+    let mut merges = sentence_piece_merges(texts, mergeable).ok_or_else(|| {
+        let expected =
+            format!("pairs of tokens that make a token, of at most {MOST_MERGES} times its bytes");
+        EngineError::damaged(path, field, expected, "more")
+    })?;
     merges.sort_by(|a, b| {
         scores[b.0]
             .total_cmp(&scores[a.0])
@@ -377,6 +379,32 @@ fn sentence_piece_from_gguf(
         .with_normalizer(Some(Normalizers::new(steps)))
         .map_err(tokenizer_error)?;
     Ok(inner)
+}
+
+/// Finds every pair of tokens that make a third: `(whole, left, right)`. None where those pairs would take more than
+/// [`MOST_MERGES`] times the memory of the tokens: each of a thousand tokens "a", "aa", "aaa" and so on has as many pairs
+/// as letters.
+fn sentence_piece_merges(
+    texts: &[String],
+    is_mergeable: impl Fn(usize) -> bool,
+) -> Option<Vec<(usize, usize, usize)>> {
+    let bytes = |text: &String| text.len() + 2 * size_of::<String>();
+    let mut room = MOST_MERGES * texts.iter().map(bytes).sum::<usize>();
+    let ids: HashMap<&str, usize> = texts
+        .iter()
+        .enumerate()
+        .map(|(id, text)| (text.as_str(), id))
+        .collect();
+    let mut merges = Vec::new();
+    for (whole, text) in texts.iter().enumerate().filter(|(id, _)| is_mergeable(*id)) {
+        for (cut, _) in text.char_indices().skip(1) {
+            if let (Some(left), Some(right)) = (ids.get(&text[..cut]), ids.get(&text[cut..])) {
+                room = room.checked_sub(bytes(text))?;
+                merges.push((whole, *left, *right));
+            }
+        }
+    }
+    Some(merges)
 }
 
 fn vocabulary(texts: &[String]) -> tokenizers::models::bpe::Vocab {
@@ -450,6 +478,27 @@ mod tests {
         assert_eq!(found, (0..=255).collect::<Vec<u8>>());
         assert_eq!(byte_of('Ġ'), Some(b' '));
         assert_eq!(byte_of('Ċ'), Some(b'\n'));
+    }
+
+    /// Each of 500 tokens "a", "aa" … has as many pairs as letters, and a token of a MiB as many cuts as bytes.
+    #[test]
+    fn tokens_made_of_each_other_without_end_are_refused() {
+        let of_lengths = |lengths: &[usize]| {
+            let texts: Vec<String> = lengths.iter().map(|length| "a".repeat(*length)).collect();
+            let scores = Value::Numbers(vec![0.0; texts.len()]);
+            let header = GgufHeader {
+                metadata: [("tokenizer.ggml.scores".to_string(), scores)].into(),
+                tensors: Default::default(),
+            };
+            let kinds = vec![1.0; texts.len()];
+            let path = Path::new("model.gguf");
+            sentence_piece_from_gguf(path, &header, &texts, &kinds, false).map(|_| ())
+        };
+        assert!(of_lengths(&[1, 2, 3, 4]).is_ok());
+        let refused = |lengths: &[usize]| of_lengths(lengths).unwrap_err().to_string();
+        let many: Vec<usize> = (1..=500).collect();
+        assert!(refused(&many).contains("at most 16 times"));
+        assert!(refused(&[1, 1 << 20]).contains("at most 512 bytes, found one of 1048576"));
     }
 
     #[test]

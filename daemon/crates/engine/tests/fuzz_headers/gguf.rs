@@ -10,7 +10,7 @@ use super::{SECONDS, inspect_and_load};
 
 const WIDTH: u32 = 32;
 const FEED_FORWARD: u32 = 64;
-/// The least that a byte-level vocabulary needs here, the end of a turn first.
+/// The least that a vocabulary needs here, the end of a turn first; a blank is `Ġ` in a byte-level one, and `▁` in SentencePiece's.
 const TOKENS: &[&str] = &[
     "<end>", "H", "i", "e", "l", "o", ".", "Ġ", "Hi", "el", "lo", "user", "a", "b", "c", "d",
 ];
@@ -71,7 +71,7 @@ impl File {
         });
     }
 
-    fn good() -> Self {
+    fn good(tokenizer: &str) -> Self {
         let mut file = Self::default();
         file.bytes.extend(b"GGUF");
         file.u32(3);
@@ -95,13 +95,19 @@ impl File {
         file.field("general.alignment", 4, |file| file.u32(32));
         let flag = |file: &mut Self| file.bytes.push(0);
         file.field("tokenizer.ggml.add_bos_token", 7, flag);
-        file.field("tokenizer.ggml.model", 8, |file| file.text("gpt2"));
+        file.field("tokenizer.ggml.model", 8, |file| file.text(tokenizer));
         file.field("tokenizer.ggml.pre", 8, |file| file.text("gpt-2"));
         file.field("tokenizer.ggml.eos_token_id", 4, |file| file.u32(0));
         file.field("tokenizer.ggml.tokens", 9, |file| {
             file.u32(8);
             file.u64(TOKENS.len() as u64);
-            TOKENS.iter().for_each(|token| file.text(token));
+            for token in TOKENS {
+                file.text(if tokenizer == "llama" && *token == "Ġ" {
+                    "▁"
+                } else {
+                    token
+                });
+            }
         });
         file.field("tokenizer.ggml.token_type", 9, |file| {
             file.u32(5);
@@ -226,17 +232,19 @@ struct Splice {
 fn gguf_headers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    let good = File::good();
-    std::fs::write(&path, &good.bytes).unwrap();
-    autodidact_engine::Engine::inspect(&path).expect("the file that is spoilt below is good");
-    inspect_and_load(&path, good.bytes.len());
+    let good = ["gpt2", "llama"].map(File::good);
+    for good in &good {
+        std::fs::write(&path, &good.bytes).unwrap();
+        autodidact_engine::Engine::inspect(&path).expect("the file that is spoilt below is good");
+        inspect_and_load(&path, good.bytes.len());
+    }
     let place = AssertUnwindSafe((&path, &good));
     bolero::check!()
         .with_test_time(SECONDS)
-        .with_type::<(Vec<Change>, Option<Splice>, Option<u16>)>()
-        .for_each(|(changes, splice, cut)| {
+        .with_type::<(bool, Vec<Change>, Option<Splice>, Option<u16>)>()
+        .for_each(|(sentence_piece, changes, splice, cut)| {
             let (path, good) = *place;
-            let mut file = good.clone();
+            let mut file = good[usize::from(*sentence_piece)].clone();
             for change in changes.iter().take(4) {
                 file.change(change);
             }

@@ -24,6 +24,9 @@ pub(crate) trait ForeignModel: Send {
     fn clear(&mut self);
 }
 
+/// Experts that a layer may have; published models have up to 512.
+const MOST_EXPERTS: u64 = 4096;
+
 type Build = fn(Json, VarBuilder<'_>) -> Result<Box<dyn ForeignModel>>;
 
 /// The table: `model_type` of `config.json`, and what builds the model.
@@ -231,6 +234,12 @@ fn build_of(
         && config.contains_key("hidden_activation")
     {
         config.remove("hidden_act");
+    }
+    // Tables are made for as many as the file says, before the first that is missing is noticed.
+    for field in ["num_experts", "num_local_experts"] {
+        if let Some(count) = config[field].as_u64().filter(|count| *count > MOST_EXPERTS) {
+            return Err(refuse(format!("{field} {count}, above {MOST_EXPERTS}")));
+        }
     }
     let fault = Mutex::new(None);
     let tensors = FolderTensors {

@@ -70,6 +70,26 @@ fn they_generate_score_and_refuse_to_train() {
     }
 }
 
+#[test]
+fn experts_without_end_are_refused() {
+    for (architecture, field) in [
+        ("mixtral", "num_local_experts"),
+        ("qwen3_moe", "num_experts"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(golden_path("foreign").join(architecture)).unwrap() {
+            let path = file.unwrap().path();
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let path = folder.path().join("config.json");
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config[field] = (1u64 << 60).into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        let error = Engine::inspect(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    }
+}
+
 /// What candle-transformers asks for is looked at when a model is added, and no tensor is read for it.
 #[test]
 fn tensors_and_fields_that_they_lack_are_named_at_once() {

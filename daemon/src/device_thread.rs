@@ -1,7 +1,8 @@
 //! The one thread that owns the device: it takes jobs by priority and keeps the base and a few adapters in memory.
 //!
-//! Callers block until their job is done. Between the tokens and steps of long work the thread serves a waiting person
-//! first, on the model that is loaded already, so a chat answers while a workflow trains.
+//! Callers block until their job is done. Between the tokens of long work, and between the operations of a training step,
+//! the thread serves a waiting person first: on the model that is at work, or on another one where memory has room for it
+//! beside. So a chat answers while a workflow trains.
 
 mod device;
 mod embed;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Models};
 use autodidact_domain::training::TrainProgress;
@@ -25,10 +26,14 @@ pub(super) struct Device {
     checkpoints: Arc<dyn Checkpoints>,
     pub(super) queue: Arc<JobQueue<Device>>,
     resident: Option<Resident>,
+    /// A second base, which a person asked for while the first was at work. It goes when other work begins.
+    guest: Option<Resident>,
+    /// What work that stands still may come to take of memory beside what it holds, in bytes.
+    pub(super) reserved: u64,
     /// The encoder used last; it stays when the base changes.
     pub(super) encoder: Option<ResidentEncoder>,
     /// The adapters used last, the latest at the end.
-    adapters: Vec<(CheckpointId, Digest, Arc<Adapter>)>,
+    adapters: Vec<Cached>,
     cached_adapters: usize,
     memory: MemoryLimit,
     /// The base in f32, which training needs; kept from one stretch to the next, let go of when something else comes.
@@ -37,11 +42,31 @@ pub(super) struct Device {
     pub(super) lowest_served: Priority,
 }
 
-/// The base in memory.
+/// A base in memory.
 struct Resident {
     name: ModelName,
     digest: Digest,
     model: Arc<LoadedModel>,
+}
+
+impl Resident {
+    fn held_bytes(&self) -> u64 {
+        self.model.held_bytes()
+    }
+
+    fn is(&self, summary: &ModelSummary) -> bool {
+        self.name == summary.name && self.digest == summary.digest
+    }
+}
+
+/// An adapter in memory.
+struct Cached {
+    id: CheckpointId,
+    /// Of its weights, since a checkpoint of the same name may have been written anew.
+    digest: Digest,
+    /// The digest of the base that it was read for.
+    base: Digest,
+    adapter: Arc<Adapter>,
 }
 
 impl Device {
@@ -60,6 +85,8 @@ impl Device {
             checkpoints,
             queue,
             resident: None,
+            guest: None,
+            reserved: 0,
             encoder: None,
             adapters: Vec::new(),
             cached_adapters,
@@ -72,8 +99,25 @@ impl Device {
     /// Drops everything that a failed job may have left half done; the next job loads it again.
     pub(super) fn forget(&mut self) {
         self.resident = None;
+        self.guest = None;
         self.adapters.clear();
         self.training_weights = None;
+    }
+
+    /// Makes room for work with a model that is no training: what training needs goes, and what people asked for beside
+    /// earlier work.
+    pub(super) fn begin_work(&mut self, model: &ModelName) {
+        self.training_weights = None;
+        self.dismiss_guest(model);
+    }
+
+    /// Lets the second base go, unless it is the one that is needed now.
+    fn dismiss_guest(&mut self, needed: &ModelName) {
+        if let Some(guest) = self.guest.take_if(|guest| guest.name == *needed) {
+            self.training_weights = None;
+            self.resident = Some(guest);
+        }
+        self.guest = None;
     }
 
     /// Finds a model and its adapter for the hidden states they give.
@@ -81,15 +125,10 @@ impl Device {
         &mut self,
         wanted: &ModelRef,
     ) -> PortResult<(Arc<LoadedModel>, Option<Arc<Adapter>>)> {
-        self.training_weights = None;
+        self.begin_work(&wanted.model);
         let model = self.model(&wanted.model)?;
         let adapter = self.adapter(wanted, &model)?;
         Ok((model, adapter))
-    }
-
-    /// Names the base in memory.
-    pub(super) fn resident_name(&self) -> Option<ModelName> {
-        self.resident.as_ref().map(|resident| resident.name.clone())
     }
 
     /// Scores conversations, letting people in between passes.
@@ -99,10 +138,8 @@ impl Device {
         conversations: &[Vec<Message>],
         interrupt: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
-        self.training_weights = None;
-        let model = self.model(&wanted.model)?;
-        let adapter = self.adapter(wanted, &model)?;
-        let mut between = || self.serve_people(&wanted.model);
+        let (model, adapter) = self.model_for_states(wanted)?;
+        let mut between = || self.serve_people();
         Ok(model.response_loss(adapter.as_deref(), conversations, &mut between, interrupt)?)
     }
 
@@ -113,14 +150,12 @@ impl Device {
         requests: &[ScoreRequest],
         interrupt: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
-        self.training_weights = None;
-        let model = self.model(&wanted.model)?;
-        let adapter = self.adapter(wanted, &model)?;
-        let mut between = || self.serve_people(&wanted.model);
+        let (model, adapter) = self.model_for_states(wanted)?;
+        let mut between = || self.serve_people();
         Ok(model.score(adapter.as_deref(), requests, &mut between, interrupt)?)
     }
 
-    /// Trains a stretch, serving people's short questions between layers.
+    /// Trains a stretch, serving people's short questions between operations.
     ///
     /// The stretch runs on a thread of its own, and either that one computes or this one, never both: the other
     /// stands still at a pause meanwhile.
@@ -130,6 +165,7 @@ impl Device {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> PortResult<TrainSegment> {
+        self.dismiss_guest(&request.model.model);
         let model = self.model(&request.model.model)?;
         // A run that goes on has its adapter in its checkpoint.
         let start = match &request.model.adapter {
@@ -138,15 +174,14 @@ impl Device {
         };
         let weights = model.weights().map_err(|error| self.told(error))?;
         self.training_weights = Some(weights);
-        let name = &request.model.model;
         let (sender, heard) = sync_channel(0);
         let (go_on, gone_on) = sync_channel::<()>(0);
         let pause = {
-            let (queue, name, sender) = (Arc::clone(&self.queue), name.clone(), sender.clone());
+            let (queue, sender) = (Arc::clone(&self.queue), sender.clone());
             let gone_on = Mutex::new(gone_on);
             Pause::new(move || {
                 // The other side only goes when this one has panicked; then there is nobody to wait for.
-                if queue.has_interactive(&name) && sender.send(Heard::Paused).is_ok() {
+                if queue.has_interactive() && sender.send(Heard::Paused).is_ok() {
                     let _ = gone_on
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -174,7 +209,7 @@ impl Device {
                 match heard.recv() {
                     Ok(Heard::Step(figures)) => progress(figures),
                     Ok(Heard::Paused) => {
-                        self.serve_people(name);
+                        self.serve_people();
                         let _ = go_on.send(());
                     }
                     Ok(Heard::Done(Ok(result))) => {
@@ -189,32 +224,60 @@ impl Device {
         })
     }
 
-    /// Does the jobs of people who wait for the model that is at work, one after the other.
-    pub(super) fn serve_people(&mut self, model: &ModelName) {
+    /// Does the jobs of people, one after the other, while work stands still; those that there is no memory for beside it
+    /// wait for its end.
+    pub(super) fn serve_people(&mut self) {
         let lowest = std::mem::replace(&mut self.lowest_served, Priority::Interactive);
-        while let Some(job) = Arc::clone(&self.queue).take_interactive(model) {
+        let queue = Arc::clone(&self.queue);
+        while let Some(job) = queue.take_interactive(|name| self.can_serve(name)) {
             job.run(self);
         }
         self.lowest_served = lowest;
     }
 
-    /// Finds the model in memory, or loads it in place of the one there.
+    /// Tells whether a model can be used beside the work that stands still, or is refused at once.
+    fn can_serve(&self, name: &ModelName) -> bool {
+        /// Vocabulary, activations, keys and values of a talk: about half of this for Gemma 3 270M.
+        const BESIDE_WEIGHTS: u64 = 256 << 20;
+        let mut held = self.resident.iter().chain(&self.guest);
+        if held.any(|resident| resident.name == *name) {
+            return true;
+        }
+        let Ok(summary) = self.models.get(name) else {
+            return true;
+        };
+        // The file is in memory while its weights are packed. Another guest would go first.
+        let guest = self.guest.as_ref().map_or(0, Resident::held_bytes);
+        let need = BESIDE_WEIGHTS.saturating_add(summary.details.memory_bytes.saturating_mul(2));
+        is_encoder(&summary.architecture)
+            || self
+                .available()
+                .is_none_or(|bytes| need <= bytes.saturating_add(guest))
+    }
+
+    /// Finds the model in memory, or loads it: in place of the one there, or beside it while that one is at work.
     pub(super) fn model(&mut self, name: &ModelName) -> PortResult<Arc<LoadedModel>> {
         let summary = self.models.get(name)?;
-        if let Some(resident) = &self.resident
-            && resident.name == *name
-            && resident.digest == summary.digest
-        {
+        let stands_still = self.lowest_served == Priority::Interactive;
+        if let Some(resident) = self.resident.as_ref().filter(|held| held.is(&summary)) {
             let model = Arc::clone(&resident.model);
             // While others' work stands still, its caches are held: what they may take was told when they began.
-            if self.lowest_served != Priority::Interactive {
+            if !stands_still {
                 model.allow(self.available());
             }
             return Ok(model);
         }
+        if let Some(guest) = self.guest.as_ref().filter(|held| held.is(&summary)) {
+            let model = Arc::clone(&guest.model);
+            model.allow(self.available());
+            return Ok(model);
+        }
         refuse_encoder(&summary)?;
-        // Before the new one is read, so that two are never in memory.
-        self.forget();
+        // Before the new one is read, so that no third is ever in memory, and a second only where there is room.
+        match stands_still {
+            true => self.guest = None,
+            false => self.forget(),
+        }
         tracing::info!(model = %name, path = %summary.path, "loading");
         let path = Path::new(&summary.path);
         let model = self.engine.load_within(path, self.available());
@@ -227,7 +290,11 @@ impl Device {
             );
         }
         check_digest(&summary, model.info().digest)?;
-        self.resident = Some(Resident {
+        let place = match stands_still {
+            true => &mut self.guest,
+            false => &mut self.resident,
+        };
+        *place = Some(Resident {
             name: name.clone(),
             digest: summary.digest,
             model: Arc::clone(&model),
@@ -239,12 +306,18 @@ impl Device {
     pub(super) fn available(&self) -> Option<u64> {
         let base = self.resident.as_ref().map(|resident| &resident.model);
         let encoder = self.encoder.as_ref();
-        let mut held = base.map_or(0, |model| model.held_bytes());
+        let guest = self.guest.as_ref().map_or(0, Resident::held_bytes);
+        let mut held = base.map_or(0, |model| model.held_bytes()) + guest;
         held += encoder.map_or(0, |resident| resident.encoder.bytes() as u64);
         if let (Some(_), Some(model)) = (&self.training_weights, base) {
             held += model.info().parameters * size_of::<f32>() as u64;
         }
-        self.memory.available(held)
+        let available = self.memory.available(held)?;
+        // What the work that stands still has been promised stays its own.
+        let left = base.filter(|_| self.lowest_served == Priority::Interactive);
+        let left = left.and_then(|model| model.left());
+        let beside = left.map_or(available, |left| available.min(left.saturating_sub(guest)));
+        Some(beside.saturating_sub(self.reserved))
     }
 
     /// Makes an engine's error the caller's, with where a bound comes from.
@@ -268,24 +341,26 @@ impl Device {
         };
         // A checkpoint of the same name may have been written anew.
         let digest = self.checkpoints.get(id)?.adapter_digest;
-        if let Some(position) = self
-            .adapters
-            .iter()
-            .position(|(held, of, _)| held == id && *of == digest)
-        {
+        let base = model.info().digest;
+        let is_it = |held: &Cached| held.id == *id && held.digest == digest && held.base == base;
+        if let Some(position) = self.adapters.iter().position(is_it) {
             let entry = self.adapters.remove(position);
-            let adapter = Arc::clone(&entry.2);
+            let adapter = Arc::clone(&entry.adapter);
             self.adapters.push(entry);
             return Ok(Some(adapter));
         }
         let checkpoint = self.checkpoints.load(id)?;
         let adapter = Arc::new(Adapter::from_checkpoint(model, &checkpoint)?);
-        self.adapters.retain(|(held, _, _)| held != id);
+        self.adapters.retain(|held| held.id != *id);
         if self.adapters.len() >= self.cached_adapters {
             self.adapters.remove(0);
         }
-        self.adapters
-            .push((id.clone(), digest, Arc::clone(&adapter)));
+        self.adapters.push(Cached {
+            id: id.clone(),
+            digest,
+            base,
+            adapter: Arc::clone(&adapter),
+        });
         Ok(Some(adapter))
     }
 }

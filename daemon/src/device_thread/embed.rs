@@ -30,17 +30,12 @@ impl Device {
         match embedder {
             EmbedderRef::Encoder(name) => {
                 let encoder = self.encoder(name)?;
-                let resident = self.resident_name();
-                let mut between = || {
-                    if let Some(resident) = &resident {
-                        self.serve_people(resident);
-                    }
-                };
+                let mut between = || self.serve_people();
                 Ok(encoder.embed(texts, &mut between, interrupt)?)
             }
             EmbedderRef::Generator(wanted) => {
                 let (model, adapter) = self.model_for_states(wanted)?;
-                let mut between = || self.serve_people(&wanted.model);
+                let mut between = || self.serve_people();
                 Ok(model.embed(adapter.as_deref(), texts, &mut between, interrupt)?)
             }
         }

@@ -29,6 +29,8 @@ pub(super) struct Job<D> {
     priority: Priority,
     model: ModelName,
     work: Work<D>,
+    /// Cannot be done beside the work at hand, and waits for its end.
+    waits: bool,
 }
 
 enum Work<D> {
@@ -82,6 +84,7 @@ impl<D> Job<D> {
             priority,
             model,
             work: Work::Alone(Box::new(work)),
+            waits: false,
         }
     }
 
@@ -91,6 +94,7 @@ impl<D> Job<D> {
             priority: call.priority,
             model: call.model.model.clone(),
             work: Work::Generate(call),
+            waits: false,
         }
     }
 
@@ -183,11 +187,15 @@ impl<D> JobQueue<D> {
         }
     }
 
-    /// Takes a person's job that the model in memory can serve, without waiting.
-    pub(super) fn take_interactive(&self, model: &ModelName) -> Option<Job<D>> {
+    /// Takes the first person's job whose model can be served beside the work at hand, without waiting. Those that
+    /// cannot are not asked about again: they are next when that work ends.
+    pub(super) fn take_interactive(&self, serves: impl Fn(&ModelName) -> bool) -> Option<Job<D>> {
         let mut state = self.state();
         let waiting = &mut state.waiting[Priority::Interactive as usize];
-        let position = waiting.iter().position(|job| job.model == *model)?;
+        let position = waiting.iter_mut().position(|job| {
+            job.waits = job.waits || !serves(&job.model);
+            !job.waits
+        })?;
         let job = waiting.remove(position);
         self.changed.notify_all();
         job
@@ -215,10 +223,10 @@ impl<D> JobQueue<D> {
         taken
     }
 
-    /// Tells whether a person waits whom the model in memory can serve.
-    pub(super) fn has_interactive(&self, model: &ModelName) -> bool {
+    /// Tells whether a person waits who may be served beside the work at hand.
+    pub(super) fn has_interactive(&self) -> bool {
         let waiting = &self.state().waiting[Priority::Interactive as usize];
-        waiting.iter().any(|job| job.model == *model)
+        waiting.iter().any(|job| !job.waits)
     }
 
     /// Refuses everything from now on and drops what waits; its callers see the end of their channel.
@@ -314,34 +322,30 @@ mod tests {
     }
 
     #[test]
-    fn only_a_chat_with_the_loaded_model_cuts_in() {
+    fn a_chat_cuts_in_where_its_model_can_be_served_and_is_next_where_not() {
         let queue = JobQueue::new(8);
-        queue
-            .put(job(Priority::Batch, "loaded", "batch"), &Interrupt::new())
-            .unwrap();
-        queue
-            .put(
-                job(Priority::Interactive, "other", "other"),
-                &Interrupt::new(),
-            )
-            .unwrap();
-        assert!(
-            queue
-                .take_interactive(&ModelName::new("loaded").unwrap())
-                .is_none()
-        );
-        queue
-            .put(
-                job(Priority::Interactive, "loaded", "chat"),
-                &Interrupt::new(),
-            )
-            .unwrap();
+        let put = |priority, model, mark| {
+            let put = queue.put(job(priority, model, mark), &Interrupt::new());
+            put.unwrap();
+        };
         let mut done = Vec::new();
-        queue
-            .take_interactive(&ModelName::new("loaded").unwrap())
-            .unwrap()
-            .run(&mut done);
-        assert_eq!(done, ["chat"]);
+        put(Priority::Batch, "small", "batch");
+        assert!(!queue.has_interactive());
+        put(Priority::Interactive, "huge", "huge");
+        assert!(queue.has_interactive());
+        let is_small = |name: &ModelName| name.as_str() == "small";
+        assert!(queue.take_interactive(is_small).is_none());
+        assert!(
+            !queue.has_interactive(),
+            "the huge one is not asked about again"
+        );
+        assert!(queue.take_interactive(|_| true).is_none());
+        put(Priority::Interactive, "small", "small");
+        assert!(queue.has_interactive());
+        queue.take_interactive(is_small).unwrap().run(&mut done);
+        queue.take().unwrap().run(&mut done);
+        queue.take().unwrap().run(&mut done);
+        assert_eq!(done, ["small", "huge", "batch"]);
     }
 
     #[test]

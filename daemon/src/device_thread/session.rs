@@ -66,7 +66,7 @@ fn run(
         return Err(PortError::Interrupted);
     }
     if first.as_ref().is_some_and(GenerateCall::is_work) {
-        device.training_weights = None;
+        device.begin_work(&wanted.model);
     }
     let model = device.model(&wanted.model)?;
     let adapter = device.adapter(wanted, &model)?;
@@ -94,9 +94,11 @@ fn run(
                 device.generate(call);
             }
         }
-        // People with another adapter on this base, unless this is for people itself.
+        // People with another adapter or base, unless this is for people itself.
         if device.lowest_served != Priority::Interactive {
-            device.serve_people(&wanted.model);
+            device.reserved = model.cache_budget() as u64;
+            device.serve_people();
+            device.reserved = 0;
         }
     }
 }

@@ -378,6 +378,11 @@ impl LoadedModel {
         self.room.set(available);
     }
 
+    /// Tells how many of the allowed bytes the work at hand leaves; none is no bound.
+    pub fn left(&self) -> Option<u64> {
+        Some(self.room.bytes()).filter(|bytes| *bytes != u64::MAX)
+    }
+
     /// Reads the weights as f32 tensors, or shares those that someone still holds. Drop the `Arc` to free them.
     ///
     /// # Errors

@@ -45,13 +45,18 @@ pub(crate) struct Need<'a> {
 }
 
 impl Need<'_> {
+    /// Adds the parts up.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sizes = self.parts.iter().map(|(_, bytes)| *bytes);
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// Refuses what there is no room for.
     ///
     /// # Errors
     /// [`EngineError::Memory`] with the need, its parts and the room.
     pub(crate) fn check(&self, room: u64) -> Result<(), EngineError> {
-        let sizes = self.parts.iter().map(|(_, bytes)| *bytes);
-        let total = sizes.fold(0, u64::saturating_add);
+        let total = self.bytes();
         if total <= room {
             return Ok(());
         }

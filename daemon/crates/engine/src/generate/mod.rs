@@ -140,7 +140,7 @@ impl LoadedModel {
     }
 
     /// Tells what the caches of all sequences may take together.
-    fn cache_budget(&self) -> usize {
+    pub fn cache_budget(&self) -> usize {
         let room = usize::try_from(self.room.bytes()).unwrap_or(usize::MAX);
         match self.decoder.is_on_device() {
             true => CACHE_BUDGET_BYTES,

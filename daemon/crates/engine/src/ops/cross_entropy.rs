@@ -1,18 +1,26 @@
-//! The output matrix and the cross-entropy in one, which holds the logits of a few positions at a time and computes
-//! none that carries no loss.
+//! The output matrix and the cross-entropy in one, which holds the logits of a few positions over a part of the vocabulary
+//! at a time, and computes none that carries no loss.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffers::BufferPool;
+use super::buffers::{Buffer, BufferPool};
 use super::gemm::{Matrix, Store, multiply};
+use super::pause::Pause;
 use super::storage::{Reading, slice};
 use super::vector::{exp_sum, max, scale, vectorized};
 
-/// Positions whose logits one thread holds at a time: enough to make reading the whole matrix for them cheap.
-pub(crate) const MAX_POSITIONS_PER_CHUNK: usize = 128;
+/// Positions that one thread takes at a time: enough to make reading the whole matrix for them cheap.
+const MAX_POSITIONS_PER_CHUNK: usize = 256;
+/// The part of the vocabulary that is taken at a time: its logits stay in a core's caches between the two products.
+const VOCABULARY_PER_BLOCK: usize = 8192;
+
+/// Tells how many logits one thread holds at a time.
+pub(crate) fn max_logits(vocabulary: usize) -> usize {
+    MAX_POSITIONS_PER_CHUNK * vocabulary.min(VOCABULARY_PER_BLOCK)
+}
 
 /// The positions that carry loss.
 #[derive(Clone, Debug, Default)]
@@ -31,62 +39,102 @@ pub(crate) struct LinearCrossEntropy {
     head: Tensor,
     targets: Arc<Targets>,
     pool: Arc<BufferPool>,
+    /// Whenever every thread is through with a block.
+    pause: Pause,
     /// dx of the rows in `targets`, `[positions, width]`, from the forward until the backward takes it.
     gradient: Mutex<Option<Vec<f32>>>,
 }
 
 impl LinearCrossEntropy {
     /// Makes the operation for one batch.
-    pub(crate) fn new(head: Tensor, targets: Arc<Targets>, pool: Arc<BufferPool>) -> Self {
+    pub(crate) fn new(
+        head: Tensor,
+        targets: Arc<Targets>,
+        pool: Arc<BufferPool>,
+        pause: Pause,
+    ) -> Self {
         Self {
             head,
             targets,
             pool,
+            pause,
             gradient: Mutex::new(None),
         }
     }
 
-    /// Computes the summed loss of some positions and their rows' gradient of the mean over `positions`.
+    /// Takes a chunk of positions on by a block of the vocabulary, which begins with token `first`.
     ///
-    /// `gradient` `[rows, width]` comes in as the rows' inputs.
-    fn chunk(
-        &self,
-        gradient: &mut [f32],
-        tokens: &[u32],
-        head: Matrix<'_>,
-        vocabulary: usize,
-        positions: usize,
-    ) -> f64 {
-        let (rows, width) = (tokens.len(), gradient.len() / tokens.len());
-        let mut logits = self
-            .pool
-            .take_within(MAX_POSITIONS_PER_CHUNK * vocabulary, rows * vocabulary);
-        multiply(
-            &mut logits,
-            Store::Replace,
-            1.0,
-            Matrix::new(gradient, rows, width),
-            head.transposed(),
-        );
-        let mut loss = 0f64;
+    /// Softmax as it comes (Milakov and Gimelshein 2018): sums and gradients count from the highest logit so far.
+    fn block(&self, chunk: &mut Chunk<'_>, first: usize, block: Matrix<'_>, capacity: usize) {
+        let (rows, width, tokens) = (chunk.rows.len(), block.columns(), block.rows());
+        let mut logits = self.pool.take_within(capacity, rows * tokens);
+        let inputs = Matrix::new(&chunk.inputs, rows, width);
+        multiply(&mut logits, Store::Replace, 1.0, inputs, block.transposed());
         vectorized(|| {
-            for (logits, token) in logits.chunks_exact_mut(vocabulary).zip(tokens) {
-                let token = *token as usize;
+            let gradients = chunk.gradient.chunks_exact_mut(width);
+            let of_rows = logits.chunks_exact_mut(tokens).zip(gradients);
+            for ((logits, gradient), row) in of_rows.zip(&mut chunk.rows) {
+                if let Some(chosen) = row.token.checked_sub(first).and_then(|at| logits.get(at)) {
+                    row.chosen = *chosen;
+                }
                 let highest = max(logits);
-                let chosen = logits[token];
-                let sum = exp_sum(logits, 1.0, highest);
-                loss += f64::from(sum).ln() + f64::from(highest) - f64::from(chosen);
-                scale(logits, 1.0 / sum);
-                logits[token] -= 1.0;
+                if highest > row.highest {
+                    let factor = (row.highest - highest).exp();
+                    row.highest = highest;
+                    row.sum *= factor;
+                    scale(gradient, factor);
+                }
+                row.sum += exp_sum(logits, 1.0, row.highest);
             }
         });
-        multiply(
-            gradient,
-            Store::Replace,
-            1.0 / positions as f32,
-            Matrix::new(&logits, rows, vocabulary),
-            head,
-        );
+        let logits = Matrix::new(&logits, rows, tokens);
+        multiply(chunk.gradient, Store::Add, 1.0, logits, block);
+    }
+}
+
+/// Some positions on their way through the vocabulary.
+struct Chunk<'a> {
+    /// `[rows, width]`.
+    inputs: Buffer,
+    /// `[rows, width]`.
+    gradient: &'a mut [f32],
+    rows: Vec<Row>,
+}
+
+/// What is known of a position's logits so far.
+struct Row {
+    token: usize,
+    chosen: f32,
+    highest: f32,
+    /// Of exp(logit - highest).
+    sum: f32,
+}
+
+impl Row {
+    fn new(token: u32) -> Self {
+        Self {
+            token: token as usize,
+            chosen: 0.0,
+            highest: f32::NEG_INFINITY,
+            sum: 0.0,
+        }
+    }
+}
+
+impl Chunk<'_> {
+    /// Makes the gradient that of the mean over `positions`; gives the summed loss.
+    fn finish(&mut self, head: &[f32], positions: usize) -> f64 {
+        let width = self.gradient.len() / self.rows.len();
+        let mut loss = 0f64;
+        vectorized(|| {
+            for (gradient, row) in self.gradient.chunks_exact_mut(width).zip(&self.rows) {
+                loss += f64::from(row.sum).ln() + f64::from(row.highest) - f64::from(row.chosen);
+                let chosen = &head[row.token * width..][..width];
+                for (gradient, chosen) in gradient.iter_mut().zip(chosen) {
+                    *gradient = (*gradient / row.sum - chosen) / positions as f32;
+                }
+            }
+        });
         loss
     }
 }
@@ -117,20 +165,46 @@ impl CustomOp1 for LinearCrossEntropy {
             )));
         }
         let head = Reading::of(&self.head);
-        let head = Matrix::new(head.slice()?, vocabulary, width);
+        let head = head.slice()?;
         let mut gradient = vec![0f32; positions * width];
-        for (to, row) in gradient.chunks_exact_mut(width).zip(&self.targets.rows) {
-            to.copy_from_slice(&input[*row as usize * width..][..width]);
+        let threads = rayon::current_num_threads();
+        let per_chunk = positions_per_chunk(positions, threads);
+        let at_once = per_chunk * threads;
+        let capacity = max_logits(vocabulary);
+        let mut loss = 0f64;
+        for (at, gradient) in gradient.chunks_mut(at_once * width).enumerate() {
+            let rows = self.targets.rows[at * at_once..].chunks(per_chunk);
+            let tokens = self.targets.tokens[at * at_once..].chunks(per_chunk);
+            let of_chunks = gradient.chunks_mut(per_chunk * width).zip(rows.zip(tokens));
+            let mut chunks: Vec<Chunk<'_>> = of_chunks
+                .map(|(gradient, (rows, tokens))| {
+                    let capacity = MAX_POSITIONS_PER_CHUNK * width;
+                    let mut inputs = self.pool.take_within(capacity, gradient.len());
+                    for (to, row) in inputs.chunks_exact_mut(width).zip(rows) {
+                        to.copy_from_slice(&input[*row as usize * width..][..width]);
+                    }
+                    let rows = tokens.iter().map(|token| Row::new(*token)).collect();
+                    Chunk {
+                        inputs,
+                        gradient,
+                        rows,
+                    }
+                })
+                .collect();
+            for (number, block) in head.chunks(VOCABULARY_PER_BLOCK * width).enumerate() {
+                self.pause.here();
+                let block = Matrix::new(block, block.len() / width, width);
+                let first = number * VOCABULARY_PER_BLOCK;
+                chunks
+                    .par_iter_mut()
+                    .for_each(|chunk| self.block(chunk, first, block, capacity));
+            }
+            // In order, so that the sum is always the same.
+            for chunk in &mut chunks {
+                loss += chunk.finish(head, positions);
+            }
         }
-        let per_chunk = positions_per_chunk(positions);
-        let chunks = gradient
-            .par_chunks_mut(per_chunk * width)
-            .zip(self.targets.tokens.par_chunks(per_chunk));
-        // Collected first, so that the sum is taken in order.
-        let losses: Vec<f64> = chunks
-            .map(|(gradient, tokens)| self.chunk(gradient, tokens, head, vocabulary, positions))
-            .collect();
-        let loss = losses.iter().sum::<f64>() / positions as f64;
+        let loss = loss / positions as f64;
         *self.gradient.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradient);
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }
@@ -161,8 +235,7 @@ impl CustomOp1 for LinearCrossEntropy {
 }
 
 /// Splits positions evenly into as many chunks as there are threads, or a multiple of that.
-fn positions_per_chunk(positions: usize) -> usize {
-    let threads = rayon::current_num_threads();
+fn positions_per_chunk(positions: usize, threads: usize) -> usize {
     positions.div_ceil(threads * positions.div_ceil(threads * MAX_POSITIONS_PER_CHUNK))
 }
 
@@ -172,13 +245,16 @@ mod tests {
     use crate::ops::plain;
     use crate::ops::testing::{assert_same_gradients, numbers};
 
-    fn check(tokens: usize, rows: Vec<u32>) {
-        let (vocabulary, width) = (37, 12);
+    fn check(vocabulary: usize, tokens: usize, rows: Vec<u32>) {
+        let width = 12;
         let device = candle_core::Device::Cpu;
         let head = Tensor::from_vec(numbers(vocabulary * width, 8), (vocabulary, width), &device)
             .expect("a tensor");
         let targets = Targets {
-            tokens: rows.iter().map(|row| row * 5 % vocabulary as u32).collect(),
+            tokens: rows
+                .iter()
+                .map(|row| row * 4001 % vocabulary as u32)
+                .collect(),
             rows,
         };
         let pool = BufferPool::new(tokens);
@@ -193,6 +269,7 @@ mod tests {
                 head.clone(),
                 targets.clone(),
                 pool.clone(),
+                Pause::never(),
             ))? * 2.5
         };
         let plain =
@@ -202,10 +279,13 @@ mod tests {
 
     #[test]
     fn equals_the_plain_path_and_its_finite_differences() {
-        check(9, vec![0, 3, 4, 8]);
-        check(4, vec![2]);
+        check(37, 9, vec![0, 3, 4, 8]);
+        check(37, 4, vec![2]);
+        // Several blocks of the vocabulary.
+        check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5]);
         // Several chunks a thread.
         check(
+            37,
             2 * MAX_POSITIONS_PER_CHUNK * rayon::current_num_threads(),
             (0..MAX_POSITIONS_PER_CHUNK as u32 + 7).collect(),
         );
@@ -225,6 +305,7 @@ mod tests {
                 head.clone(),
                 Arc::new(targets),
                 BufferPool::new(4),
+                Pause::never(),
             ))
         };
         assert!(loss(&[3], &[2]).is_ok());

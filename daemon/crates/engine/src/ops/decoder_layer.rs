@@ -11,6 +11,7 @@ use candle_core::{Result, Tensor};
 use super::buffers::BufferPool;
 use super::dropout::Dropout;
 use super::fused_layer::FusedLayer;
+use super::pause::Pause;
 use super::plain;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
@@ -35,6 +36,8 @@ pub(crate) struct Batch {
     pub(crate) activation: Activation,
     /// The buffers.
     pub(crate) pool: Arc<BufferPool>,
+    /// Before every larger operation of a layer.
+    pub(crate) pause: Pause,
 }
 
 impl Batch {
@@ -44,6 +47,7 @@ impl Batch {
         sequences: Sequences,
         plan: Arc<LoraPlan>,
         pool: Arc<BufferPool>,
+        pause: Pause,
     ) -> Self {
         let heads = Heads {
             groups: config.kv_heads,
@@ -58,6 +62,7 @@ impl Batch {
             attention_scale: config.attention_scale(),
             activation: config.variant.activation,
             pool,
+            pause,
         }
     }
 
@@ -267,6 +272,7 @@ mod tests {
             sequences,
             plan.clone(),
             BufferPool::new(tokens),
+            Pause::never(),
         ));
         let weights = weights(&config);
         let layer = || DecoderLayer {

@@ -141,6 +141,7 @@ impl FusedLayer {
         weights: &ReadWeights<'_>,
         parameters: &[f32],
     ) -> Result<Buffer> {
+        self.layer.batch.pause.here();
         let pool = &self.layer.batch.pool;
         let frozen = weights.frozen(target)?;
         let mut output = pool.take(input.len() / frozen.inputs, frozen.outputs);
@@ -173,6 +174,7 @@ impl FusedLayer {
         parameter_gradient: &mut [f32],
     ) -> Result<()> {
         let batch = &self.layer.batch;
+        batch.pause.here();
         let update = self.update(target, parameters);
         let update = match (&update, batch.plan.slot(target)) {
             (Some(update), Some(slot)) => {
@@ -236,6 +238,7 @@ impl FusedLayer {
         let mut log_sums = pool.take(tokens, heads.groups * heads.group);
         let mut attended = pool.take(tokens, heads.width());
         {
+            batch.pause.here();
             let mut ordered = pool.take(tokens, heads.width());
             let inputs = Inputs {
                 queries: &queries,
@@ -306,6 +309,7 @@ impl FusedLayer {
     ) -> Result<Option<Buffer>> {
         let batch = &*self.layer.batch;
         let Some(norm) = norm else {
+            batch.pause.here();
             let update = self.update(target, parameters);
             let frozen = weights.frozen(target)?;
             linear::forward(
@@ -472,6 +476,7 @@ impl FusedLayer {
             keys: &mut dk,
             values: &mut dv,
         };
+        batch.pause.here();
         self.attention()
             .backward(gradients, &output_gradient, &attended, &log_sums, inputs);
 

@@ -48,6 +48,16 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Tells the number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Tells the number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Swaps rows and columns without moving anything.
     pub(crate) fn transposed(self) -> Self {
         Self {

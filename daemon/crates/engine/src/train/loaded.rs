@@ -9,7 +9,7 @@ use crate::{EngineError, LoadedModel, Pause};
 impl LoadedModel {
     /// Trains for a stretch; see [`run`]. `init` is the adapter that `request.model.adapter` names, where it names one.
     ///
-    /// Between layers `pause` may let others use the device.
+    /// Between operations `pause` may let others use the device.
     /// The weights are read as f32 unless someone holds them already ([`LoadedModel::weights`]).
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl LoadedModel {
             threads: self.team.threads(),
             encode: &|messages| self.encode_example(messages),
             pause,
-            room: self.room.bytes(),
+            room: &self.room,
         };
         run(base, request, init, interrupt, progress)
     }

@@ -22,7 +22,7 @@ use autodidact_domain::{
 pub use data::EncodedExample;
 
 use crate::EngineError;
-use crate::memory::Need;
+use crate::memory::{Need, Room};
 use crate::methods::lora::{LoraConfig, LoraPlan};
 use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
@@ -48,8 +48,8 @@ pub struct Base<'a> {
     pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
     /// Where a step stands still while somebody else needs the device.
     pub pause: &'a Pause,
-    /// The bytes that may be taken beside the weights; the most there are where there is no bound.
-    pub room: u64,
+    /// What may be taken beside the weights; the stretch's need is taken from it.
+    pub(crate) room: &'a Room,
 }
 
 /// Trains for a stretch.
@@ -165,7 +165,9 @@ fn check_memory(base: &Base<'_>, plan: &LoraPlan, max_tokens: usize) -> Result<(
         ],
         advice: "lower batch_size or max_length, or make more memory available",
     };
-    need.check(base.room)
+    need.check(base.room.bytes())?;
+    base.room.take(need.bytes());
+    Ok(())
 }
 
 /// What a step measured.

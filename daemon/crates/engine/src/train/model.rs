@@ -11,7 +11,7 @@ use crate::methods::lora::LoraPlan;
 use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
 use crate::ops::buffers::BufferPool;
-use crate::ops::cross_entropy::{LinearCrossEntropy, MAX_POSITIONS_PER_CHUNK};
+use crate::ops::cross_entropy::{LinearCrossEntropy, max_logits};
 use crate::ops::decoder_layer::{Batch, DecoderLayer};
 use crate::ops::pause::Pause;
 use crate::ops::plain;
@@ -67,7 +67,7 @@ impl<'a> TrainableModel<'a> {
         })
     }
 
-    /// Lets others use the device between layers.
+    /// Lets others use the device between the operations of a step.
     pub(crate) fn pausing(self, pause: Pause) -> Self {
         Self { pause, ..self }
     }
@@ -127,7 +127,7 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<Tensor, EngineError> {
         let mut x = self.embed(&batch.ids)?;
         for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
-            x = layer.fused(&x, parameters)?.apply_op1(self.pause.clone())?;
+            x = layer.fused(&x, parameters)?;
         }
         let x = x.apply_op1(RmsNorm {
             weight: self.weights.norm.clone(),
@@ -138,6 +138,7 @@ impl<'a> TrainableModel<'a> {
             self.head().clone(),
             targets,
             self.pool.clone(),
+            self.pause.clone(),
         ))?)
     }
 
@@ -150,6 +151,7 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<Tensor, EngineError> {
         let mut x = self.embed(&batch.ids)?;
         for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
+            self.pause.here();
             x = layer.plain(&x, parameters)?;
         }
         let x = plain::rms_norm(&x, &self.weights.norm, self.config.rms_norm_eps)?;
@@ -161,7 +163,8 @@ impl<'a> TrainableModel<'a> {
     /// Describes every layer on a batch, from the input up.
     fn layers(&self, batch: &PackedBatch, dropout_seed: u64) -> impl Iterator<Item = DecoderLayer> {
         let sequences = batch.sequences.clone();
-        let batch = Batch::new(self.config, sequences, self.plan.clone(), self.pool.clone());
+        let (plan, pool) = (self.plan.clone(), self.pool.clone());
+        let batch = Batch::new(self.config, sequences, plan, pool, self.pause.clone());
         let batch = Arc::new(batch);
         let mut random = Random::from_seed(dropout_seed);
         self.weights
@@ -230,8 +233,8 @@ pub(super) fn state_bytes(config: &ModelConfig, tokens: usize) -> u64 {
 
 /// Tells the bytes of the logits that the threads hold at once.
 pub(super) fn logit_bytes(config: &ModelConfig, threads: usize) -> u64 {
-    let rows = threads.max(1) * MAX_POSITIONS_PER_CHUNK;
-    (rows * config.vocab_size * size_of::<f32>()) as u64
+    let logits = threads.max(1) * max_logits(config.vocab_size);
+    (logits * size_of::<f32>()) as u64
 }
 
 /// Runs autograd; gives the loss and the gradient of every variable.

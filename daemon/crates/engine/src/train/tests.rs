@@ -4,6 +4,7 @@ use autodidact_domain::{Message, ModelName, ModelRef, NamedTensor};
 use candle_core::{Device, Tensor};
 
 use super::*;
+use crate::memory::Room;
 use crate::models::weights::LayerWeights;
 
 fn config() -> ModelConfig {
@@ -135,7 +136,7 @@ fn train(
         threads: 2,
         encode: &encode,
         pause: &Pause::never(),
-        room: u64::MAX,
+        room: &Room::new(None),
     };
     run(base, request, init, interrupt, &mut |_| {})
 }

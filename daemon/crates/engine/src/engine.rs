@@ -201,20 +201,19 @@ impl Engine {
         let (files, config, text) = ModelFiles::open(path)?;
         let room = Room::new(available);
         let held = self.check_memory(path, &files, &config, &room)?;
-        let info = Self::describe(path, &files, &config, &text)?;
-        let (tokenizer, config, template) = open_text(path, &text, config)?;
         let files = Arc::new(files);
-        let decoder = match (is_foreign(&config.architecture), &self.accelerator) {
-            (true, _) => {
-                let model = foreign::build(&config.architecture, &files)?;
-                let runner = ForeignRunner::new(model, config.vocab_size, files.parameters());
-                Runner::Foreign(runner)
-            }
-            (false, Some(accelerator)) => {
-                Runner::Device(Box::new(DeviceDecoder::load(&files, &config, accelerator)?))
-            }
-            (false, None) => Runner::Own(Box::new(Decoder::load(&files, &config, self.compute)?)),
-        };
+        // Side by side, since a vocabulary of Gemma's size takes as long as its weights.
+        let (text, decoder) = std::thread::scope(|scope| {
+            let text = scope.spawn(|| {
+                let info = Self::describe(path, &files, &config, &text)?;
+                Ok::<_, EngineError>((info, open_text(path, &text, config.clone())?))
+            });
+            let decoder = self.read_decoder(&files, &config);
+            (text.join(), decoder)
+        });
+        let (info, (tokenizer, config, template)) =
+            text.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let decoder = decoder?;
         room.take(held);
         Ok(LoadedModel {
             path: path.to_path_buf(),
@@ -235,6 +234,27 @@ impl Engine {
 }
 
 impl Engine {
+    /// Reads the weights into what runs them.
+    fn read_decoder(
+        &self,
+        files: &Arc<ModelFiles>,
+        config: &ModelConfig,
+    ) -> Result<Runner, EngineError> {
+        Ok(
+            match (is_foreign(&config.architecture), &self.accelerator) {
+                (true, _) => {
+                    let model = foreign::build(&config.architecture, files)?;
+                    let runner = ForeignRunner::new(model, config.vocab_size, files.parameters());
+                    Runner::Foreign(runner)
+                }
+                (false, Some(accelerator)) => {
+                    Runner::Device(Box::new(DeviceDecoder::load(files, config, accelerator)?))
+                }
+                (false, None) => Runner::Own(Box::new(Decoder::load(files, config, self.compute)?)),
+            },
+        )
+    }
+
     /// Refuses a model that the memory will not suffice for; tells the bytes that it will hold.
     fn check_memory(
         &self,

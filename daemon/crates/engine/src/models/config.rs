@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::family::{FAMILIES, Family, Variant};
 use super::fields::{GgufFields, JsonFields};
-use super::foreign::{foreign_architectures, is_foreign};
+use super::foreign::{foreign_architectures, is_foreign, with_common_names};
 use super::gguf::{GgufHeader, Value};
 use crate::EngineError;
 
@@ -17,6 +17,8 @@ const MAX_WIDTH: usize = 1 << 18;
 pub(crate) const MAX_HEAD: usize = 1024;
 const MAX_VOCABULARY: usize = 1 << 22;
 const MAX_CONTEXT: usize = 1 << 28;
+/// The field of a GGUF file that names its architecture.
+const GGUF_ARCHITECTURE: &str = "general.architecture";
 /// Stands where a foreign model has no RMSNorm; nothing computes with it.
 const FOREIGN_NORM_EPSILON: f64 = 1e-5;
 
@@ -65,8 +67,8 @@ impl ModelConfig {
             header,
             prefix: "",
         };
-        let architecture = fields.text("general.architecture")?;
-        let family = find_family(file, "general.architecture", &architecture, |row| row.gguf)?;
+        let architecture = fields.text(GGUF_ARCHITECTURE)?;
+        let family = find_family(file, GGUF_ARCHITECTURE, &architecture, |row| row.gguf)?;
         let fields = GgufFields {
             prefix: &architecture,
             ..fields
@@ -151,9 +153,17 @@ impl ModelConfig {
         generation: Option<&Json>,
         has_lm_head: bool,
     ) -> Result<Self, EngineError> {
-        let fields = JsonFields { file, json: config };
-        let architecture = fields.text("model_type")?;
+        let architecture = JsonFields { file, json: config }.text("model_type")?;
         let foreign = is_foreign(&architecture);
+        let common;
+        let config = match foreign {
+            true => {
+                common = with_common_names(&architecture, config);
+                &common
+            }
+            false => config,
+        };
+        let fields = JsonFields { file, json: config };
         let family = match foreign {
             true => None,
             false => Some(hugging_face_family(file, config, &architecture)?),
@@ -304,11 +314,18 @@ fn find_family(
     let known = FAMILIES.iter().filter(|row| !name(row).is_empty());
     known.clone().find(|row| name(row) == found).ok_or_else(|| {
         let mut names: Vec<&str> = known.map(&name).collect();
-        if part == "model_type" {
-            names.extend(foreign_architectures());
-            names.extend(ENCODER_ARCHITECTURES);
+        let mut expected = match part {
+            "model_type" => {
+                names.extend(foreign_architectures());
+                names.extend(ENCODER_ARCHITECTURES);
+                names.join(", ")
+            }
+            _ => names.join(", "),
+        };
+        if part == GGUF_ARCHITECTURE {
+            expected += "; some others load from their Hugging Face folders";
         }
-        EngineError::unsupported(file, part, names.join(", "), found)
+        EngineError::unsupported(file, part, expected, found)
     })
 }
 

@@ -91,8 +91,31 @@ pub(crate) fn read_json(path: &Path) -> Result<Json, EngineError> {
 }
 
 pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Json, EngineError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| EngineError::damaged(path, "contents", "JSON", error.to_string()))
+    serde_json::from_slice(bytes).or_else(|error| {
+        serde_json::from_slice(&without_endless_numbers(bytes))
+            .map_err(|_| EngineError::damaged(path, "contents", "JSON", error.to_string()))
+    })
+}
+
+/// Writes null for the numbers without end that Python's writer puts into JSON, such as the limits of Mamba's time steps.
+fn without_endless_numbers(json: &[u8]) -> Vec<u8> {
+    const NUMBERS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let (mut written, mut at, mut in_text) = (Vec::with_capacity(json.len()), 0, false);
+    while at < json.len() {
+        let rest = &json[at..];
+        let number = NUMBERS.iter().find(|number| rest.starts_with(number));
+        if let (false, Some(number)) = (in_text, number) {
+            written.extend_from_slice(b"null");
+            at += number.len();
+            continue;
+        }
+        // An escaped quotation mark ends no text.
+        let count = if in_text && json[at] == b'\\' { 2 } else { 1 };
+        in_text ^= json[at] == b'"';
+        written.extend_from_slice(&rest[..count.min(rest.len())]);
+        at += count;
+    }
+    written
 }
 
 pub(crate) fn digest_file(path: &Path) -> Result<Digest, EngineError> {
@@ -106,5 +129,21 @@ pub(crate) fn digest_file(path: &Path) -> Result<Digest, EngineError> {
             return Ok(Digest::from_bytes(*hasher.finalize().as_bytes()));
         }
         hasher.update(&buffer[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_without_end_are_read_as_null_outside_of_texts() {
+        let json = br#"{"limit": [0.5, Infinity, -Infinity], "x": NaN, "text": "a \" Infinity", "n": "NaN"}"#;
+        let read = parse_json(Path::new("config.json"), json).expect("it is read");
+        let expect = serde_json::json!({"limit": [0.5, null, null], "x": null, "text": "a \" Infinity", "n": "NaN"});
+        assert_eq!(read, expect);
+        for cut in 0..json.len() {
+            assert!(parse_json(Path::new("config.json"), &json[..cut]).is_err());
+        }
     }
 }

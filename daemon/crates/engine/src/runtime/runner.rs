@@ -174,7 +174,7 @@ impl ForeignRunner {
         let mut wanted = batch.wanted.iter().copied().enumerate().peekable();
         for segment in &batch.segments {
             if segment.position == 0 {
-                model.clear();
+                model.clear()?;
                 *read = 0;
             }
             if *read != segment.position {

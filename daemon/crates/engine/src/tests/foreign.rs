@@ -7,17 +7,27 @@ use super::*;
 use crate::{EngineError, Silent};
 
 const ARCHITECTURES: &[&str] = &[
+    "deepseek_v2",
+    "falcon",
     "gemma",
     "gemma2",
     "glm4",
+    "gpt_bigcode",
+    "granite",
+    "granitemoehybrid",
     "helium",
+    "lfm2",
+    "mamba",
+    "mamba2",
     "mixtral",
     "olmo",
     "olmo2",
     "phi",
     "qwen2_moe",
     "qwen3_moe",
+    "recurrent_gemma",
     "smollm3",
+    "stablelm",
     "starcoder2",
 ];
 
@@ -71,10 +81,12 @@ fn they_generate_score_and_refuse_to_train() {
 }
 
 #[test]
-fn experts_without_end_are_refused() {
+fn counts_without_end_are_refused() {
     for (architecture, field) in [
         ("mixtral", "num_local_experts"),
         ("qwen3_moe", "num_experts"),
+        ("deepseek_v2", "n_routed_experts"),
+        ("gpt_bigcode", "n_positions"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(golden_path("foreign").join(architecture)).unwrap() {
@@ -83,7 +95,7 @@ fn experts_without_end_are_refused() {
         }
         let path = folder.path().join("config.json");
         let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        config[field] = (1u64 << 60).into();
+        config[field] = (1u64 << 19).into();
         std::fs::write(&path, config.to_string()).unwrap();
         let error = Engine::inspect(folder.path()).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
@@ -135,4 +147,19 @@ fn tensors_and_fields_that_they_lack_are_named_at_once() {
             "supported kind",
         ],
     );
+}
+
+#[test]
+fn what_candle_transformers_panics_on_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(golden_path("foreign/granite")).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["num_hidden_layers"] = 3.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = Engine::inspect(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("model.layers.2."), "{error}");
 }

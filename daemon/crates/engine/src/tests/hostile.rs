@@ -377,7 +377,7 @@ fn a_config_that_is_not_run_is_refused() {
             serde_json::json!({"type": "yarn", "factor": 2.0}),
             "yarn",
         ),
-        ("model_type", Json::from("mamba"), "mamba"),
+        ("model_type", Json::from("mpt"), "mpt"),
         ("sliding_window", Json::from(0), "sliding_window"),
         ("hidden_act", Json::from("gelu"), "gelu"),
         ("attention_bias", Json::from(true), "attention_bias"),
@@ -600,12 +600,12 @@ fn a_folder_names_its_own_files_tensors_and_fields() {
         ],
     );
     refuse(
-        &edit("config.json", &|json| json["model_type"] = "mamba".into()),
+        &edit("config.json", &|json| json["model_type"] = "mpt".into()),
         [
             "config.json",
             "model_type",
             "gemma2",
-            "mamba",
+            "mpt",
             "supported kind",
         ],
     );

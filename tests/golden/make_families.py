@@ -7,14 +7,16 @@ Weights are drawn anew for each family with a fixed seed, rounded to the type th
 The GGUF holds the same numbers as f16 or f32; rows of q and k are interleaved for llama as its converters do.
 """
 import argparse
+import copy
 import json
+import math
 from pathlib import Path
 
 import gguf
 import numpy
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig
 
 VOCABULARY, LENGTHS, SHOWN = 272, (5, 21, 44), 48
 SHAPE = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
@@ -34,9 +36,19 @@ FAMILIES = {
                                                         sliding_attention=dict(rope_type="default", rope_theta=1e4)),
                                    tie_word_embeddings=True), torch.bfloat16, 1),
     "phi3": ("phi3", dict(sliding_window=12, tie_word_embeddings=False, original_max_position_embeddings=512), torch.float16, 1),
+    "phi3_long": ("phi3", dict(sliding_window=12, tie_word_embeddings=False, original_max_position_embeddings=64,
+                               rope_parameters=dict(rope_type="longrope", rope_theta=1e4, short_factor=[1.0, 1.1, 1.25, 1.5],
+                                                    long_factor=[2.0, 3.0, 5.0, 7.0], original_max_position_embeddings=64)),
+                  torch.float16, 1),
 }
+# A folder that also sees: its text part, with what its configuration leaves out.
+SEEING = dict(text=dict(num_hidden_layers=6, head_dim=16, sliding_window=12, query_pre_attn_scalar=24, num_attention_heads=8,
+                        num_key_value_heads=4, rms_norm_eps=1e-6, tie_word_embeddings=True,
+                        rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+                                             sliding_attention=dict(rope_type="default", rope_theta=1e4))),
+              vision=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14))
 # GGUF knows the shape of gemma3's layers by its architecture alone, so its GGUF twin is the real model's to test.
-AS_GGUF = {"llama3": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "phi3": "phi3"}
+AS_GGUF = {"llama3": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "phi3": "phi3", "phi3_long": "phi3"}
 NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "self_attn.qkv_proj": "attn_qkv",
@@ -73,7 +85,7 @@ def draw(model, dtype):
     for name, weight in model.named_parameters():
         noise = torch.randn(weight.shape, generator=generator)
         if "norm" in name:
-            base = 0.0 if model.config.model_type == "gemma3_text" else 1.0
+            base = 0.0 if model.config.model_type.startswith("gemma3") else 1.0
             weight.data = base + 0.2 * noise
         else:
             weight.data = noise * (0.5 if name.endswith("bias") else weight.shape[-1] ** -0.5)
@@ -145,10 +157,51 @@ def write_gguf(model, path, architecture):
         inverse = model.model.rotary_emb.inv_freq.numpy()
         plain = config.rope_parameters["rope_theta"] ** (-numpy.arange(0, head_dim, 2) / head_dim)
         writer.add_tensor("rope_freqs.weight", (plain / inverse).astype(numpy.float32))
+    if config.rope_parameters["rope_type"] == "longrope":
+        rope = config.rope_parameters
+        scale = config.max_position_embeddings / rope["original_max_position_embeddings"]
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LONGROPE)
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(rope["original_max_position_embeddings"])))
+        for kind in ("short", "long"):
+            writer.add_tensor(f"rope_factors_{kind}.weight", numpy.array(rope[f"{kind}_factor"], dtype=numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def reference(name, model):
+    """Logits at some positions of some texts."""
+    generator = torch.Generator().manual_seed(11)
+    prompts = []
+    for length in LENGTHS:
+        ids = torch.randint(0, 256, (1, length), generator=generator)
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+        at = sorted({0, length // 2, length - 2, length - 1})
+        prompts.append({"ids": ids[0].tolist(), "logits": {i: [round(x, 6) for x in logits[i, :SHOWN].tolist()] for i in at}})
+    print(name, sum(p.numel() for p in model.parameters()), "parameters, logits in", round(logits.min().item(), 2), round(logits.max().item(), 2))
+    return prompts
+
+
+def save_seeing(folder):
+    """A tiny Gemma 3 with its eyes, laid out as the published ones are."""
+    text = {**SHAPE, **SEEING["text"]}
+    config = Gemma3Config(text_config=text, vision_config=SEEING["vision"], mm_tokens_per_image=4, image_token_index=258,
+                          boi_token_index=259, eoi_token_index=260, eos_token_id=257, bos_token_id=256)
+    config._attn_implementation = "eager"
+    model = Gemma3ForConditionalGeneration(config).eval()
+    draw(model, torch.bfloat16)
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    default = Gemma3TextConfig().to_dict()
+    saved["text_config"] = {key: value for key, value in saved["text_config"].items() if key not in default or default[key] != value}
+    path.write_text(json.dumps(saved, indent=1, sort_keys=True) + "\n")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    write_tokenizer(folder)
+    return model
 
 
 def main():
@@ -164,16 +217,9 @@ def main():
         save(model, folder, dtype, shards)
         if name in AS_GGUF:
             write_gguf(model, folder / "model.gguf", AS_GGUF[name])
-        generator = torch.Generator().manual_seed(11)
-        prompts = []
-        for length in LENGTHS:
-            ids = torch.randint(0, 256, (1, length), generator=generator)
-            with torch.no_grad():
-                logits = model(ids, use_cache=False).logits[0]
-            at = sorted({0, length // 2, length - 2, length - 1})
-            prompts.append({"ids": ids[0].tolist(), "logits": {i: [round(x, 6) for x in logits[i, :SHOWN].tolist()] for i in at}})
-        golden[name] = prompts
-        print(name, sum(p.numel() for p in model.parameters()), "parameters, logits in", round(logits.min().item(), 2), round(logits.max().item(), 2))
+        golden[name] = reference(name, model)
+    model = save_seeing(out / "gemma3_seeing")
+    golden["gemma3_seeing"] = reference("gemma3_seeing", model)
     (out / "logits.json").write_text(json.dumps(golden) + "\n")
 
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use autodidact_domain::embedding::ENCODER_ARCHITECTURES;
 use serde_json::Value as Json;
 
-use super::family::{FAMILIES, Family, Variant};
+use super::family::{FAMILIES, Family, RopeScaling, Variant};
 use super::fields::{GgufFields, JsonFields};
 use super::foreign::{foreign_architectures, is_foreign, with_common_names};
 use super::gguf::{GgufHeader, Value};
@@ -112,6 +112,7 @@ impl ModelConfig {
         let variant = family
             .traits
             .variant_of_gguf(&fields, &architecture, shape, MAX_CONTEXT)?;
+        let longest = variant.long_rope.map(|long_rope| long_rope.context);
         let config = Self {
             vocab_size: vocab_size.ok_or_else(|| {
                 EngineError::damaged(
@@ -134,7 +135,9 @@ impl ModelConfig {
             rope_theta: fields
                 .optional_number("rope.freq_base")?
                 .unwrap_or(10_000.0),
-            context_length: fields.count("context_length", MAX_CONTEXT)?,
+            context_length: fields
+                .count("context_length", MAX_CONTEXT)?
+                .min(longest.unwrap_or(usize::MAX)),
             tie_word_embeddings: !header.tensors.contains_key("output.weight"),
             eos_ids,
             bos_id,
@@ -196,6 +199,7 @@ impl ModelConfig {
         let norm_epsilon = config["rms_norm_eps"]
             .as_f64()
             .or(foreign.then_some(FOREIGN_NORM_EPSILON));
+        let longest = variant.long_rope.map(|long_rope| long_rope.context);
         let result = Self {
             vocab_size: fields.count("vocab_size", MAX_VOCABULARY)?,
             hidden_size,
@@ -217,7 +221,9 @@ impl ModelConfig {
                 )
             })? as f32,
             rope_theta: theta.unwrap_or(10_000.0) as f32,
-            context_length: fields.count("max_position_embeddings", MAX_CONTEXT)?,
+            context_length: fields
+                .count("max_position_embeddings", MAX_CONTEXT)?
+                .min(longest.unwrap_or(usize::MAX)),
             tie_word_embeddings: tied || !has_lm_head,
             eos_ids,
             bos_id: token_ids(&config["bos_token_id"]).first().copied(),
@@ -264,6 +270,15 @@ impl ModelConfig {
                 "head width",
                 "an even number, within bounds over all heads".into(),
                 self.head_dim.to_string(),
+            );
+        }
+        if let RopeScaling::Factors(factors) = &self.variant.rope_scaling
+            && factors.len() != self.head_dim / 2
+        {
+            return refuse(
+                "factors of the rotary embedding",
+                (self.head_dim / 2).to_string(),
+                factors.len().to_string(),
             );
         }
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {

@@ -6,7 +6,9 @@ use serde_json::Value as Json;
 
 use super::config::ModelConfig;
 use super::fields::{GgufFields, JsonFields};
+use super::files::SHORT_ROPE_FACTORS;
 use super::gguf::Value;
+use super::long_rope::LongRope;
 use crate::EngineError;
 
 /// A family: its names, and where its decoder differs from the plain Llama's.
@@ -182,6 +184,8 @@ pub struct Variant {
     pub attention_scale: Option<f32>,
     /// How the rotary embedding is scaled.
     pub rope_scaling: RopeScaling,
+    /// What goes with the divisors of LongRoPE (Phi-3's long variants).
+    pub long_rope: Option<LongRope>,
     /// The layers that see the last positions only.
     pub window: Option<Window>,
 }
@@ -223,15 +227,20 @@ impl Traits {
         variant.rope_scaling = match scaling.and_then(Value::as_str).unwrap_or("none") {
             "none" => RopeScaling::None,
             "linear" => RopeScaling::Linear(fields.number("rope.scaling.factor")?),
+            // Its divisors are a tensor.
+            "longrope" => RopeScaling::None,
             other => {
                 return Err(EngineError::unsupported(
                     fields.file,
                     "rope.scaling.type",
-                    "none or linear",
+                    "none, linear or longrope",
                     other,
                 ));
             }
         };
+        if fields.header.tensors.contains_key(SHORT_ROPE_FACTORS) {
+            variant.long_rope = Some(LongRope::of_gguf(fields, limit)?);
+        }
         if let Some(positions) = fields.optional_count("attention.sliding_window", limit)?
             && positions > 0
             && !matches!(architecture, "qwen2" | "qwen3")
@@ -319,6 +328,12 @@ impl Traits {
             ("rope_scaling", &json["rope_scaling"]),
             ("rope_parameters", global),
         ] {
+            if is_long_rope(rope) {
+                let (long_rope, factors) = LongRope::of_json(file, key, json)?;
+                variant.long_rope = Some(long_rope);
+                variant.rope_scaling = RopeScaling::Factors(factors);
+                continue;
+            }
             let scaling = read_scaling(file, key, rope)?;
             if scaling != RopeScaling::None {
                 variant.rope_scaling = scaling;
@@ -383,6 +398,16 @@ impl Traits {
     }
 }
 
+fn rope_type(rope: &Json) -> &str {
+    let kind = rope["rope_type"].as_str().or_else(|| rope["type"].as_str());
+    kind.unwrap_or("?")
+}
+
+fn is_long_rope(rope: &Json) -> bool {
+    // "su" is what Phi-3's first files call it, after its author.
+    matches!(rope_type(rope), "longrope" | "su")
+}
+
 fn read_scaling(file: &Path, key: &str, rope: &Json) -> Result<RopeScaling, EngineError> {
     if rope.is_null() {
         return Ok(RopeScaling::None);
@@ -394,8 +419,7 @@ fn read_scaling(file: &Path, key: &str, rope: &Json) -> Result<RopeScaling, Engi
             EngineError::damaged(file, part, "a number above 0", rope[name].to_string())
         })
     };
-    let kind = rope["rope_type"].as_str().or_else(|| rope["type"].as_str());
-    match kind.unwrap_or("?") {
+    match rope_type(rope) {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear(number("factor")?)),
         "llama3" => Ok(RopeScaling::Llama3 {
@@ -407,7 +431,7 @@ fn read_scaling(file: &Path, key: &str, rope: &Json) -> Result<RopeScaling, Engi
         other => Err(EngineError::unsupported(
             file,
             key,
-            "no scaling, or rope_type default, linear or llama3",
+            "no scaling, or rope_type default, linear, llama3 or longrope",
             other,
         )),
     }
@@ -431,7 +455,9 @@ impl ModelConfig {
     /// Tells what attention's scores are multiplied by.
     pub(crate) fn attention_scale(&self) -> f32 {
         let plain = || 1.0 / (self.head_dim as f32).sqrt();
-        self.variant.attention_scale.unwrap_or_else(plain)
+        let long_rope = self.variant.long_rope;
+        let factor = long_rope.map_or(1.0, |long_rope| long_rope.score_factor);
+        self.variant.attention_scale.unwrap_or_else(plain) * factor
     }
 
     /// Computes the rotary embedding's frequencies of global layers, or of those with a window.

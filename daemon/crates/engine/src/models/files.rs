@@ -16,6 +16,7 @@ use super::family::RopeScaling;
 use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
 use super::foreign::{self, is_foreign};
 use super::gguf::{GgufHeader, TensorPlace};
+use super::multimodal::{text_config, text_tensor};
 use super::safetensors;
 use crate::EngineError;
 
@@ -54,6 +55,10 @@ const OTHER_NAMES: &[(&str, &str)] = &[
 ];
 /// GGUF's factors of the rotary embedding's frequencies, `[head_dim / 2]` f32: constants, no weights.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// The same of LongRoPE, for texts within the first context.
+pub(super) const SHORT_ROPE_FACTORS: &str = "rope_factors_short.weight";
+/// Tensors that are no weights; the last is LongRoPE's for longer texts.
+const CONSTANTS: [&str; 3] = [ROPE_FACTORS, SHORT_ROPE_FACTORS, "rope_factors_long.weight"];
 
 /// What the tokenizer and the chat template are made from.
 pub(crate) enum TextFiles {
@@ -118,15 +123,18 @@ impl ModelFiles {
         let file = File::open(path).map_err(|error| EngineError::io(path, "open model", error))?;
         let header = GgufHeader::read(path, &file)?;
         let mut config = ModelConfig::from_gguf(path, &header)?;
-        if let Some(place) = header.tensors.get(ROPE_FACTORS) {
-            config.variant.rope_scaling = read_rope_factors(path, &file, place, config.head_dim)?;
+        for name in [ROPE_FACTORS, SHORT_ROPE_FACTORS] {
+            if let Some(place) = header.tensors.get(name) {
+                let factors = read_rope_factors(path, &file, (name, place), config.head_dim)?;
+                config.variant.rope_scaling = factors;
+            }
         }
         let mut tensors = BTreeMap::new();
         let interleaves = config.gguf_interleaves();
         let weights = header
             .tensors
             .iter()
-            .filter(|(name, _)| *name != ROPE_FACTORS);
+            .filter(|(name, _)| !CONSTANTS.contains(&name.as_str()));
         for (name, place) in weights {
             let Some(hf_name) = hugging_face_name(name, &config) else {
                 return Err(EngineError::unsupported(
@@ -162,10 +170,11 @@ impl ModelFiles {
 
     fn open_folder(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
         // Old conversions store a constant of the rotary embedding.
-        let keep = |name: &str| (!name.ends_with("rotary_emb.inv_freq")).then(|| name.to_string());
+        let is_weight = |name: &str| !name.ends_with("rotary_emb.inv_freq");
+        let keep = |name: &str| text_tensor(name).filter(|_| is_weight(name));
         let mut files = Self::open_safetensors(path, &keep)?;
         let config_path = path.join("config.json");
-        let config_json = read_json(&config_path)?;
+        let config_json = text_config(read_json(&config_path)?);
         let generation = read_optional(&path.join("generation_config.json"))?;
         let generation = generation
             .map(|bytes| parse_json(&path.join("generation_config.json"), &bytes))
@@ -512,13 +521,13 @@ fn layer_names(
 fn read_rope_factors(
     path: &Path,
     file: &File,
-    place: &TensorPlace,
+    (name, place): (&str, &TensorPlace),
     head_dim: usize,
 ) -> Result<RopeScaling, EngineError> {
     if place.shape != [head_dim / 2] {
         let expected = format!("shape [{}]", head_dim / 2);
         let found = format!("{:?}", place.shape);
-        return Err(EngineError::damaged(path, ROPE_FACTORS, expected, found));
+        return Err(EngineError::damaged(path, name, expected, found));
     }
     let mut bytes = vec![0u8; place.bytes as usize];
     file.read_exact_at(&mut bytes, place.offset)
@@ -531,7 +540,7 @@ fn read_rope_factors(
     {
         return Err(EngineError::damaged(
             path,
-            ROPE_FACTORS,
+            name,
             "factors above 0",
             "others",
         ));

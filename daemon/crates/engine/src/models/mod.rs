@@ -9,5 +9,7 @@ pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod foreign;
 pub(crate) mod gguf;
+pub(crate) mod long_rope;
+mod multimodal;
 pub(crate) mod safetensors;
 pub mod weights;

@@ -18,6 +18,8 @@ pub(super) const FAMILIES: &[(&str, bool)] = &[
     ("qwen3", true),
     ("gemma3", false),
     ("phi3", true),
+    ("phi3_long", true),
+    ("gemma3_seeing", false),
 ];
 
 pub(super) const LOGITS: &str = "families/logits.json";

@@ -100,11 +100,65 @@ fn a_row_alone_among_8_and_among_32() {
 }
 
 #[test]
-fn a_row_alone_among_8_and_among_32_on_the_real_model() {
-    for compute in [Compute::Exact, Compute::Fast] {
-        let model = Real::SmolLm2.load(compute).into_iter();
-        model.for_each(|model| check_rows(model, None));
+fn a_row_alone_among_8_and_among_32_in_every_family() {
+    for (family, _) in super::families::FAMILIES {
+        let folder = golden_path("families").join(family);
+        for compute in [Compute::Exact, Compute::Fast] {
+            check_rows(&Engine::new(2, compute).load(&folder).unwrap(), None);
+        }
     }
+}
+
+#[test]
+fn a_row_alone_among_8_and_among_32_on_the_real_models() {
+    for model in Real::ALL {
+        for compute in [Compute::Exact, Compute::Fast] {
+            let model = model.load(compute).into_iter();
+            model.for_each(|model| check_rows(model, None));
+        }
+    }
+}
+
+/// As many sequences at once as their keys and values have room for, and the same completions.
+#[test]
+fn sequences_share_what_there_is_for_their_keys_and_values() {
+    #[derive(Default)]
+    struct AtWork(std::collections::BTreeSet<usize>);
+    impl GenerateObserver for AtWork {
+        fn token(&mut self, request: usize) {
+            self.0.insert(request);
+        }
+    }
+    let model = tiny(Compute::Fast, 1);
+    let request = |index: u64| {
+        let prompt = Prompt::Text(format!("{index}: a task"));
+        GenerateRequest::new(prompt, sampled(index, 40))
+    };
+    let run = |sequences: Option<u64>| {
+        let longest = model.encode(&request(11).prompt).unwrap().len() + 40;
+        let bytes = model.decoder.cache_bytes(longest) as u64;
+        model.allow(sequences.map(|sequences| sequences * bytes));
+        let mut session = model.session(None).unwrap();
+        for index in 0..12 {
+            session.add(request(index), Urgency::Ordinary).unwrap();
+        }
+        let (mut most, mut completions) = (0, vec![None; 12]);
+        while !session.is_idle() {
+            let mut at_work = AtWork::default();
+            session.step(&mut at_work).unwrap();
+            most = most.max(at_work.0.len());
+            while let Some((number, completion)) = session.take_finished() {
+                completions[number] = Some(completion);
+            }
+        }
+        model.allow(None);
+        (most, completions)
+    };
+    let (all, expected) = run(None);
+    assert_eq!(all, 12);
+    let (few, found) = run(Some(3));
+    assert_eq!(few, 3);
+    assert_eq!(found, expected);
 }
 
 pub(super) fn requests() -> Vec<GenerateRequest> {

@@ -8,7 +8,7 @@ pub(super) struct GgufWriter {
     /// Key, value type and value.
     fields: Vec<(String, u32, Vec<u8>)>,
     /// Name, sizes from the innermost, element type and data.
-    tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
+    pub(super) tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
 }
 
 impl GgufWriter {
@@ -100,7 +100,7 @@ pub(super) fn tiny_as_gguf() -> Vec<u8> {
     write_tiny().bytes()
 }
 
-fn write_tiny() -> GgufWriter {
+pub(super) fn write_tiny() -> GgufWriter {
     let model = tiny(Compute::Exact, 1);
     let config = &model.config;
     let json: Json =

@@ -11,6 +11,7 @@ mod foreign;
 mod forms;
 mod golden;
 mod hostile;
+mod quantized;
 mod real;
 mod scores;
 mod text;

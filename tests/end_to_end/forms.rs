@@ -92,6 +92,72 @@ fn a_workflow_marks_sorts_and_answers_in_form() -> Result<()> {
     Ok(())
 }
 
+/// Classifications that people wrote, which the prompts show.
+const SORTED: [[&str; 3]; 3] = [
+    [
+        "Tell whether the review is good or bad.",
+        "I slept badly in that hotel.",
+        "bad",
+    ],
+    ["Tell whether the number is even or odd.", "16", "even"],
+    ["Is this a fruit or a vegetable?", "carrot", "vegetable"],
+];
+
+/// `AUTODIDACT_TEST_GEMMA` names a GGUF file of Gemma 3 270M: smaller models take nothing for a classification.
+#[test]
+fn what_asks_for_a_label_gets_the_label_first_and_then_an_input() -> Result<()> {
+    let Ok(model) = std::env::var("AUTODIDACT_TEST_GEMMA") else {
+        println!("skipped: AUTODIDACT_TEST_GEMMA is not set");
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.text(&["model", "add", "gemma", &model])?;
+    let sorted = SORTED.map(|[instruction, input, output]| {
+        let instances = [serde_json::json!({"input": input, "output": output})];
+        serde_json::json!({"instruction": instruction, "is_classification": true, "instances": instances})
+    });
+    let open = OPEN.map(|text| serde_json::json!({"instruction": text, "instances": []}));
+    let lines = sorted.iter().chain(&open).map(|seed| format!("{seed}\n"));
+    let file = home.path().join("open.jsonl");
+    std::fs::write(&file, lines.collect::<String>()).context("write the instructions")?;
+    home.text(&["dataset", "import", "open", &file.to_string_lossy()])?;
+    let respond = "respond: {classify: true, max_tokens: 48}";
+    home.submit(&format!(
+        "name: sorted\nseed: 5\nmodel: gemma\nseeds: open\nstages:\n  {respond}\n"
+    ))?;
+    home.wait_until_done("sorted", LIMIT)?;
+    let out = home.path().join("kept.jsonl");
+    let out = out.to_string_lossy();
+    home.text(&["dataset", "export", "sorted", "--out", &out])?;
+    let text = std::fs::read_to_string(&*out).context("read the export")?;
+    let records = text.lines().map(serde_json::from_str::<Value>);
+    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let is_human = |record: &&Value| SORTED.iter().any(|seed| record["instruction"] == seed[0]);
+    let is_label = |record: &&Value| record["task_type"] == "classification";
+    let made: Vec<&Value> = records.iter().filter(|record| !is_human(record)).collect();
+    let labelled: Vec<&&Value> = made.iter().filter(|record| is_label(record)).collect();
+    println!("{text}");
+    ensure!(
+        !labelled.is_empty() && labelled.len() < made.len(),
+        "{text}"
+    );
+    let review = |record: &&Value| record["instruction"] == OPEN[1];
+    ensure!(labelled.iter().any(|record| review(record)), "{text}");
+    for record in labelled {
+        let label = record["output"].as_str().context("a label")?;
+        assert!(!label.is_empty() && !label.contains('\n'), "{record}");
+        assert!(
+            record["input"]
+                .as_str()
+                .is_some_and(|input| !input.is_empty()),
+            "{record}"
+        );
+    }
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
 #[test]
 fn a_schema_that_cannot_be_met_is_refused_at_submission_with_its_line() -> Result<()> {
     let home = Home::new()?;

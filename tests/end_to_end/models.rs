@@ -1,6 +1,6 @@
 //! Models through the command line: what is shown of them, talks that stream, and the bench.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -60,6 +60,38 @@ fn show_tells_what_a_user_wants_to_know_before_choosing() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_candle_transformers_alone_has_generates_and_says_how() -> Result<()> {
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    let folder = repository().join("tests/golden/foreign/granite");
+    home.text(&["model", "add", "old", &folder.to_string_lossy()])?;
+    let facts = home.text(&["model", "show", "old"])?;
+    for fact in [
+        "granite",
+        "one sequence at a time, in f32",
+        "cannot be fine-tuned",
+    ] {
+        assert!(facts.contains(fact), "{fact:?} is missing in {facts}");
+    }
+    assert_eq!(home.json(&["model", "show", "old"])?["is_batched"], false);
+    let generate = [
+        "model",
+        "generate",
+        "old",
+        "--prompt",
+        "A bird",
+        "--max-tokens",
+        "8",
+    ];
+    let said = home.text(&generate)?;
+    assert_eq!(said, home.text(&generate)?, "the likeliest tokens");
+    let log = home.log();
+    assert!(log.contains("runs unbatched, in f32"), "{log}");
+    assert!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
 /// Says some lines to `model chat` and gives what it answered.
 fn talk(home: &Home, flags: &[&str], lines: &str) -> Result<String> {
     let mut child = Command::new(binary())
@@ -78,6 +110,35 @@ fn talk(home: &Home, flags: &[&str], lines: &str) -> Result<String> {
     let output = child.wait_with_output().context("listen")?;
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).context("read what was said")
+}
+
+#[test]
+fn a_talk_shows_its_words_as_they_come() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    let flags = ["--max-tokens", "900", "--temperature", "1", "--seed", "3"];
+    let mut child = Command::new(binary())
+        .arg("--data-dir")
+        .arg(home.path())
+        .args(["model", "chat", "tiny", "--prompt", "Tell a long story."])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start the talk")?;
+    let mut stdout = child.stdout.take().context("stdout")?;
+    let mut first = vec![0; 1 << 16];
+    let count = stdout.read(&mut first).context("listen")?;
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).context("listen on")?;
+    assert!(child.wait().context("wait")?.success());
+    // What is written at the end alone would come in one piece.
+    assert!(
+        count > 0 && count < rest.len(),
+        "{count} bytes first, then {}",
+        rest.len()
+    );
+    Ok(())
 }
 
 #[test]

@@ -184,7 +184,8 @@ def refuses(client):
     refused(bad, chat(messages=[]), "messages")
     refused(bad, chat(messages=[{"role": "tool", "tool_call_id": "1", "content": "x"}]), "messages[0].role")
     refused(bad, chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]), "image_url")
-    refused(bad, chat(messages=[{"role": "user", "content": "word " * 4000}]), "shorten")
+    long = refused(bad, chat(messages=[{"role": "user", "content": "word " * 4000}]), "shorten")
+    assert long.code == "context_length_exceeded", long.code
     refused(bad, chat(messages=[{"role": "user", "content": "word " * 4000}], stream=True), "shorten")
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     refused(bad, chat(tools=tools), "tools: this server does not do that")

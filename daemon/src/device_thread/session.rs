@@ -230,7 +230,7 @@ fn check_length(call: &GenerateCall, index: usize, model: &LoadedModel) -> PortR
     if tokens < context {
         return Ok(());
     }
-    Err(PortError::Invalid(format!(
+    Err(PortError::TooLong(format!(
         "request {index}: the prompt has {tokens} tokens and the context of {} holds {context}: shorten the prompt, or begin a new talk",
         call.model.model
     )))

@@ -311,7 +311,7 @@ fn workflows_and_people_with_one_model_are_served_together() {
             GenerateRequest::new(Prompt::Text("again ".repeat(4000)), Sampling::default());
         let refused =
             device.generate_stream(&model(), vec![too_long], &Interrupt::new(), &mut |_, _| {});
-        assert!(matches!(refused, Err(PortError::Invalid(_))), "{refused:?}");
+        assert!(matches!(refused, Err(PortError::TooLong(_))), "{refused:?}");
         assert_eq!(short.join().unwrap().unwrap(), alone[1]);
         assert_eq!(long.join().unwrap().unwrap(), alone[0]);
     });

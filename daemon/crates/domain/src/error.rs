@@ -26,6 +26,9 @@ pub enum PortError {
     /// The input is wrong: the caller mends it.
     #[error("{0}")]
     Invalid(String),
+    /// A prompt leaves no room for an answer in the model's context: the caller shortens it.
+    #[error("{0}")]
+    TooLong(String),
     /// The request cannot be met in the present state (a disk that is full, memory that will not suffice).
     #[error("{0}")]
     Unavailable(String),

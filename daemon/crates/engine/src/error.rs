@@ -160,9 +160,20 @@ impl EngineError {
     /// Says in which request of a call, counted from 0, the fault lies.
     #[must_use]
     pub fn of_request(self, index: usize) -> Self {
+        self.of("request", index)
+    }
+
+    /// Says in which of the things that a call gave, counted from 0, the fault lies.
+    #[must_use]
+    pub(crate) fn of(self, what: &str, index: usize) -> Self {
         match self {
-            Self::Invalid(fault) => Self::Invalid(format!("request {index}: {fault}")),
-            Self::Memory(fault) => Self::Memory(format!("request {index}: {fault}")),
+            Self::Invalid(fault) => Self::Invalid(format!("{what} {index}: {fault}")),
+            Self::Memory(fault) => Self::Memory(format!("{what} {index}: {fault}")),
+            Self::Template { file, field, found } => Self::Template {
+                file,
+                field,
+                found: format!("for {what} {index}: {found}"),
+            },
             other => other,
         }
     }

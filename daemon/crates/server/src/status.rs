@@ -22,6 +22,7 @@ fn code_of(reason: ErrorReason) -> Code {
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::AlreadyExists | ErrorReason::RequestIdReused => Code::AlreadyExists,
         ErrorReason::InvalidArgument
+        | ErrorReason::ContextExceeded
         | ErrorReason::InvalidWorkflow
         | ErrorReason::BadPageToken
         | ErrorReason::WrongOffset
@@ -94,6 +95,7 @@ pub(crate) fn from_port(error: PortError) -> Status {
             &[("what", what), ("name", &name)],
         ),
         PortError::Invalid(_) => refuse(ErrorReason::InvalidArgument, message),
+        PortError::TooLong(_) => refuse(ErrorReason::ContextExceeded, message),
         PortError::Unavailable(_) => refuse(ErrorReason::Unavailable, message),
         PortError::Interrupted => refuse(ErrorReason::Interrupted, message),
         PortError::Corrupt(_) => {

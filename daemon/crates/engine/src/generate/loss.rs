@@ -34,7 +34,8 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let mut lay_out = |row: usize| {
-            let mut scored = self.lay_out(&conversations[row])?;
+            let scored = self.lay_out(&conversations[row]);
+            let mut scored = scored.map_err(|error| error.of("conversation", row))?;
             scored.truncate(self.config.context_length);
             Ok(scored)
         };
@@ -66,7 +67,10 @@ impl LoadedModel {
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
         let rows = requests.iter().enumerate();
-        let rows = rows.map(|(index, request)| self.lay_out_request(index, request));
+        let rows = rows.map(|(index, request)| {
+            let scored = self.lay_out_request(request);
+            scored.map_err(|error| error.of_request(index))
+        });
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         let mut lay_out = |row: usize| Ok(std::mem::take(&mut rows[row]));
         self.losses(adapter, requests.len(), &mut lay_out, between, interrupt)
@@ -163,15 +167,13 @@ impl LoadedModel {
         Ok(scored)
     }
 
-    fn lay_out_request(&self, index: usize, request: &ScoreRequest) -> Result<Scored, EngineError> {
+    fn lay_out_request(&self, request: &ScoreRequest) -> Result<Scored, EngineError> {
         let mut scored = match &request.prompt {
             Prompt::Text(_) => {
                 let mut scored = Scored::default();
                 scored.push(&self.encode(&request.prompt)?, false);
                 if scored.ids.is_empty() {
-                    return Err(EngineError::Invalid(format!(
-                        "request {index}: the prompt is empty"
-                    )));
+                    return Err(EngineError::Invalid("the prompt is empty".to_string()));
                 }
                 scored.push(&self.tokenizer.encode(&request.continuation)?, true);
                 scored
@@ -189,7 +191,7 @@ impl LoadedModel {
         let (tokens, context) = (scored.ids.len(), self.config.context_length);
         if tokens > context {
             return Err(EngineError::Invalid(format!(
-                "request {index}: prompt and continuation have {tokens} tokens, and the context holds {context}: shorten them"
+                "prompt and continuation have {tokens} tokens, and the context holds {context}: shorten them"
             )));
         }
         Ok(scored)

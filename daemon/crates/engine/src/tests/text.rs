@@ -1,10 +1,13 @@
 //! Tokenizer, chat template and streaming on the tiny model.
 
-use autodidact_domain::{Message, Role};
+use autodidact_domain::generation::ScoreRequest;
+use autodidact_domain::{
+    GenerateRequest, Message, ModelName, ModelRef, Prompt, Role, TrainOptions, TrainRequest,
+};
 
 use super::*;
 use crate::tokenizer::stream::TextStream;
-use crate::{ChatTemplate, Span};
+use crate::{ChatTemplate, Pause, Silent, Span};
 
 const IM_START: u32 = 1;
 const IM_END: u32 = 2;
@@ -320,4 +323,75 @@ fn any_tokens_under_any_stops_are_streamed_whole() {
                 false => assert!(matches!(rest, "" | "\u{FFFD}"), "{rest:?}"),
             }
         });
+}
+
+#[test]
+fn a_template_that_fails_says_for_what() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(golden_path("tiny")).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("tokenizer_config.json");
+    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let secret = "{% if 'secret' in messages[0].content %}{{ raise_exception('hush') }}{% endif %}";
+    let template = config["chat_template"].as_str().unwrap();
+    config["chat_template"] = format!("{secret}{template}").into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let model = Engine::new(1, Compute::Exact).load(folder.path()).unwrap();
+
+    let talk = |text: &str| vec![Message::user(text), Message::assistant("Yes.")];
+    let conversations = [talk("Name a bird."), talk("Tell a secret.")];
+    let prompts = conversations
+        .clone()
+        .map(|messages| Prompt::Chat(messages[..1].to_vec()));
+    let requests = prompts
+        .clone()
+        .map(|prompt| GenerateRequest::new(prompt, sampled(1, 4)));
+    let scores = prompts.map(|prompt| ScoreRequest {
+        prompt,
+        continuation: "Yes.".into(),
+    });
+    let training = TrainRequest {
+        model: ModelRef {
+            model: ModelName::new("tiny").unwrap(),
+            adapter: None,
+        },
+        options: TrainOptions::default(),
+        examples: conversations.to_vec(),
+        seed: 1,
+        resume: None,
+        steps: 1,
+    };
+    let between = &mut || {};
+    let errors = [
+        (
+            "request 1",
+            model
+                .generate(None, &requests, &mut Silent, &calm())
+                .map(drop),
+        ),
+        (
+            "request 1",
+            model.score(None, &scores, between, &calm()).map(drop),
+        ),
+        (
+            "conversation 1",
+            model
+                .response_loss(None, &conversations, between, &calm())
+                .map(drop),
+        ),
+        (
+            "example 1",
+            model
+                .train(&training, None, &calm(), &Pause::never(), &mut |_| {})
+                .map(drop),
+        ),
+    ];
+    for (place, error) in errors {
+        let error = error.unwrap_err().to_string();
+        for part in [place, "hush", "tokenizer_config.json", "chat_template"] {
+            assert!(error.contains(part), "{part:?} is missing in {error}");
+        }
+    }
 }

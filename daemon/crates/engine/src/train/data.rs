@@ -41,7 +41,8 @@ impl TrainingData {
             refused: Vec::new(),
         };
         for (position, messages) in (0..).zip(conversations) {
-            let mut example = encode(messages)?;
+            let example = encode(messages);
+            let mut example = example.map_err(|error| error.of("example", position as usize))?;
             if example.ids.len() > max_length {
                 example.ids.truncate(max_length);
                 data.truncated += 1;

@@ -126,6 +126,10 @@ impl From<Status> for ApiError {
     fn from(status: Status) -> Self {
         let message = status.message().to_string();
         match (status.code(), reason_of(&status)) {
+            (_, Some(ErrorReason::ContextExceeded)) => Self {
+                code: Some("context_length_exceeded"),
+                ..Self::bad_request(message)
+            },
             (Code::InvalidArgument, _) => {
                 let details = status.get_error_details();
                 let violations = details.bad_request().map(|bad| &bad.field_violations);
@@ -219,7 +223,7 @@ mod tests {
                 json!("top_p"),
             ),
             (
-                refuse(ErrorReason::InvalidArgument, "the prompt is too long"),
+                refuse(ErrorReason::InvalidArgument, "the prompt is empty"),
                 400,
                 "invalid_request_error",
                 Value::Null,
@@ -257,5 +261,8 @@ mod tests {
         }
         let error = ApiError::from(bad_field("sampling.top_p", "expected 0.01 to 1, found 3"));
         assert_eq!(error.message, "top_p: expected 0.01 to 1, found 3");
+        let error = ApiError::from(refuse(ErrorReason::ContextExceeded, "shorten the prompt"));
+        assert_eq!(error.status.as_u16(), 400);
+        assert_eq!(error.to_json()["error"]["code"], "context_length_exceeded");
     }
 }

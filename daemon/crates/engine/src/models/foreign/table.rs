@@ -117,7 +117,7 @@ pub(super) const FOREIGN: &[Row] = &[
             let config = models::bigcode::Config { ..config };
             models::bigcode::GPTBigCode::load(weights, config)
         };
-        Rebuilt::new(weights, again, |model, ids, position| {
+        Rebuilt::boxed(weights, again, |model, ids, position| {
             model.forward(ids, position)
         })
     })
@@ -324,7 +324,7 @@ pub(super) const FOREIGN: &[Row] = &[
         }
         let config: models::stable_lm::Config = read(config)?;
         let again = move |weights: VarBuilder<'_>| models::stable_lm::Model::new(&config, weights);
-        Rebuilt::new(weights, again, |model, ids, position| {
+        Rebuilt::boxed(weights, again, |model, ids, position| {
             model.forward(ids, position)
         })
     })
@@ -433,7 +433,7 @@ struct Rebuilt<M> {
 }
 
 impl<M: Send + 'static> Rebuilt<M> {
-    fn new(
+    fn boxed(
         weights: Weights<'_>,
         build: impl Fn(VarBuilder<'_>) -> Result<M> + Send + 'static,
         forward: fn(&mut M, &Tensor, usize) -> Result<Tensor>,

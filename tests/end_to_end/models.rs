@@ -243,6 +243,7 @@ fn the_bench_prints_what_scripts_read() -> Result<()> {
         assert_eq!(printed.len(), 1);
         assert_eq!(printed[0]["work"], "embed");
         assert_eq!(printed[0]["unit"], "sentences/s");
+        assert!(printed[0]["peak_rss_mb"].as_u64().is_some_and(|mb| mb > 0));
         assert_eq!(printed[0]["compute"], compute, "an encoder is f32 always");
     }
     let people = home.text(&[&start[..], &counts, &["--runs", "1"]].concat())?;

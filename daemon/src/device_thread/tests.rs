@@ -284,6 +284,8 @@ fn workflows_and_people_with_one_model_are_served_together() {
                 temperature: 1.0,
                 max_tokens,
                 seed: seed + index,
+                // Without an end, so that the length is what is asked for.
+                logit_bias: [(2, f32::NEG_INFINITY)].into(),
                 ..Sampling::default()
             };
             GenerateRequest::new(Prompt::Text(format!("Task {index}: write")), sampling)
@@ -298,22 +300,36 @@ fn workflows_and_people_with_one_model_are_served_together() {
             &mut |_| {},
         )
     };
-    let alone = [generate(0, 200).unwrap(), generate(100, 30).unwrap()];
+    let alone = [generate(0, 900).unwrap(), generate(100, 30).unwrap()];
     std::thread::scope(|scope| {
-        let long = scope.spawn(|| generate(0, 200));
-        let short = scope.spawn(|| generate(100, 30));
+        let (began, beginning) = sync_channel(1);
+        let device = &device;
+        let long = scope.spawn(move || {
+            let mut progress = |_| {
+                let _ = began.try_send(());
+            };
+            let requests = requests(0, 900);
+            let made = device.generate(&model(), requests, &Interrupt::new(), &mut progress);
+            (made.unwrap(), Instant::now())
+        });
+        beginning.recv().unwrap();
+        let short = scope.spawn(|| (generate(100, 30).unwrap(), Instant::now()));
         let gone = Interrupt::new();
         gone.raise(autodidact_domain::InterruptReason::Cancel);
         let nobody = device.generate_stream(&model(), requests(5, 9), &gone, &mut |_, _| {});
         assert_eq!(nobody, Err(PortError::Interrupted));
-        ask(&device, &mut |_| {}).unwrap();
+        ask(device, &mut |_| {}).unwrap();
+        let asked = Instant::now();
         let too_long =
             GenerateRequest::new(Prompt::Text("again ".repeat(4000)), Sampling::default());
         let refused =
             device.generate_stream(&model(), vec![too_long], &Interrupt::new(), &mut |_, _| {});
         assert!(matches!(refused, Err(PortError::TooLong(_))), "{refused:?}");
-        assert_eq!(short.join().unwrap().unwrap(), alone[1]);
-        assert_eq!(long.join().unwrap().unwrap(), alone[0]);
+        let (short, short_ended) = short.join().unwrap();
+        let (long, long_ended) = long.join().unwrap();
+        assert_eq!([long, short], alone);
+        // Nobody waited for the end of the long one.
+        assert!(short_ended < long_ended && asked < long_ended);
     });
 }
 

@@ -10,6 +10,9 @@ use autodidact_domain::{
     GenerateRequest, Interrupt, InterruptReason, Message, ModelName, ModelRef, Prompt, Sampling,
     TrainOptions, TrainRequest,
 };
+// A build for fuzzing instruments every test and needs what bolero links.
+use bolero as _;
+
 use autodidact_engine::{Compute, Engine, EngineError, LoadedModel, Pause, Silent};
 
 mod counting;

@@ -14,6 +14,7 @@ mod hostile;
 mod quantized;
 mod real;
 mod scores;
+mod splits;
 mod text;
 
 use std::path::{Path, PathBuf};

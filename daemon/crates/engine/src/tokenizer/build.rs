@@ -57,13 +57,19 @@ const PRE_TOKENIZERS: &[PreTokenizer] = &[
         whole_words: false,
     },
     PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3"],
+        names: &["llama-bpe", "llama3", "llama-v3", "pixtral", "falcon3"],
         patterns: &[LLAMA3],
         composes: false,
         whole_words: true,
     },
     PreTokenizer {
-        names: &["qwen2"],
+        names: &["smaug-bpe", "dbrx"],
+        patterns: &[LLAMA3],
+        composes: false,
+        whole_words: false,
+    },
+    PreTokenizer {
+        names: &["qwen2", "deepseek-r1-qwen"],
         patterns: &[QWEN2],
         composes: true,
         whole_words: false,

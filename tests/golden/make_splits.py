@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes splits.json: a byte-level vocabulary whose merges cross every kind of border, and llama.cpp's ids of texts by it under each
-way of splitting text first (GGUF's tokenizer.ggml.pre).
+way of splitting text first (GGUF's tokenizer.ggml.pre); and a vocabulary in SentencePiece's way, with ids where a blank is put
+before the text (Llama 2, Phi-3) and where none is (Gemma).
 
 usage: make_splits.py --llama-libs DIR --data examples/data --out tests/golden
 
@@ -47,7 +48,44 @@ def learn(texts):
     return tokens + ["<|end|>"], merges
 
 
-def write(path, tokens, merges, split):
+def learn_sentence_piece(texts):
+    """Tokens, and their scores: the earlier merged, the higher."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)
+    trainer = trainers.BpeTrainer(vocab_size=TOKENS - 300, limit_alphabet=400, max_token_length=12, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    learnt = sorted(model["vocab"], key=model["vocab"].get)
+    letters = [token for token in learnt if len(token) == 1]
+    merged = [token for token in learnt if len(token) > 1]
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)] + merged + letters
+    scores = [0.0] * 259 + [-float(rank) for rank in range(len(merged) + len(letters))]
+    return tokens, scores
+
+
+def add_byte_level(writer, tokens, merges, split):
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(split)
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * (len(tokens) - 1) + [3])
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(len(tokens) - 1)
+    writer.add_eos_token_id(len(tokens) - 1)
+
+
+def add_sentence_piece(writer, tokens, scores, prefix):
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(prefix)
+
+
+def write(path, tokens, add_vocabulary):
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(512)
     writer.add_embedding_length(WIDTH)
@@ -57,13 +95,7 @@ def write(path, tokens, merges, split):
     writer.add_head_count_kv(1)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(WIDTH)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(split)
-    writer.add_token_list(tokens)
-    writer.add_token_types([1] * (len(tokens) - 1) + [3])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(len(tokens) - 1)
-    writer.add_eos_token_id(len(tokens) - 1)
+    add_vocabulary(writer)
     zeros = lambda *shape: numpy.zeros(shape, dtype=numpy.float32)
     writer.add_tensor("token_embd.weight", zeros(len(tokens), WIDTH))
     writer.add_tensor("output_norm.weight", zeros(WIDTH))
@@ -90,9 +122,16 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for split in SPLITS:
             path = Path(folder) / f"{split}.gguf"
-            write(path, tokens, merges, split)
+            write(path, tokens, lambda writer: add_byte_level(writer, tokens, merges, split))
             llama = LlamaCpp(arguments.llama_libs, path)
             ids[split] = [llama.encode(text) for text in texts]
+        pieces, scores = learn_sentence_piece(known + MORE)
+        sentence_piece = {"tokens": pieces, "scores": scores, "ids": {}}
+        for prefix in (True, False):
+            path = Path(folder) / f"sentence-piece-{prefix}.gguf"
+            write(path, pieces, lambda writer: add_sentence_piece(writer, pieces, scores, prefix))
+            llama = LlamaCpp(arguments.llama_libs, path)
+            sentence_piece["ids"][str(prefix).lower()] = [llama.encode(text) for text in texts]
     # Ways that split alike share a list.
     groups = []
     for split, found in ids.items():
@@ -102,7 +141,7 @@ def main():
         else:
             groups.append({"pre": [split], "ids": found})
     print([group["pre"] for group in groups], len(texts), "texts")
-    golden = {"tokens": tokens, "merges": merges, "texts": texts, "groups": groups}
+    golden = {"tokens": tokens, "merges": merges, "texts": texts, "groups": groups, "sentence_piece": sentence_piece}
     (arguments.out / "splits.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -56,6 +56,17 @@ impl GgufWriter {
         self.put(key, 9, bytes);
     }
 
+    pub(super) fn numbers(&mut self, key: &str, values: &[f32]) {
+        let mut bytes = 6u32.to_le_bytes().to_vec();
+        bytes.extend((values.len() as u64).to_le_bytes());
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        self.put(key, 9, bytes);
+    }
+
+    pub(super) fn flag(&mut self, key: &str, value: bool) {
+        self.put(key, 7, vec![u8::from(value)]);
+    }
+
     /// Adds an f32 tensor; `shape` outermost first.
     pub(super) fn tensor(&mut self, name: &str, shape: &[usize], data: &[f32]) {
         let sizes = shape.iter().rev().map(|size| *size as u64).collect();

@@ -40,6 +40,6 @@ pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
 pub use plugin::{FilterRecord, PluginSummary};
 pub use report::Report;
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};
-pub use training::{TrainOptions, TrainRequest, TrainSegment};
+pub use training::{LrScheduler, TrainOptions, TrainRequest, TrainSegment};
 pub use verdict::{Decision, Evidence, RuleRef, Verdict};
 pub use workflow::{WorkflowSpec, WorkflowState, WorkflowSummary};

@@ -4,13 +4,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Checkpoint, Message, ModelRef};
 
-/// What LoRA fine-tuning takes; names and meanings are PEFT's and transformers' own.
+/// How the learning rate goes on after its warm-up; the names are transformers' own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrScheduler {
+    /// It falls to 0 as half a cosine (Loshchilov and Hutter 2017).
+    #[default]
+    Cosine,
+    /// It falls to 0 in a straight line.
+    Linear,
+    /// It stays.
+    Constant,
+    /// It stays, and falls to 0 as half a cosine in the last steps (Hu et al. 2024).
+    WarmupStableDecay,
+}
+
+impl LrScheduler {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Cosine,
+        Self::Linear,
+        Self::Constant,
+        Self::WarmupStableDecay,
+    ];
+
+    /// Shows the name in a workflow.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Linear => "linear",
+            Self::Constant => "constant",
+            Self::WarmupStableDecay => "warmup_stable_decay",
+        }
+    }
+}
+
+/// What LoRA fine-tuning takes; names and meanings are PEFT's and transformers' own. Runs that were stored before an option
+/// was there have its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrainOptions {
     /// The rank of the update.
     pub r: u32,
     /// The update is scaled by lora_alpha / r.
     pub lora_alpha: f32,
+    /// It is scaled by lora_alpha / sqrt(r) instead (Kalajdzievski 2023).
+    pub use_rslora: bool,
     /// The chance that an input element of the update is zeroed in training.
     pub lora_dropout: f32,
     /// The linear layers that get an update, such as `q_proj`.
@@ -19,14 +58,24 @@ pub struct TrainOptions {
     pub learning_rate: f64,
     /// Decoupled weight decay on the adapter's matrices.
     pub weight_decay: f64,
-    /// The share of steps in which the rate rises from 0; then it falls as a cosine to 0.
+    /// How the rate goes on after its warm-up.
+    pub lr_scheduler_type: LrScheduler,
+    /// The share of steps in which the rate rises from 0.
     pub warmup_ratio: f64,
+    /// The steps in which it rises; 0 takes the share.
+    pub warmup_steps: u32,
+    /// The share of steps at the end in which `warmup_stable_decay` falls.
+    pub decay_ratio: f64,
     /// The global gradient norm that is not exceeded; 0 turns clipping off.
     pub max_grad_norm: f64,
     /// Passes over the data.
     pub epochs: u32,
-    /// Examples an optimizer step sees.
+    /// Examples that are computed at once.
     pub batch_size: u32,
+    /// Batches an optimizer step sees, one after the other.
+    pub gradient_accumulation_steps: u32,
+    /// How much noise the embeddings get in training (Jain et al. 2023); 0 is none.
+    pub neftune_noise_alpha: f64,
     /// The longest sequence in tokens; longer ones are cut at the end, and counted.
     pub max_length: u32,
     /// Optimizer steps between checkpoints.
@@ -38,14 +87,20 @@ impl Default for TrainOptions {
         Self {
             r: 8,
             lora_alpha: 16.0,
+            use_rslora: false,
             lora_dropout: 0.0,
             target_modules: vec!["q_proj".into(), "v_proj".into()],
             learning_rate: 2e-4,
             weight_decay: 0.0,
+            lr_scheduler_type: LrScheduler::Cosine,
             warmup_ratio: 0.03,
+            warmup_steps: 0,
+            decay_ratio: 0.1,
             max_grad_norm: 1.0,
             epochs: 1,
             batch_size: 8,
+            gradient_accumulation_steps: 1,
+            neftune_noise_alpha: 0.0,
             max_length: 512,
             checkpoint_steps: 8,
         }
@@ -103,4 +158,30 @@ pub struct TrainProgress {
     pub grad_norm: f64,
     /// Tokens a second in this step.
     pub tokens_per_second: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_stored_before_an_option_was_there_have_its_default() {
+        let stored = r#"{"r": 4, "lora_alpha": 8.0, "epochs": 3}"#;
+        let read: TrainOptions = serde_json::from_str(stored).expect("it is read");
+        let expected = TrainOptions {
+            r: 4,
+            lora_alpha: 8.0,
+            epochs: 3,
+            ..TrainOptions::default()
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn schedulers_have_one_name_everywhere() {
+        for scheduler in LrScheduler::ALL {
+            let stored = serde_json::to_value(scheduler).expect("a name");
+            assert_eq!(stored, scheduler.name());
+        }
+    }
 }

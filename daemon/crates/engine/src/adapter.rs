@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::EngineError;
 use crate::engine::LoadedModel;
 use crate::kernels::ExactMatrix;
+use crate::methods::lora;
 use crate::models::config::ModelConfig;
 use crate::runtime::Runner;
 use crate::runtime::device::DevicePair;
@@ -18,7 +19,6 @@ const PREFIX: &str = "base_model.model.model.layers.";
 /// Settings of `adapter_config.json` that change the arithmetic, and the values under which they do not.
 const NEUTRAL: &[(&str, &[&str])] = &[
     ("bias", &["null", "\"none\""]),
-    ("use_rslora", &["null", "false"]),
     ("use_dora", &["null", "false"]),
     ("fan_in_fan_out", &["null", "false"]),
     ("rank_pattern", &["null", "{}"]),
@@ -166,6 +166,11 @@ fn pack<P>(
             &settings["lora_alpha"],
         )
     })?;
+    let use_rslora = match &settings["use_rslora"] {
+        Json::Null => false,
+        Json::Bool(use_rslora) => *use_rslora,
+        other => return Err(fault("adapter_config.use_rslora", "true or false", other)),
+    };
     let targets: Option<Vec<&str>> = settings["target_modules"]
         .as_array()
         .and_then(|list| list.iter().map(Json::as_str).collect());
@@ -209,7 +214,7 @@ fn pack<P>(
             *slot = Some(make_pair(
                 (&a.data, a_shape),
                 (&b.data, b_shape),
-                (alpha / rank as f64) as f32,
+                lora::scale(alpha as f32, rank, use_rslora),
             )?);
         }
         layers.push(layer);

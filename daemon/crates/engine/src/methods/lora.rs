@@ -111,6 +111,7 @@ impl Target {
 pub struct LoraConfig {
     r: u32,
     lora_alpha: f32,
+    use_rslora: bool,
     lora_dropout: f32,
     /// Sorted, without repetition, not empty.
     targets: Vec<Target>,
@@ -157,9 +158,16 @@ impl LoraConfig {
         Ok(Self {
             r,
             lora_alpha,
+            use_rslora: false,
             lora_dropout,
             targets,
         })
+    }
+
+    /// Scales updates by lora_alpha / sqrt(r) (rank-stabilised LoRA, Kalajdzievski 2023), or by lora_alpha / r.
+    #[must_use]
+    pub fn rank_stabilized(self, use_rslora: bool) -> Self {
+        Self { use_rslora, ..self }
     }
 
     /// Writes PEFT's `adapter_config.json`, with the fields that every PEFT from 0.10 on reads and no others.
@@ -177,10 +185,18 @@ impl LoraConfig {
             "modules_to_save": null,
             "rank_pattern": {},
             "alpha_pattern": {},
-            "use_rslora": false,
+            "use_rslora": self.use_rslora,
             "use_dora": false,
             "inference_mode": true,
         })
+    }
+}
+
+/// Tells what multiplies updates of a rank: lora_alpha / r, or lora_alpha / sqrt(r) where they are rank-stabilised.
+pub(crate) fn scale(lora_alpha: f32, rank: usize, use_rslora: bool) -> f32 {
+    match use_rslora {
+        true => lora_alpha / (rank as f32).sqrt(),
+        false => lora_alpha / rank as f32,
     }
 }
 
@@ -239,7 +255,7 @@ impl LoraPlan {
             }
         });
         let slots: Vec<LoraSlot> = slots.collect();
-        let scale = lora.lora_alpha / lora.r as f32;
+        let scale = scale(lora.lora_alpha, lora.r as usize, lora.use_rslora);
         Self {
             rank,
             scale,
@@ -255,7 +271,7 @@ impl LoraPlan {
         self.rank
     }
 
-    /// Tells what multiplies the updates, lora_alpha / r.
+    /// Tells what multiplies the updates; see [`scale`].
     pub fn scale(&self) -> f32 {
         self.scale
     }
@@ -513,6 +529,16 @@ mod tests {
         assert_ne!(values[0], values[1]);
         assert_eq!(values, plan.initial(1));
         assert_ne!(values, plan.initial(2));
+    }
+
+    #[test]
+    fn rank_stabilised_updates_are_scaled_by_the_root_of_the_rank() {
+        let lora = LoraConfig::new(16, 8.0, 0.0, &names(&["q_proj"])).expect("valid");
+        let scale = |lora: &LoraConfig| LoraPlan::new(lora, &config()).scale();
+        assert_eq!(scale(&lora), 0.5);
+        let lora = lora.rank_stabilized(true);
+        assert_eq!(scale(&lora), 2.0);
+        assert_eq!(lora.to_adapter_config("tiny")["use_rslora"], true);
     }
 
     #[test]

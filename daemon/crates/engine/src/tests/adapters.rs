@@ -150,7 +150,7 @@ fn adapters_that_do_not_fit_are_refused() {
         ("lora_alpha", Json::Null),
         ("target_modules", serde_json::json!(["q_proj", "lm_head"])),
         ("target_modules", serde_json::json!([])),
-        ("use_rslora", Json::from(true)),
+        ("use_rslora", Json::from("yes")),
         ("use_dora", Json::from(true)),
         ("rank_pattern", serde_json::json!({"q_proj": 2})),
     ] {

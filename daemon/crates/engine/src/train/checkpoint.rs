@@ -56,7 +56,7 @@ impl Run<'_> {
             Some(init) => {
                 self.check_base(init)?;
                 let (ours, theirs) = (self.adapter_config(), &init.meta.adapter_config);
-                for field in ["r", "lora_alpha", "target_modules"] {
+                for field in ["r", "lora_alpha", "use_rslora", "target_modules"] {
                     expect_same(
                         &format!("the starting adapter's {field}"),
                         &ours[field],

@@ -140,7 +140,13 @@ fn check(run: &str) {
     for want in steps {
         let value = |field: &str| want[field].as_f64().expect("a number");
         let batch = &batches[value("batch") as usize];
-        let Ok(figures) = step(&model, &mut position, batch, &request, value("lr")) else {
+        let Ok(figures) = step(
+            &model,
+            &mut position,
+            std::slice::from_ref(batch),
+            &request,
+            value("lr"),
+        ) else {
             panic!("{want}")
         };
         assert!(

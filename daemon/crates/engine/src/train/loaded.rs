@@ -56,6 +56,11 @@ mod tests {
 
     #[test]
     fn training_and_scoring_agree_on_the_loss_before_and_after() {
+        check_losses(false);
+        check_losses(true);
+    }
+
+    fn check_losses(use_rslora: bool) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/tiny");
         let model = Engine::new(2, Compute::Exact)
             .load(&path)
@@ -66,6 +71,7 @@ mod tests {
         ];
         let options = TrainOptions {
             learning_rate: 1e-2,
+            use_rslora,
             epochs: 12,
             batch_size: 1,
             ..TrainOptions::default()

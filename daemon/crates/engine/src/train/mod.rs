@@ -74,11 +74,14 @@ pub fn run(
         options.lora_alpha,
         options.lora_dropout,
         &options.target_modules,
-    )?;
+    )?
+    .rank_stabilized(options.use_rslora);
     let plan = Arc::new(LoraPlan::new(&lora, base.config));
     let max_length = (options.max_length as usize).min(base.config.context_length);
     let data = TrainingData::encode(&request.examples, base.encode, max_length)?;
-    let order = Order::new(request.seed, data.len(), options.batch_size as usize);
+    let batch_size = options.batch_size as usize;
+    let at_a_step = batch_size.saturating_mul(options.gradient_accumulation_steps as usize);
+    let order = Order::new(request.seed, data.len(), at_a_step);
     let total_steps = u32::try_from(order.steps_per_epoch() as u64 * u64::from(options.epochs))
         .map_err(|_| {
             EngineError::Invalid(format!(
@@ -86,7 +89,7 @@ pub fn run(
                 options.epochs
             ))
         })?;
-    let schedule = Schedule::new(options.learning_rate, options.warmup_ratio, total_steps);
+    let schedule = Schedule::new(options, total_steps);
     let (base_digest, data_digest) = (base.digest, data.digest());
     let run = Run {
         request,
@@ -102,11 +105,15 @@ pub fn run(
     };
 
     let last_step = position.step.saturating_add(request.steps).min(total_steps);
-    let batches: Vec<PackedBatch> = (position.step..last_step)
-        .map(|step| data.batch(&order.batch(step as usize)))
-        .collect();
-    let max_tokens = batches
+    let batches_of_step = |step: u32| -> Vec<PackedBatch> {
+        let examples = order.batch(step as usize);
+        let batches = examples.chunks(batch_size);
+        batches.map(|indices| data.batch(indices)).collect()
+    };
+    let steps: Vec<Vec<PackedBatch>> = (position.step..last_step).map(batches_of_step).collect();
+    let max_tokens = steps
         .iter()
+        .flatten()
         .map(|batch| batch.ids.len())
         .max()
         .unwrap_or(0);
@@ -119,15 +126,18 @@ pub fn run(
         max_length,
         base.threads,
     )?
-    .pausing(base.pause.clone());
-    let mut losses = Vec::with_capacity(batches.len());
-    for batch in &batches {
+    .pausing(base.pause.clone())
+    .noising(options.neftune_noise_alpha as f32);
+    let tokens_of =
+        |batches: &[PackedBatch]| -> usize { batches.iter().map(|batch| batch.ids.len()).sum() };
+    let mut losses = Vec::with_capacity(steps.len());
+    for batches in &steps {
         if interrupt.is_raised() {
             return Err(EngineError::Interrupted);
         }
         let started = Instant::now();
         let learning_rate = schedule.rate(position.step);
-        let figures = step(&model, &mut position, batch, request, learning_rate)
+        let figures = step(&model, &mut position, batches, request, learning_rate)
             .map_err(|error| locate(error, position.step, &order))?;
         losses.push(figures.loss);
         progress(TrainProgress {
@@ -136,7 +146,8 @@ pub fn run(
             loss: figures.loss,
             learning_rate,
             grad_norm: figures.grad_norm,
-            tokens_per_second: batch.ids.len() as f64 / started.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: tokens_of(batches) as f64
+                / started.elapsed().as_secs_f64().max(1e-9),
         });
     }
     Ok(TrainSegment {
@@ -144,7 +155,7 @@ pub fn run(
         step: position.step,
         total_steps,
         losses,
-        tokens: batches.iter().map(|batch| batch.ids.len() as u64).sum(),
+        tokens: steps.iter().map(|batches| tokens_of(batches) as u64).sum(),
         truncated: data.truncated,
         refused: data.refused,
     })
@@ -183,19 +194,51 @@ enum StepError {
     Engine(EngineError),
 }
 
+/// Computes the mean loss over the response tokens of all batches and its gradient, a batch at a time.
+fn accumulate(
+    model: &TrainableModel<'_>,
+    position: &Position,
+    batches: &[PackedBatch],
+    seed: u64,
+) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+    let step = position.step.to_string();
+    if let [batch] = batches {
+        let seed = derive_seed(seed, &["dropout", &step]);
+        return model.loss_and_gradients(&position.parameters, batch, seed);
+    }
+    let targets = |batch: &PackedBatch| batch.targets.rows.len() as f64;
+    let all: f64 = batches.iter().map(targets).sum();
+    let mut sum: (f64, Vec<Vec<f32>>) = (0.0, Vec::new());
+    for (number, batch) in batches.iter().enumerate() {
+        let seed = derive_seed(seed, &["dropout", &step, &number.to_string()]);
+        let (loss, gradients) = model.loss_and_gradients(&position.parameters, batch, seed)?;
+        let share = targets(batch) / all;
+        sum.0 += loss * share;
+        if sum.1.is_empty() {
+            sum.1 = gradients
+                .iter()
+                .map(|layer| vec![0.0; layer.len()])
+                .collect();
+        }
+        for (sum, gradient) in sum.1.iter_mut().zip(&gradients) {
+            let pairs = sum.iter_mut().zip(gradient);
+            pairs.for_each(|(sum, gradient)| *sum += gradient * share as f32);
+        }
+    }
+    Ok(sum)
+}
+
 /// Makes one optimizer step.
 fn step(
     model: &TrainableModel<'_>,
     position: &mut Position,
-    batch: &PackedBatch,
+    batches: &[PackedBatch],
     request: &TrainRequest,
     learning_rate: f64,
 ) -> Result<StepFigures, StepError> {
     let options = &request.options;
-    let dropout_seed = derive_seed(request.seed, &["dropout", &position.step.to_string()]);
-    let (loss, mut gradients) = model
-        .loss_and_gradients(&position.parameters, batch, dropout_seed)
-        .map_err(StepError::Engine)?;
+    let (loss, mut gradients) =
+        accumulate(model, position, batches, request.seed).map_err(StepError::Engine)?;
     let grad_norm = adamw::clip(&mut gradients, options.max_grad_norm);
     if !loss.is_finite() || !grad_norm.is_finite() {
         return Err(StepError::Diverged(loss, grad_norm));
@@ -245,6 +288,8 @@ fn check_options(options: &TrainOptions) -> Result<(), EngineError> {
     };
     at_least("epochs", options.epochs, 1)?;
     at_least("batch_size", options.batch_size, 1)?;
+    let accumulated = options.gradient_accumulation_steps;
+    at_least("gradient_accumulation_steps", accumulated, 1)?;
     at_least("max_length", options.max_length, 2)?;
     let within = |name: &str, value: f64, most: f64| match (0.0..=most).contains(&value) {
         true => Ok(()),
@@ -255,6 +300,8 @@ fn check_options(options: &TrainOptions) -> Result<(), EngineError> {
     within("learning_rate", options.learning_rate, 10.0)?;
     within("weight_decay", options.weight_decay, 10.0)?;
     within("warmup_ratio", options.warmup_ratio, 1.0)?;
+    within("decay_ratio", options.decay_ratio, 1.0)?;
+    within("neftune_noise_alpha", options.neftune_noise_alpha, 1000.0)?;
     within("max_grad_norm", options.max_grad_norm, f64::MAX)
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct TrainableModel<'a> {
     pool: Arc<BufferPool>,
     threads: rayon::ThreadPool,
     pause: Pause,
+    noise_alpha: f32,
 }
 
 impl<'a> TrainableModel<'a> {
@@ -64,6 +65,7 @@ impl<'a> TrainableModel<'a> {
             pool: BufferPool::new(max_tokens),
             threads,
             pause: Pause::never(),
+            noise_alpha: 0.0,
         })
     }
 
@@ -72,9 +74,18 @@ impl<'a> TrainableModel<'a> {
         Self { pause, ..self }
     }
 
+    /// Adds noise to the embeddings of every batch (NEFTune, Jain et al. 2023): uniform within alpha over the root of a
+    /// sequence's numbers.
+    pub(crate) fn noising(self, noise_alpha: f32) -> Self {
+        Self {
+            noise_alpha,
+            ..self
+        }
+    }
+
     /// Computes the mean loss of a batch in nats a response token, and the gradient of every layer's trainable numbers.
     ///
-    /// `dropout_seed` decides the masks of this step.
+    /// `dropout_seed` decides the masks and the noise of this step.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] when a token is outside the vocabulary.
@@ -125,7 +136,7 @@ impl<'a> TrainableModel<'a> {
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
-        let mut x = self.embed(&batch.ids)?;
+        let mut x = self.embed(batch, dropout_seed)?;
         for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
             x = layer.fused(&x, parameters)?;
         }
@@ -149,7 +160,7 @@ impl<'a> TrainableModel<'a> {
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
-        let mut x = self.embed(&batch.ids)?;
+        let mut x = self.embed(batch, dropout_seed)?;
         for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
             self.pause.here();
             x = layer.plain(&x, parameters)?;
@@ -192,8 +203,26 @@ impl<'a> TrainableModel<'a> {
             .unwrap_or(&self.weights.embed_tokens)
     }
 
-    /// Looks the tokens' embeddings up, `[tokens, hidden]`, scaled where the family does that.
-    fn embed(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
+    /// Looks the tokens' embeddings up, `[tokens, hidden]`, scaled where the family does that, with noise where it is asked
+    /// for.
+    pub(super) fn embed(&self, batch: &PackedBatch, seed: u64) -> Result<Tensor, EngineError> {
+        let rows = self.embeddings(&batch.ids)?;
+        if self.noise_alpha == 0.0 {
+            return Ok(rows);
+        }
+        let hidden = self.config.hidden_size;
+        let mut random = Random::at(seed, &["neftune"]);
+        let mut noise = Vec::with_capacity(batch.ids.len() * hidden);
+        for range in batch.sequences.ranges() {
+            let numbers = range.len() * hidden;
+            let bound = f64::from(self.noise_alpha) / (numbers as f64).sqrt();
+            let draws = (0..numbers).map(|_| (random.next_f64() * 2.0 - 1.0) * bound);
+            noise.extend(draws.map(|draw| draw as f32));
+        }
+        Ok((&rows + Tensor::from_vec(noise, rows.shape(), rows.device())?)?)
+    }
+
+    fn embeddings(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
         let vocabulary = self.config.vocab_size;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(EngineError::Invalid(format!(

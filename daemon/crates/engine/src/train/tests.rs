@@ -1,6 +1,6 @@
 //! Whole runs on small random models.
 
-use autodidact_domain::{Message, ModelName, ModelRef, NamedTensor};
+use autodidact_domain::{LrScheduler, Message, ModelName, ModelRef, NamedTensor};
 use candle_core::{Device, Tensor};
 
 use super::*;
@@ -143,7 +143,20 @@ fn train(
 
 #[test]
 fn a_run_that_stops_after_any_step_ends_as_the_straight_run_bit_for_bit() {
-    let whole = request(options());
+    check_stops(options());
+    check_stops(TrainOptions {
+        batch_size: 2,
+        gradient_accumulation_steps: 2,
+        neftune_noise_alpha: 5.0,
+        lr_scheduler_type: LrScheduler::WarmupStableDecay,
+        warmup_steps: 2,
+        use_rslora: true,
+        ..options()
+    });
+}
+
+fn check_stops(options: TrainOptions) {
+    let whole = request(options);
     let straight = train(&whole, None, &Interrupt::new()).expect("trains");
     assert_eq!(
         (straight.step, straight.total_steps, straight.losses.len()),
@@ -181,6 +194,87 @@ fn a_run_that_stops_after_any_step_ends_as_the_straight_run_bit_for_bit() {
         (done.step, done.losses.len(), done.checkpoint),
         (6, 0, straight.checkpoint)
     );
+}
+
+/// How far two adapters lie apart, in the length of what was learned from the drawn one.
+fn distance(one: &Checkpoint, other: &Checkpoint, drawn: &Checkpoint) -> f64 {
+    let values = |checkpoint: &Checkpoint| -> Vec<f32> {
+        let tensors = checkpoint.adapter.iter();
+        tensors.flat_map(|tensor| tensor.data.clone()).collect()
+    };
+    let length = |a: &[f32], b: &[f32]| {
+        let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let (one, other, drawn) = (values(one), values(other), values(drawn));
+    length(&one, &other) / length(&one, &drawn)
+}
+
+#[test]
+fn accumulated_gradients_are_those_of_the_large_batch() {
+    let run = |batch_size, gradient_accumulation_steps, steps| {
+        let mut request = request(TrainOptions {
+            lora_dropout: 0.0,
+            batch_size,
+            gradient_accumulation_steps,
+            ..options()
+        });
+        request.steps = steps;
+        train(&request, None, &Interrupt::new()).expect("trains")
+    };
+    let (large, drawn) = (run(4, 1, 6), run(4, 1, 0));
+    for (batch_size, accumulated) in [(2, 2), (1, 4), (3, 2)] {
+        let small = run(batch_size, accumulated, 6);
+        if batch_size * accumulated != 4 {
+            assert_eq!(small.total_steps, 4, "six examples a step");
+            continue;
+        }
+        assert_eq!(small.total_steps, large.total_steps);
+        assert_eq!(small.tokens, large.tokens);
+        for (small, large) in small.losses.iter().zip(&large.losses) {
+            assert!((small - large).abs() < 1e-5, "{small} and {large}");
+        }
+        let apart = distance(&large.checkpoint, &small.checkpoint, &drawn.checkpoint);
+        assert!(apart < 1e-3, "{batch_size} x {accumulated}: {apart}");
+    }
+}
+
+#[test]
+fn noise_is_within_its_bound_and_changes_with_the_step() {
+    let config = config();
+    let weights = weights(&config);
+    let lora = LoraConfig::new(2, 4.0, 0.0, &["q_proj".to_string()]).expect("valid");
+    let plan = Arc::new(LoraPlan::new(&lora, &config));
+    let data = TrainingData::encode(&request(options()).examples, &encode, 50).expect("data");
+    let batch = data.batch(&[0, 3]);
+    let rows = |alpha, seed| -> Vec<f32> {
+        let tokens = batch.ids.len();
+        let model = TrainableModel::new(&config, &weights, plan.clone(), tokens, 50, 1);
+        let model = model.expect("threads").noising(alpha);
+        let rows = model.embed(&batch, seed).expect("rows");
+        let rows = rows.flatten_all().expect("numbers");
+        rows.to_vec1().expect("numbers")
+    };
+    let plain = rows(0.0, 1);
+    assert_eq!(plain, rows(0.0, 2));
+    let noise = |seed| -> Vec<f32> {
+        let pairs = rows(5.0, seed).into_iter().zip(&plain);
+        pairs.map(|(noisy, plain)| noisy - plain).collect()
+    };
+    assert_ne!(noise(1), noise(2));
+    let noise = noise(1);
+    for range in batch.sequences.ranges() {
+        let numbers = range.len() * config.hidden_size;
+        let bound = 5.0 / (numbers as f64).sqrt();
+        let part = &noise[range.start * config.hidden_size..][..numbers];
+        let squares = part.iter().map(|x| f64::from(*x).powi(2));
+        let root = (squares.sum::<f64>() / numbers as f64).sqrt();
+        assert!(
+            (root / (bound / 3f64.sqrt()) - 1.0).abs() < 0.1,
+            "{root} {bound}"
+        );
+        assert!(part.iter().all(|x| f64::from(x.abs()) <= bound * 1.0001));
+    }
 }
 
 #[test]
@@ -361,6 +455,13 @@ fn interrupts_and_wrong_options_end_a_run() {
             ..options()
         },
         "batch_size: expected at least 1",
+    );
+    check(
+        TrainOptions {
+            gradient_accumulation_steps: 0,
+            ..options()
+        },
+        "gradient_accumulation_steps: expected at least 1",
     );
     check(
         TrainOptions {

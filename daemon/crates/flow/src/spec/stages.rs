@@ -1,6 +1,6 @@
 //! Reads the `stages` part: one function a stage, each with its defaults.
 
-use autodidact_domain::training::TrainOptions;
+use autodidact_domain::training::{LrScheduler, TrainOptions};
 use autodidact_domain::workflow::{
     BASE_MODEL_EXAMPLES, ChainRule, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, MARKS,
     OnPluginError, PromoteSpec, RespondSpec, RulesSpec, ScoreSpec, Stages, TrainSpec, ValidateSpec,
@@ -131,19 +131,42 @@ fn read_train(node: Node<'_>) -> TrainSpec {
     let mut fields = node.mapping("stages.train");
     let default = TrainOptions::default();
     let method = fields.choice("method", &["lora"], "lora");
+    let schedulers = LrScheduler::ALL.map(LrScheduler::name);
+    let scheduler = fields.choice(
+        "lr_scheduler_type",
+        &schedulers,
+        default.lr_scheduler_type.name(),
+    );
+    let scheduler = LrScheduler::ALL
+        .into_iter()
+        .find(|one| one.name() == scheduler);
     let options = TrainOptions {
         r: fields.small("r", 1..=1024, default.r),
         lora_alpha: fields.number("lora_alpha", 0.001..=65536.0, f64::from(default.lora_alpha))
             as f32,
+        use_rslora: fields.flag("use_rslora", default.use_rslora),
         lora_dropout: fields.number("lora_dropout", 0.0..=0.99, f64::from(default.lora_dropout))
             as f32,
         target_modules: read_target_modules(&mut fields).unwrap_or(default.target_modules),
         learning_rate: fields.number("learning_rate", 1e-9..=10.0, default.learning_rate),
         weight_decay: fields.number("weight_decay", 0.0..=10.0, default.weight_decay),
+        lr_scheduler_type: scheduler.unwrap_or_default(),
         warmup_ratio: fields.number("warmup_ratio", 0.0..=1.0, default.warmup_ratio),
+        warmup_steps: fields.small("warmup_steps", 0..=1_000_000, default.warmup_steps),
+        decay_ratio: fields.number("decay_ratio", 0.0..=1.0, default.decay_ratio),
         max_grad_norm: fields.number("max_grad_norm", 0.0..=1e6, default.max_grad_norm),
         epochs: fields.small("epochs", 1..=1000, default.epochs),
         batch_size: fields.small("batch_size", 1..=4096, default.batch_size),
+        gradient_accumulation_steps: fields.small(
+            "gradient_accumulation_steps",
+            1..=4096,
+            default.gradient_accumulation_steps,
+        ),
+        neftune_noise_alpha: fields.number(
+            "neftune_noise_alpha",
+            0.0..=1000.0,
+            default.neftune_noise_alpha,
+        ),
         max_length: fields.small("max_length", 8..=131_072, default.max_length),
         checkpoint_steps: fields.small("checkpoint_steps", 1..=100_000, default.checkpoint_steps),
     };

@@ -129,10 +129,10 @@ fn models_whose_parts_do_not_fit_are_refused_when_they_are_added() -> Result<()>
     };
     refuse(
         "config.json",
-        &|json| json["model_type"] = "mamba".into(),
+        &|json| json["model_type"] = "mpt".into(),
         &[
             "config.json: model_type: expected llama,",
-            "found mamba; use a model of a supported kind",
+            "found mpt; use a model of a supported kind",
         ],
     )?;
     refuse(

@@ -246,6 +246,30 @@ fn the_bench_prints_what_scripts_read() -> Result<()> {
         assert!(printed[0]["peak_rss_mb"].as_u64().is_some_and(|mb| mb > 0));
         assert_eq!(printed[0]["compute"], compute, "an encoder is f32 always");
     }
+    let start = ["bench", "train", "--model", &model];
+    let sizes = [
+        "--batch",
+        "1,2",
+        "--seq",
+        "16",
+        "--steps",
+        "3",
+        "--accumulation",
+        "2",
+    ];
+    let printed = lines(&[&start[..], &sizes, &["--targets", "q_proj,down_proj"]].concat())?;
+    assert_eq!(printed.len(), 2);
+    for (line, batch) in printed.iter().zip([1, 2]) {
+        assert_eq!(line["work"], "train", "{line}");
+        assert_eq!(line["batch"], batch, "{line}");
+        assert_eq!(line["runs"].as_array().map(Vec::len), Some(2), "{line}");
+        assert!(line["median"].as_f64().is_some_and(|rate| rate > 0.0));
+    }
+    let refused = home.run(&[&start[..], &["--seq", "2000"]].concat())?;
+    assert_eq!(refused.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("the context is 1024"), "{message}");
+    let start = ["bench", "generate", "--model", &model];
     let people = home.text(&[&start[..], &counts, &["--runs", "1"]].concat())?;
     assert_eq!(people.lines().count(), 4, "{people}");
     let refused = home.run(&[&start[..], &["--prompt", "2000", "--batch", "1"]].concat())?;

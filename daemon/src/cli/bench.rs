@@ -2,6 +2,7 @@
 
 mod embed;
 mod generate;
+mod train;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub(super) enum BenchCommand {
     Generate(generate::GenerateArgs),
     /// Make vectors of sentences: sentences a second
     Embed(embed::EmbedArgs),
+    /// Fine-tune: tokens a second
+    Train(train::TrainArgs),
 }
 
 /// What every bench takes.
@@ -52,9 +55,12 @@ pub(in crate::cli) enum ComputeArg {
     Fast,
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Common {
     fn threads(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.unwrap_or_else(cores).max(1)
     }
 
@@ -73,15 +79,17 @@ impl Common {
 
 /// Runs a bench.
 pub(super) async fn run(command: BenchCommand, global: &Global) -> Result<(), Failure> {
-    let common = match &command {
-        BenchCommand::Generate(args) => &args.common,
-        BenchCommand::Embed(args) => &args.common,
+    let model = match &command {
+        BenchCommand::Generate(args) => &args.common.model,
+        BenchCommand::Embed(args) => &args.common.model,
+        BenchCommand::Train(args) => &args.model,
     };
-    let path = find_model(&common.model, global).await?;
+    let path = find_model(model, global).await?;
     let json = global.json;
     apart(move |interrupt| match &command {
         BenchCommand::Generate(args) => generate::run(args, &path, json, interrupt),
         BenchCommand::Embed(args) => embed::run(args, &path, json, interrupt),
+        BenchCommand::Train(args) => train::run(args, &path, json, interrupt),
     })
     .await
 }

@@ -9,6 +9,7 @@ use super::family::{FAMILIES, Family, RopeScaling, Variant};
 use super::fields::{GgufFields, JsonFields};
 use super::foreign::{foreign_architectures, is_foreign, with_common_names};
 use super::gguf::{GgufHeader, Value};
+use super::multimodal::multimodal_names;
 use crate::EngineError;
 
 /// Limits that no sane model passes; a header beyond them is refused before anything is allocated.
@@ -331,6 +332,7 @@ fn find_family(
         let mut names: Vec<&str> = known.map(&name).collect();
         let mut expected = match part {
             "model_type" => {
+                names.extend(multimodal_names());
                 names.extend(foreign_architectures());
                 names.extend(ENCODER_ARCHITECTURES);
                 names.join(", ")

@@ -23,6 +23,11 @@ const MULTIMODAL: &[Multimodal] = &[Multimodal {
     },
 }];
 
+/// Names these kinds.
+pub(super) fn multimodal_names() -> impl Iterator<Item = &'static str> {
+    MULTIMODAL.iter().map(|row| row.name)
+}
+
 /// Gives the configuration of the text part, where a folder's has one inside.
 pub(super) fn text_config(config: Json) -> Json {
     let is_it = |row: &&Multimodal| config["model_type"] == row.name;

@@ -1,7 +1,10 @@
 //! Training a loaded model.
 
+use autodidact_domain::random::Random;
 use autodidact_domain::training::TrainProgress;
-use autodidact_domain::{Checkpoint, Interrupt, Message, TrainRequest, TrainSegment};
+use autodidact_domain::{
+    Checkpoint, Interrupt, Message, ModelName, ModelRef, TrainOptions, TrainRequest, TrainSegment,
+};
 
 use super::{Base, EncodedExample, run};
 use crate::{EngineError, LoadedModel, Pause};
@@ -35,6 +38,75 @@ impl LoadedModel {
         run(base, request, init, interrupt, progress)
     }
 
+    /// Trains on sequences of `length` arbitrary tokens, each of which carries loss, to measure; tells the tokens a second of
+    /// every step. Nothing is kept.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::train`]; [`EngineError::Invalid`] for sequences that the context does not hold.
+    pub fn measure_train(
+        &self,
+        options: &TrainOptions,
+        length: usize,
+        steps: u32,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<f64>, EngineError> {
+        let context = self.config().context_length;
+        // The last target is no input.
+        let tokens = length.saturating_add(1);
+        if length == 0 || steps == 0 || tokens > context {
+            return Err(EngineError::Invalid(format!(
+                "expected at least one step of sequences of 1 to {} tokens (the context is {context}), found {steps} of {length}",
+                context - 1
+            )));
+        }
+        let weights = self.weights()?;
+        let vocabulary = self.config().vocab_size;
+        let encode = |messages: &[Message]| {
+            let seed = messages
+                .iter()
+                .map(|message| message.content.len() as u64)
+                .sum();
+            let mut random = Random::from_seed(seed);
+            Ok(EncodedExample {
+                ids: (0..tokens)
+                    .map(|_| random.below(vocabulary) as u32)
+                    .collect(),
+                is_response: vec![true; tokens],
+            })
+        };
+        let base = Base {
+            config: self.config(),
+            weights: &weights,
+            digest: self.info().digest,
+            threads: self.team.threads(),
+            encode: &encode,
+            pause: &Pause::never(),
+            room: &self.room,
+        };
+        let at_a_step = options.batch_size as usize * options.gradient_accumulation_steps as usize;
+        let example = |index: usize| vec![Message::user("x".repeat(index))];
+        let request = TrainRequest {
+            model: ModelRef {
+                model: ModelName::new("measured")
+                    .map_err(|error| EngineError::Invalid(error.to_string()))?,
+                adapter: None,
+            },
+            options: TrainOptions {
+                epochs: steps,
+                max_length: tokens as u32,
+                ..options.clone()
+            },
+            examples: (0..at_a_step).map(example).collect(),
+            seed: 1,
+            resume: None,
+            steps,
+        };
+        let mut rates = Vec::with_capacity(steps as usize);
+        let mut progress = |step: TrainProgress| rates.push(step.tokens_per_second);
+        run(base, &request, None, interrupt, &mut progress)?;
+        Ok(rates)
+    }
+
     fn encode_example(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {
         let (mut ids, mut is_response) = (Vec::new(), Vec::new());
         for span in self.conversation_spans(messages, false)? {
@@ -48,8 +120,6 @@ impl LoadedModel {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use autodidact_domain::{ModelName, ModelRef, TrainOptions};
 
     use super::*;
     use crate::{Adapter, Compute, Engine};

@@ -1,0 +1,85 @@
+//! `autodidact bench train`: how many tokens a second fine-tuning takes on.
+
+use std::path::Path;
+
+use autodidact_domain::{Interrupt, TrainOptions};
+use autodidact_engine::{Compute, Engine};
+use clap::Args;
+
+use super::{Failure, Figure, cores, forget_peak_memory, refused};
+use crate::memory::MemoryLimit;
+
+#[derive(Args)]
+#[command(after_help = "\
+Sequences are arbitrary tokens, each of which carries loss. It computes on the processor in f32.
+Prints one line for each batch size: the median over the steps after the first.
+
+Examples:
+  autodidact bench train --model smollm2-135m-instruct
+  autodidact bench train --model ./model.gguf --targets q_proj,v_proj,o_proj --batch 1,4 --seq 512 --steps 9 --json")]
+pub(in crate::cli) struct TrainArgs {
+    /// A registered or known model's name, a source, or a path
+    #[arg(long)]
+    pub(super) model: String,
+    /// Threads of the engine [default: one a core]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// How to fine-tune
+    #[arg(long, default_value = "lora", value_parser = ["lora"])]
+    method: String,
+    /// The linear layers that get an update
+    #[arg(long, value_delimiter = ',', default_value = "q_proj,v_proj")]
+    targets: Vec<String>,
+    /// The rank of the updates
+    #[arg(long, default_value_t = 8)]
+    rank: u32,
+    /// Sequences at once
+    #[arg(long, value_delimiter = ',', default_value = "4")]
+    batch: Vec<u32>,
+    /// Batches a step takes one after the other
+    #[arg(long, default_value_t = 1)]
+    accumulation: u32,
+    /// Tokens of each sequence
+    #[arg(long, default_value_t = 256)]
+    seq: usize,
+    /// Steps; the first is not counted
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    steps: u32,
+}
+
+/// Measures and prints.
+pub(super) fn run(
+    args: &TrainArgs,
+    path: &Path,
+    json: bool,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let failed = |error| refused(path, error);
+    let threads = args.threads.unwrap_or_else(cores).max(1);
+    let engine = Engine::new(threads, Compute::Fast);
+    let free = MemoryLimit::new(None).available(0);
+    let model = engine.load_within(path, free).map_err(failed)?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    for batch in args.batch.iter().copied() {
+        forget_peak_memory();
+        let options = TrainOptions {
+            r: args.rank,
+            target_modules: args.targets.clone(),
+            batch_size: batch,
+            gradient_accumulation_steps: args.accumulation,
+            ..TrainOptions::default()
+        };
+        let rates = model.measure_train(&options, args.seq, args.steps, interrupt);
+        let figure = Figure {
+            work: "train",
+            unit: "tokens/s",
+            model: name.to_string_lossy().into_owned(),
+            compute: format!("{} in f32", args.method),
+            threads,
+            batch: batch as usize,
+            rates: rates.map_err(failed)?.split_off(1),
+        };
+        figure.print(json)?;
+    }
+    Ok(())
+}

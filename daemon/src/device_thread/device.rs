@@ -189,7 +189,7 @@ impl Device {
                 }
             })
         };
-        std::thread::scope(|scope| {
+        let segment = std::thread::scope(|scope| {
             // They end with this closure, so that a panic here leaves nobody waiting.
             let (heard, go_on) = (heard, go_on);
             let training = || {
@@ -221,7 +221,10 @@ impl Device {
                     }
                 }
             }
-        })
+        });
+        // What the steps took is free again.
+        model.allow(self.available());
+        segment
     }
 
     /// Does the jobs of people, one after the other, while work stands still; those that there is no memory for beside it
@@ -237,7 +240,7 @@ impl Device {
 
     /// Tells whether a model can be used beside the work that stands still, or is refused at once.
     fn can_serve(&self, name: &ModelName) -> bool {
-        /// Vocabulary, activations, keys and values of a talk: about half of this for Gemma 3 270M.
+        /// Vocabulary, activations, keys and values of a talk.
         const BESIDE_WEIGHTS: u64 = 256 << 20;
         let mut held = self.resident.iter().chain(&self.guest);
         if held.any(|resident| resident.name == *name) {

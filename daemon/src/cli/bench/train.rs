@@ -34,10 +34,10 @@ pub(in crate::cli) struct TrainArgs {
     #[arg(long, default_value_t = 8)]
     rank: u32,
     /// Sequences at once
-    #[arg(long, value_delimiter = ',', default_value = "4")]
+    #[arg(long, value_delimiter = ',', default_value = "4", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: Vec<u32>,
     /// Batches a step takes one after the other
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     accumulation: u32,
     /// Tokens of each sequence
     #[arg(long, default_value_t = 256)]
@@ -62,6 +62,8 @@ pub(super) fn run(
     let name = path.file_name().unwrap_or(path.as_os_str());
     for batch in args.batch.iter().copied() {
         forget_peak_memory();
+        // What the batches before took is free again.
+        model.allow(MemoryLimit::new(None).available(0));
         let options = TrainOptions {
             r: args.rank,
             target_modules: args.targets.clone(),

@@ -139,7 +139,7 @@ impl LoadedModel {
         most.min(self.config.context_length)
     }
 
-    /// Tells what the caches of all sequences may take together.
+    /// Tells how many bytes the caches of all sequences may take together.
     pub fn cache_budget(&self) -> usize {
         let room = usize::try_from(self.room.bytes()).unwrap_or(usize::MAX);
         match self.decoder.is_on_device() {

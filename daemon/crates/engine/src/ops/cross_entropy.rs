@@ -284,11 +284,8 @@ mod tests {
         // Several blocks of the vocabulary.
         check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5]);
         // Several chunks a thread.
-        check(
-            37,
-            2 * MAX_POSITIONS_PER_CHUNK * rayon::current_num_threads(),
-            (0..MAX_POSITIONS_PER_CHUNK as u32 + 7).collect(),
-        );
+        let at_once = MAX_POSITIONS_PER_CHUNK * rayon::current_num_threads();
+        check(37, at_once + 9, (2..at_once as u32 + 9).collect());
     }
 
     #[test]

@@ -62,11 +62,7 @@ impl LoadedModel {
         let weights = self.weights()?;
         let vocabulary = self.config().vocab_size;
         let encode = |messages: &[Message]| {
-            let seed = messages
-                .iter()
-                .map(|message| message.content.len() as u64)
-                .sum();
-            let mut random = Random::from_seed(seed);
+            let mut random = Random::at(1, &["measured", &messages[0].content]);
             Ok(EncodedExample {
                 ids: (0..tokens)
                     .map(|_| random.below(vocabulary) as u32)
@@ -84,7 +80,7 @@ impl LoadedModel {
             room: &self.room,
         };
         let at_a_step = options.batch_size as usize * options.gradient_accumulation_steps as usize;
-        let example = |index: usize| vec![Message::user("x".repeat(index))];
+        let example = |index: usize| vec![Message::user(index.to_string())];
         let request = TrainRequest {
             model: ModelRef {
                 model: ModelName::new("measured")

@@ -6,9 +6,8 @@ use serde_json::Value as Json;
 
 use super::config::ModelConfig;
 use super::fields::{GgufFields, JsonFields};
-use super::files::SHORT_ROPE_FACTORS;
 use super::gguf::Value;
-use super::long_rope::LongRope;
+use super::long_rope::{LongRope, SHORT_ROPE_FACTORS};
 use crate::EngineError;
 
 /// A family: its names, and where its decoder differs from the plain Llama's.

@@ -12,10 +12,10 @@ use serde_json::Value as Json;
 
 use super::config::ModelConfig;
 use super::dequantize::ElementType;
-use super::family::RopeScaling;
 use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
 use super::foreign::{self, is_foreign};
 use super::gguf::{GgufHeader, TensorPlace};
+use super::long_rope::{CONSTANTS, ROPE_FACTORS, SHORT_ROPE_FACTORS, read_rope_factors};
 use super::multimodal::{text_config, text_tensor};
 use super::safetensors;
 use crate::EngineError;
@@ -53,13 +53,6 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
 ];
-/// GGUF's factors of the rotary embedding's frequencies, `[head_dim / 2]` f32: constants, no weights.
-const ROPE_FACTORS: &str = "rope_freqs.weight";
-/// The same of LongRoPE, for texts within the first context.
-pub(super) const SHORT_ROPE_FACTORS: &str = "rope_factors_short.weight";
-/// Tensors that are no weights; the last is LongRoPE's for longer texts.
-const CONSTANTS: [&str; 3] = [ROPE_FACTORS, SHORT_ROPE_FACTORS, "rope_factors_long.weight"];
-
 /// What the tokenizer and the chat template are made from.
 pub(crate) enum TextFiles {
     /// GGUF metadata.
@@ -516,36 +509,6 @@ fn layer_names(
         _ => &[],
     };
     special.iter().chain(LAYER_NAMES)
-}
-
-fn read_rope_factors(
-    path: &Path,
-    file: &File,
-    (name, place): (&str, &TensorPlace),
-    head_dim: usize,
-) -> Result<RopeScaling, EngineError> {
-    if place.shape != [head_dim / 2] {
-        let expected = format!("shape [{}]", head_dim / 2);
-        let found = format!("{:?}", place.shape);
-        return Err(EngineError::damaged(path, name, expected, found));
-    }
-    let mut bytes = vec![0u8; place.bytes as usize];
-    file.read_exact_at(&mut bytes, place.offset)
-        .map_err(|error| EngineError::io(path, "read", error))?;
-    let mut factors = vec![0f32; head_dim / 2];
-    place.element.to_f32(&bytes, &mut factors)?;
-    if factors
-        .iter()
-        .any(|factor| !(factor.is_finite() && *factor > 0.0))
-    {
-        return Err(EngineError::damaged(
-            path,
-            name,
-            "factors above 0",
-            "others",
-        ));
-    }
-    Ok(RopeScaling::Factors(factors))
 }
 
 /// Undoes GGUF's interleaving: row `2 i + j` of a head goes to row `j * half + i`.

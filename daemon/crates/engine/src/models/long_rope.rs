@@ -1,15 +1,29 @@
+//! Divisors of the rotary embedding's frequencies that files bring along: Llama 3's in GGUF, and those of LongRoPE.
+//!
 //! LongRoPE (Ding et al. 2024), as Phi-3's long variants have it: each frequency has a divisor of its own for texts within the
 //! first context and one for longer ones, and attention's scores grow with the extension.
 //!
 //! Ours are the divisors of the first context, and the context ends with it: those for longer texts would change all keys of
 //! a text that grows past it.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::family::RopeScaling;
 use super::fields::GgufFields;
+use super::gguf::TensorPlace;
 use crate::EngineError;
+
+/// GGUF's factors of the rotary embedding's frequencies, `[head_dim / 2]` f32: constants, no weights.
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// The same of LongRoPE, for texts within the first context.
+pub(super) const SHORT_ROPE_FACTORS: &str = "rope_factors_short.weight";
+/// Tensors that are no weights; the last is LongRoPE's for longer texts.
+pub(super) const CONSTANTS: [&str; 3] =
+    [ROPE_FACTORS, SHORT_ROPE_FACTORS, "rope_factors_long.weight"];
 
 /// What a model with it has beside the divisors of its frequencies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,4 +99,38 @@ impl LongRope {
             score_factor: factor * factor,
         })
     }
+}
+
+/// Reads one of GGUF's tensors of divisors.
+///
+/// # Errors
+/// [`EngineError::ModelFile`] where it is misshapen or has a number that is not above 0.
+pub(super) fn read_rope_factors(
+    path: &Path,
+    file: &File,
+    (name, place): (&str, &TensorPlace),
+    head_dim: usize,
+) -> Result<RopeScaling, EngineError> {
+    if place.shape != [head_dim / 2] {
+        let expected = format!("shape [{}]", head_dim / 2);
+        let found = format!("{:?}", place.shape);
+        return Err(EngineError::damaged(path, name, expected, found));
+    }
+    let mut bytes = vec![0u8; place.bytes as usize];
+    file.read_exact_at(&mut bytes, place.offset)
+        .map_err(|error| EngineError::io(path, "read", error))?;
+    let mut factors = vec![0f32; head_dim / 2];
+    place.element.to_f32(&bytes, &mut factors)?;
+    if factors
+        .iter()
+        .any(|factor| !(factor.is_finite() && *factor > 0.0))
+    {
+        return Err(EngineError::damaged(
+            path,
+            name,
+            "factors above 0",
+            "others",
+        ));
+    }
+    Ok(RopeScaling::Factors(factors))
 }

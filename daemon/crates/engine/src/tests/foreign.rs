@@ -88,15 +88,10 @@ fn counts_without_end_are_refused() {
         ("deepseek_v2", "n_routed_experts"),
         ("gpt_bigcode", "n_positions"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(golden_path("foreign").join(architecture)).unwrap() {
-            let path = file.unwrap().path();
-            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-        }
-        let path = folder.path().join("config.json");
-        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        config[field] = (1u64 << 19).into();
-        std::fs::write(&path, config.to_string()).unwrap();
+        let folder = golden_copy(&format!("foreign/{architecture}"));
+        edit_json(&folder.path().join("config.json"), |config| {
+            config[field] = (1u64 << 19).into();
+        });
         let error = Engine::inspect(folder.path()).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
@@ -107,14 +102,8 @@ fn counts_without_end_are_refused() {
 fn tensors_and_fields_that_they_lack_are_named_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let check = |change: &dyn Fn(&mut Json), expect: [&str; 4]| {
-        for file in std::fs::read_dir(golden_path("foreign/gemma")).unwrap() {
-            let path = file.unwrap().path();
-            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-        }
-        let path = folder.path().join("config.json");
-        let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        change(&mut config);
-        std::fs::write(&path, config.to_string()).unwrap();
+        copy_golden("foreign/gemma", folder.path());
+        edit_json(&folder.path().join("config.json"), change);
         let Err(EngineError::ModelFile {
             part,
             expected,
@@ -151,15 +140,10 @@ fn tensors_and_fields_that_they_lack_are_named_at_once() {
 
 #[test]
 fn what_candle_transformers_panics_on_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(golden_path("foreign/granite")).unwrap() {
-        let path = file.unwrap().path();
-        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let path = folder.path().join("config.json");
-    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    config["num_hidden_layers"] = 3.into();
-    std::fs::write(&path, config.to_string()).unwrap();
+    let folder = golden_copy("foreign/granite");
+    edit_json(&folder.path().join("config.json"), |config| {
+        config["num_hidden_layers"] = 3.into();
+    });
     let error = Engine::inspect(folder.path()).unwrap_err().to_string();
     assert!(error.contains("model.layers.2."), "{error}");
 }

@@ -3,7 +3,7 @@
 use autodidact_domain::{Completion, Constraint, FinishReason, GenerateRequest, Message, Prompt};
 use serde_json::json;
 
-use super::hostile::Folder;
+use super::gguf_writer::Folder;
 use super::*;
 use crate::{EngineError, Silent};
 

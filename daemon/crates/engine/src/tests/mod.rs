@@ -9,6 +9,7 @@ mod encoder;
 mod families;
 mod foreign;
 mod forms;
+mod gguf_writer;
 mod golden;
 mod hostile;
 mod quantized;
@@ -31,6 +32,27 @@ fn golden_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../tests/golden")
         .join(name)
+}
+
+/// A copy of a folder of golden files, for tests that change a part of it.
+fn golden_copy(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy_golden(name, folder.path());
+    folder
+}
+
+fn copy_golden(name: &str, to: &Path) {
+    for file in std::fs::read_dir(golden_path(name)).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Changes a JSON file.
+fn edit_json(path: &Path, change: impl FnOnce(&mut Json)) {
+    let mut json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(path, json.to_string()).unwrap();
 }
 
 fn golden_json(name: &str) -> Json {

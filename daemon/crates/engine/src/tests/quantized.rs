@@ -4,7 +4,7 @@ use autodidact_domain::random::Random;
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QTensor};
 
-use super::hostile::{Folder, GgufWriter, write_tiny};
+use super::gguf_writer::{Folder, GgufWriter, write_tiny};
 use super::*;
 
 /// Widths that blocks of 256 elements divide, and what GGUF calls them.

@@ -1,6 +1,6 @@
 //! How byte-level vocabularies split text first, by every name that GGUF has for it, against llama.cpp.
 
-use super::hostile::{Folder, GgufWriter, write_tiny};
+use super::gguf_writer::{Folder, GgufWriter, write_tiny};
 use super::*;
 
 fn texts_of(json: &Json) -> Vec<String> {

@@ -327,17 +327,12 @@ fn any_tokens_under_any_stops_are_streamed_whole() {
 
 #[test]
 fn a_template_that_fails_says_for_what() {
-    let folder = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(golden_path("tiny")).unwrap() {
-        let path = file.unwrap().path();
-        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let path = folder.path().join("tokenizer_config.json");
-    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let folder = golden_copy("tiny");
     let secret = "{% if 'secret' in messages[0].content %}{{ raise_exception('hush') }}{% endif %}";
-    let template = config["chat_template"].as_str().unwrap();
-    config["chat_template"] = format!("{secret}{template}").into();
-    std::fs::write(&path, config.to_string()).unwrap();
+    edit_json(&folder.path().join("tokenizer_config.json"), |config| {
+        let template = config["chat_template"].as_str().unwrap();
+        config["chat_template"] = format!("{secret}{template}").into();
+    });
     let model = Engine::new(1, Compute::Exact).load(folder.path()).unwrap();
 
     let talk = |text: &str| vec![Message::user(text), Message::assistant("Yes.")];

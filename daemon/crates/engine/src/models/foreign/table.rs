@@ -139,12 +139,12 @@ pub(super) const FOREIGN: &[Row] = &[
         let config: models::granite::GraniteConfig = read(config)?;
         let config = config.into_config(false);
         let fresh = models::granite::Cache::new(true, DType::F32, &config, &Device::Cpu)?;
-        Ok(Box::new(Stateful {
-            model: models::granite::Granite::load(weights.builder, &config)?,
-            state: fresh.clone(),
-            fresh: Box::new(move || Ok(fresh.clone())),
-            forward: |model, state, ids, position| model.forward(ids, position, state),
-        }))
+        let model = models::granite::Granite::load(weights.builder, &config)?;
+        Stateful::boxed(
+            model,
+            move || Ok(fresh.clone()),
+            |model, state, ids, position| model.forward(ids, position, state),
+        )
     })
     // All are linear, so the tensors can carry them.
     .with_factor(|config, name| {
@@ -179,12 +179,12 @@ pub(super) const FOREIGN: &[Row] = &[
         let config: GraniteMoeHybridConfig = read(config)?;
         let config = config.into_config(false);
         let fresh = GraniteMoeHybridCache::new(true, DType::F32, &config, &Device::Cpu)?;
-        Ok(Box::new(Stateful {
-            model: GraniteMoeHybrid::load(weights.builder, &config)?,
-            state: fresh.clone(),
-            fresh: Box::new(move || Ok(fresh.clone())),
-            forward: |model, state, ids, position| model.forward(ids, position, state),
-        }))
+        let model = GraniteMoeHybrid::load(weights.builder, &config)?;
+        Stateful::boxed(
+            model,
+            move || Ok(fresh.clone()),
+            |model, state, ids, position| model.forward(ids, position, state),
+        )
     })
     .renamed(|config| {
         for layer in config["layer_types"].as_array_mut().into_iter().flatten() {
@@ -203,16 +203,16 @@ pub(super) const FOREIGN: &[Row] = &[
         let config: models::lfm2::Lfm2Config = read(config)?;
         let config = config.into_config(false);
         let fresh = models::lfm2::Cache::new(true, DType::F32, &config, &Device::Cpu)?;
-        Ok(Box::new(Stateful {
-            model: models::lfm2::Model::new(&config, weights.builder)?,
-            state: fresh.clone(),
-            fresh: Box::new(move || Ok(fresh.clone())),
-            forward: |model, state, ids, position| {
+        let model = models::lfm2::Model::new(&config, weights.builder)?;
+        Stateful::boxed(
+            model,
+            move || Ok(fresh.clone()),
+            |model, state, ids, position| {
                 one_by_one(ids, position, |ids, position| {
                     model.forward(ids, position, state)
                 })
             },
-        }))
+        )
     })
     .renamed(|config| {
         let tied = config["tie_word_embeddings"].clone();
@@ -225,16 +225,11 @@ pub(super) const FOREIGN: &[Row] = &[
         let weights = weights
             .builder
             .rename_f(|name| name.replace("embedding.", "embeddings."));
-        let fresh = {
-            let config = config.clone();
-            move || models::mamba::State::new(1, &config, DType::F32, &Device::Cpu)
-        };
-        Ok(Box::new(Stateful {
-            model: models::mamba::Model::new(&config, weights.pp("backbone"))?,
-            state: fresh()?,
-            fresh: Box::new(fresh),
-            forward: |model, state, ids, _| token_by_token(ids, |id| model.forward(id, state)),
-        }))
+        let model = models::mamba::Model::new(&config, weights.pp("backbone"))?;
+        let fresh = move || models::mamba::State::new(1, &config, DType::F32, &Device::Cpu);
+        Stateful::boxed(model, fresh, |model, state, ids, _| {
+            token_by_token(ids, |id| model.forward(id, state))
+        })
     })
     .renamed(|config| {
         rename_mamba(config);
@@ -250,16 +245,11 @@ pub(super) const FOREIGN: &[Row] = &[
         if config.ngroups != 1 {
             bail!("n_groups {}, where 1 is normed as a whole", config.ngroups);
         }
-        let fresh = {
-            let config = config.clone();
-            move || models::mamba2::State::new(1, &config, DType::F32, &Device::Cpu)
-        };
-        Ok(Box::new(Stateful {
-            model: models::mamba2::Model::new(&config, weights.builder.pp("backbone"))?,
-            state: fresh()?,
-            fresh: Box::new(fresh),
-            forward: |model, state, ids, _| token_by_token(ids, |id| model.forward(id, state)),
-        }))
+        let model = models::mamba2::Model::new(&config, weights.builder.pp("backbone"))?;
+        let fresh = move || models::mamba2::State::new(1, &config, DType::F32, &Device::Cpu);
+        Stateful::boxed(model, fresh, |model, state, ids, _| {
+            token_by_token(ids, |id| model.forward(id, state))
+        })
     })
     .renamed(rename_mamba),
     Row::new("mixtral", |config, weights| {
@@ -470,6 +460,21 @@ struct Stateful<M, S> {
     state: S,
     fresh: Box<dyn Fn() -> Result<S> + Send>,
     forward: fn(&M, &mut S, &Tensor, usize) -> Result<Tensor>,
+}
+
+impl<M: Send + 'static, S: Send + 'static> Stateful<M, S> {
+    fn boxed(
+        model: M,
+        fresh: impl Fn() -> Result<S> + Send + 'static,
+        forward: fn(&M, &mut S, &Tensor, usize) -> Result<Tensor>,
+    ) -> Result<Box<dyn ForeignModel>> {
+        Ok(Box::new(Self {
+            model,
+            state: fresh()?,
+            fresh: Box::new(fresh),
+            forward,
+        }))
+    }
 }
 
 impl<M: Send, S: Send> ForeignModel for Stateful<M, S> {

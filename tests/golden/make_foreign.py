@@ -20,7 +20,9 @@ ATTENTION = dict(layer_types=["full_attention", "full_attention"])
 ARCHITECTURES = {
     "deepseek_v2": dict(head_dim=8, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=8,
                         v_head_dim=8, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=24,
-                        first_k_dense_replace=1, n_group=1, topk_group=1, tie_word_embeddings=False),
+                        first_k_dense_replace=1, n_group=1, topk_group=1, tie_word_embeddings=False,
+                        rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=64,
+                                             beta_fast=32.0, beta_slow=1.0, mscale=0.7, mscale_all_dim=0.7)),
     # candle-transformers computes the tanh form of GELU, whatever the file says.
     "falcon": dict(**LAYER_NORM, activation="gelu_pytorch_tanh", layer_norm_epsilon=1e-5, ffn_hidden_size=128, num_kv_heads=1, multi_query=True, parallel_attn=True,
                    bias=False, alibi=False, new_decoder_architecture=False, tie_word_embeddings=True),

@@ -147,3 +147,15 @@ fn what_candle_transformers_panics_on_is_an_error() {
     let error = Engine::inspect(folder.path()).unwrap_err().to_string();
     assert!(error.contains("model.layers.2."), "{error}");
 }
+
+#[test]
+fn what_would_be_left_out_without_a_word_is_refused() {
+    for field in ["rope_scaling", "rope_parameters"] {
+        let folder = golden_copy("foreign/olmo2");
+        edit_json(&folder.path().join("config.json"), |config| {
+            config[field] = serde_json::json!({"rope_type": "yarn", "factor": 4.0});
+        });
+        let error = Engine::inspect(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("rope scaling yarn"), "{error}");
+    }
+}

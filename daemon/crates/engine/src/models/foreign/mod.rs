@@ -106,6 +106,13 @@ fn build_of(
     };
     let config = read_json(&files.path.join("config.json"))?;
     let mut config = with_common_names(architecture, &config);
+    // What is not read would be left out without a word.
+    let rope = [&config["rope_scaling"], &config["rope_parameters"]];
+    let kinds = rope.map(|rope| rope["rope_type"].as_str().or(rope["type"].as_str()));
+    let kind = kinds.into_iter().flatten().find(|kind| *kind != "default");
+    if let Some(kind) = kind.filter(|kind| !row.rope_scalings.contains(kind)) {
+        return Err(refuse(format!("rope scaling {kind}")));
+    }
     // Newer files give Gemma's activation under both names, of which candle-transformers takes one alone.
     if let Some(config) = config.as_object_mut()
         && config.contains_key("hidden_activation")

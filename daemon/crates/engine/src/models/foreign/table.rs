@@ -21,6 +21,8 @@ pub(super) struct Row {
     pub(super) rename: fn(&mut Json),
     /// What a tensor of that name is multiplied by as it is read.
     pub(super) factor: fn(&Json, &str) -> f64,
+    /// The ways of scaling the rotary embedding that it computes.
+    pub(super) rope_scalings: &'static [&'static str],
 }
 
 impl Row {
@@ -30,6 +32,14 @@ impl Row {
             build,
             rename: |_| {},
             factor: |_, _| 1.0,
+            rope_scalings: &[],
+        }
+    }
+
+    const fn scaling_rope(self, rope_scalings: &'static [&'static str]) -> Self {
+        Self {
+            rope_scalings,
+            ..self
         }
     }
 
@@ -56,7 +66,14 @@ pub(super) const FOREIGN: &[Row] = &[
             set_missing(config, field, 1.into());
         }
         set_missing(config, "attention_bias", false.into());
-    }),
+        // Newer files have it there, under newer names.
+        if config["rope_scaling"].is_null() && config["rope_parameters"]["rope_type"] == "yarn" {
+            let mut rope = config["rope_parameters"].clone();
+            rope["type"] = "yarn".into();
+            config["rope_scaling"] = rope;
+        }
+    })
+    .scaling_rope(&["yarn"]),
     // By the tanh form of GELU, 0.0003 off the logits of the exact form that the files ask for.
     Row::new("falcon", |config, weights| {
         let config: models::falcon::Config = read(config)?;

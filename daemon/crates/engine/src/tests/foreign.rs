@@ -159,3 +159,22 @@ fn what_would_be_left_out_without_a_word_is_refused() {
         assert!(error.contains("rope scaling yarn"), "{error}");
     }
 }
+
+#[test]
+fn the_context_ends_where_a_window_would_matter() {
+    for (architecture, field) in [
+        ("gemma2", "sliding_window"),
+        ("starcoder2", "sliding_window"),
+        ("recurrent_gemma", "attention_window_size"),
+        ("qwen3_moe", "sliding_window"),
+    ] {
+        let folder = golden_copy(&format!("foreign/{architecture}"));
+        edit_json(&folder.path().join("config.json"), |config| {
+            config[field] = 24.into();
+        });
+        let described = Engine::inspect(folder.path()).unwrap();
+        // Qwen's is not in use.
+        let expected = if architecture == "qwen3_moe" { 512 } else { 24 };
+        assert_eq!(described.context_length, expected, "{architecture}");
+    }
+}

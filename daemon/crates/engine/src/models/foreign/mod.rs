@@ -63,8 +63,15 @@ pub(crate) fn with_common_names(architecture: &str, config: &Json) -> Json {
             config[field] = config["rope_parameters"][field].clone();
         }
     }
+    let windows = [&config["sliding_window"], &config["attention_window_size"]];
+    let window = windows.into_iter().find_map(Json::as_u64);
+    let window = window.filter(|_| config["use_sliding_window"] != false);
     if let Some(row) = find(architecture) {
         (row.rename)(&mut config);
+    }
+    // Windows are applied to the tokens of one call alone, and to every layer: the context ends where they would matter.
+    if let (Some(window), Some(context)) = (window, config["max_position_embeddings"].as_u64()) {
+        config["max_position_embeddings"] = context.min(window).into();
     }
     config
 }

@@ -118,27 +118,31 @@ fn a_talk_shows_its_words_as_they_come() -> Result<()> {
     let _daemon = home.serve(&[])?;
     home.prepare()?;
     let flags = ["--max-tokens", "900", "--temperature", "1", "--seed", "3"];
-    let mut child = Command::new(binary())
-        .arg("--data-dir")
-        .arg(home.path())
-        .args(["model", "chat", "tiny", "--prompt", "Tell a long story."])
-        .args(flags)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start the talk")?;
-    let mut stdout = child.stdout.take().context("stdout")?;
-    let mut first = vec![0; 1 << 16];
-    let count = stdout.read(&mut first).context("listen")?;
-    let mut rest = Vec::new();
-    stdout.read_to_end(&mut rest).context("listen on")?;
-    assert!(child.wait().context("wait")?.success());
-    // What is written at the end alone would come in one piece.
-    assert!(
-        count > 0 && count < rest.len(),
-        "{count} bytes first, then {}",
-        rest.len()
-    );
-    Ok(())
+    // What is written at the end alone comes in one piece every time. Words
+    // that come one by one may also reach a reader together where the machine
+    // is busy, so a few talks are heard.
+    let mut heard = Vec::new();
+    for _ in 0..20 {
+        let mut child = Command::new(binary())
+            .arg("--data-dir")
+            .arg(home.path())
+            .args(["model", "chat", "tiny", "--prompt", "Tell a long story."])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the talk")?;
+        let mut stdout = child.stdout.take().context("stdout")?;
+        let mut first = vec![0; 1 << 16];
+        let count = stdout.read(&mut first).context("listen")?;
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).context("listen on")?;
+        assert!(child.wait().context("wait")?.success());
+        if count > 0 && count < rest.len() {
+            return Ok(());
+        }
+        heard.push((count, rest.len()));
+    }
+    panic!("bytes at first, and after them: {heard:?}");
 }
 
 #[test]

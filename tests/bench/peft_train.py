@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times LoRA steps of PEFT on PyTorch, on this machine's processor, on a random model of SmolLM2-135M's shape.
 
-usage: peft_train.py [--targets q_proj,v_proj] [--batch 4] [--seq 256] [--steps 6] [--threads 2] [--autocast]
+usage: peft_train.py [--targets q_proj,v_proj] [--batch 4] [--seq 256] [--steps 6] [--threads 2] [--autocast] [--checkpointing]
 
 Every token carries loss, as in `autodidact bench train`. The first step is not counted. --autocast computes in bf16.
 """
@@ -24,6 +24,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", default="q_proj,v_proj")
     parser.add_argument("--autocast", action="store_true")
+    parser.add_argument("--checkpointing", action="store_true")
     for name, default in (("batch", 4), ("seq", 256), ("steps", 6), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     wish = parser.parse_args()
@@ -32,6 +33,9 @@ def main():
     base = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**SHAPE), dtype=torch.float32)
     lora = peft.LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=wish.targets.split(","), task_type="CAUSAL_LM")
     model = peft.get_peft_model(base, lora).train()
+    if wish.checkpointing:
+        model.enable_input_require_grads()
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=2e-4)
     rates = []
@@ -50,6 +54,7 @@ def main():
             rates.append(wish.batch * wish.seq / (time.perf_counter() - began))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     kind = "bf16 autocast" if wish.autocast else "f32"
+    kind += ", checkpointing" if wish.checkpointing else ""
     print(f"PEFT {peft.__version__}, PyTorch {torch.__version__}, {kind}: {statistics.median(rates):.1f} tokens/s, at most {peak} MiB")
 
 

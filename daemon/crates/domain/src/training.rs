@@ -1,5 +1,7 @@
 //! Asking for a fine-tuned adapter.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Checkpoint, Message, ModelRef};
@@ -39,11 +41,16 @@ impl LrScheduler {
     }
 }
 
-/// What LoRA fine-tuning takes; names and meanings are PEFT's and transformers' own. Runs that were stored before an option
-/// was there have its default.
+/// The names of the methods; the engine has a recipe for each.
+pub const METHODS: [&str; 2] = ["lora", "ia3"];
+
+/// What fine-tuning takes; names and meanings are PEFT's and transformers' own, and a method leaves alone what it does not
+/// know. Runs that were stored before an option was there have its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrainOptions {
+    /// The method, one of [`METHODS`].
+    pub method: String,
     /// The rank of the update.
     pub r: u32,
     /// The update is scaled by lora_alpha / r.
@@ -52,11 +59,24 @@ pub struct TrainOptions {
     pub use_rslora: bool,
     /// The chance that an input element of the update is zeroed in training.
     pub lora_dropout: f32,
-    /// The linear layers that get an update, such as `q_proj`.
+    /// The update also trains the norms of the rows of W (Liu et al. 2024).
+    pub use_dora: bool,
+    /// The biases that are trained: `none`, `lora_only` or `all`.
+    pub bias: String,
+    /// The linear layers that the method acts on: names such as `q_proj`, paths, patterns of whole paths, or `all-linear`;
+    /// none takes the method's default.
     pub target_modules: Vec<String>,
+    /// Ranks of some layers, by patterns of the ends of their paths.
+    pub rank_pattern: BTreeMap<String, u32>,
+    /// The lora_alpha of some layers, by patterns of the ends of their paths.
+    pub alpha_pattern: BTreeMap<String, f32>,
+    /// The targets of IA3 whose input is scaled instead of their output; none takes `down_proj` where it is a target.
+    pub feedforward_modules: Vec<String>,
+    /// Whether IA3's vectors begin as ones.
+    pub init_ia3_weights: bool,
     /// The peak learning rate.
     pub learning_rate: f64,
-    /// Decoupled weight decay on the adapter's matrices.
+    /// Decoupled weight decay on what is trained, biases apart.
     pub weight_decay: f64,
     /// How the rate goes on after its warm-up.
     pub lr_scheduler_type: LrScheduler,
@@ -74,6 +94,10 @@ pub struct TrainOptions {
     pub batch_size: u32,
     /// Batches an optimizer step sees, one after the other.
     pub gradient_accumulation_steps: u32,
+    /// Whether the backward makes a layer's inner states again instead of keeping them: less memory, about a third more time.
+    pub gradient_checkpointing: bool,
+    /// The share of every target that is spread over the whole vocabulary (Szegedy et al. 2016).
+    pub label_smoothing_factor: f64,
     /// How much noise the embeddings get in training (Jain et al. 2023); 0 is none.
     pub neftune_noise_alpha: f64,
     /// The longest sequence in tokens; longer ones are cut at the end, and counted.
@@ -85,11 +109,18 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
+            method: "lora".into(),
             r: 8,
             lora_alpha: 16.0,
             use_rslora: false,
             lora_dropout: 0.0,
-            target_modules: vec!["q_proj".into(), "v_proj".into()],
+            use_dora: false,
+            bias: "none".into(),
+            target_modules: Vec::new(),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            feedforward_modules: Vec::new(),
+            init_ia3_weights: true,
             learning_rate: 2e-4,
             weight_decay: 0.0,
             lr_scheduler_type: LrScheduler::Cosine,
@@ -100,6 +131,8 @@ impl Default for TrainOptions {
             epochs: 1,
             batch_size: 8,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
+            label_smoothing_factor: 0.0,
             neftune_noise_alpha: 0.0,
             max_length: 512,
             checkpoint_steps: 8,

@@ -331,9 +331,7 @@ impl ConstraintSpec {
 /// How a round trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
-    /// The method, `lora`.
-    pub method: String,
-    /// Its options.
+    /// The method and its options.
     #[serde(flatten)]
     pub options: TrainOptions,
 }

@@ -1,33 +1,20 @@
 //! Trained adapters, ready to generate with.
 
-use std::collections::BTreeMap;
-
-use autodidact_domain::{Checkpoint, Digest, NamedTensor};
-use serde_json::Value as Json;
+use autodidact_domain::{Checkpoint, Digest};
 
 use crate::EngineError;
 use crate::engine::LoadedModel;
 use crate::kernels::ExactMatrix;
-use crate::methods::lora;
-use crate::models::config::ModelConfig;
+use crate::methods::{self, LinearPlan, Plan, Target};
+use crate::models::weights::LayerWeights;
+use crate::ops::linear::row_norms;
 use crate::runtime::Runner;
-use crate::runtime::device::DevicePair;
-use crate::runtime::lora::{LoraLayer, LoraPair, Updates};
+use crate::runtime::device::DeviceUpdate;
+use crate::runtime::updates::{
+    LayerUpdates, LinearUpdate, LowRankPair, LowRankParts, UpdateParts, Updates,
+};
 
-/// PEFT's prefix of a causal language model's keys.
-const PREFIX: &str = "base_model.model.model.layers.";
-/// Settings of `adapter_config.json` that change the arithmetic, and the values under which they do not.
-const NEUTRAL: &[(&str, &[&str])] = &[
-    ("bias", &["null", "\"none\""]),
-    ("use_dora", &["null", "false"]),
-    ("fan_in_fan_out", &["null", "false"]),
-    ("rank_pattern", &["null", "{}"]),
-    ("alpha_pattern", &["null", "{}"]),
-    ("modules_to_save", &["null", "[]"]),
-    ("layers_to_transform", &["null"]),
-];
-
-/// A LoRA adapter of one base, packed for generation. The base's weights stay as they are.
+/// An adapter of one base, packed for generation. The base's weights stay as they are.
 pub struct Adapter {
     base_digest: Digest,
     updates: Updates,
@@ -37,32 +24,29 @@ impl Adapter {
     /// Packs a checkpoint's adapter for a base.
     ///
     /// # Errors
-    /// [`EngineError::Adapter`] when it belongs to another base, is of another method, or has a tensor too few, too many
-    /// or of the wrong shape.
+    /// [`EngineError::Adapter`] when it belongs to another base, is of an unknown method, or has a setting or tensor too few, too
+    /// many or of the wrong kind; what reading the base gives, where the adapter depends on its numbers.
     pub fn from_checkpoint(
         model: &LoadedModel,
         checkpoint: &Checkpoint,
     ) -> Result<Self, EngineError> {
         let meta = &checkpoint.meta;
-        if meta.method != "lora" {
-            return Err(fault("method", "lora", &meta.method));
-        }
+        let recipe = methods::from_settings(&meta.method, &meta.adapter_config, &model.config)?;
         if meta.base_digest != model.info.digest {
-            let expected = format!("that of {}, {}", model.path.display(), model.info.digest);
-            return Err(fault(
+            return Err(EngineError::adapter(
                 "base digest",
-                expected,
+                format!("that of {}, {}", model.path.display(), model.info.digest),
                 format!("{} ({})", meta.base_digest, meta.model),
             ));
         }
-        let (settings, tensors) = (&meta.adapter_config, &checkpoint.adapter);
+        let plan = recipe.plan();
+        let values = plan.read_tensors("", &checkpoint.adapter)?;
         let updates = match &model.decoder {
             Runner::Device(decoder) => {
-                let pair = |a: Matrix<'_>, b: Matrix<'_>, scale| decoder.lora_pair(a, b, scale);
-                Updates::Device(pack(&model.config, settings, tensors, &pair)?)
+                Updates::Device(pack(model, plan, &values, &|parts| decoder.update(parts))?)
             }
             Runner::Own(_) | Runner::Foreign(_) => {
-                Updates::Own(pack(&model.config, settings, tensors, &own_pair)?)
+                Updates::Own(pack(model, plan, &values, &|parts| Ok(own_update(parts)))?)
             }
         };
         Ok(Self {
@@ -75,12 +59,12 @@ impl Adapter {
     pub fn bytes(&self) -> usize {
         match &self.updates {
             Updates::Own(layers) => {
-                let pairs = layers.iter().flat_map(LoraLayer::pairs);
-                pairs.map(LoraPair::bytes).sum()
+                let updates = layers.iter().flat_map(LayerUpdates::all);
+                updates.map(LinearUpdate::bytes).sum()
             }
             Updates::Device(layers) => {
-                let pairs = layers.iter().flat_map(LoraLayer::pairs);
-                pairs.map(DevicePair::bytes).sum()
+                let updates = layers.iter().flat_map(LayerUpdates::all);
+                updates.map(DeviceUpdate::bytes).sum()
             }
         }
     }
@@ -88,7 +72,7 @@ impl Adapter {
 
 impl LoadedModel {
     /// Shows an adapter's updates after checking that it is this base's.
-    pub(crate) fn lora_of<'a>(
+    pub(crate) fn updates_of<'a>(
         &self,
         adapter: Option<&'a Adapter>,
     ) -> Result<Option<&'a Updates>, EngineError> {
@@ -97,15 +81,17 @@ impl LoadedModel {
             on_device == matches!(adapter.updates, Updates::Device(_))
         };
         match adapter {
-            Some(_) if self.decoder.is_foreign() => Err(fault(
+            Some(_) if self.decoder.is_foreign() => Err(EngineError::adapter(
                 "architecture",
                 "one that adapters fit",
                 &self.info.architecture,
             )),
-            Some(adapter) if adapter.base_digest != self.info.digest => {
-                Err(fault("base digest", self.info.digest, adapter.base_digest))
-            }
-            Some(adapter) if !is_packed_for_this(adapter) => Err(fault(
+            Some(adapter) if adapter.base_digest != self.info.digest => Err(EngineError::adapter(
+                "base digest",
+                self.info.digest,
+                adapter.base_digest,
+            )),
+            Some(adapter) if !is_packed_for_this(adapter) => Err(EngineError::adapter(
                 "device",
                 "one that was packed for this model's device",
                 "one that was packed for another",
@@ -115,139 +101,97 @@ impl LoadedModel {
     }
 }
 
-fn fault(part: impl Into<String>, expected: impl ToString, found: impl ToString) -> EngineError {
-    EngineError::Adapter {
-        part: part.into(),
-        expected: expected.to_string(),
-        found: found.to_string(),
-    }
-}
-
-/// A matrix's elements, row by row, and its shape.
-type Matrix<'a> = (&'a [f32], [usize; 2]);
-
-/// Makes the update of one matrix of A, B and what B is multiplied by.
-type MakePair<'a, P> = dyn Fn(Matrix<'_>, Matrix<'_>, f32) -> Result<P, EngineError> + 'a;
-
-fn own_pair(a: Matrix<'_>, b: Matrix<'_>, scale: f32) -> Result<LoraPair, EngineError> {
-    let pack =
-        |(data, [rows, columns]): Matrix<'_>, scale| ExactMatrix::pack(rows, columns, data, scale);
-    Ok(LoraPair {
-        a: pack(a, 1.0),
-        b: pack(b, scale),
-    })
-}
-
-fn pack<P>(
-    config: &ModelConfig,
-    settings: &Json,
-    tensors: &[NamedTensor],
-    make_pair: &MakePair<'_, P>,
-) -> Result<Vec<LoraLayer<P>>, EngineError> {
-    for (key, neutral) in NEUTRAL {
-        let found = settings[*key].to_string();
-        if !neutral.contains(&found.as_str()) {
-            return Err(fault(
-                format!("adapter_config.{key}"),
-                neutral.join(" or "),
-                found,
-            ));
-        }
-    }
-    let rank = settings["r"].as_u64().filter(|r| (1..=4096).contains(r));
-    let rank = rank.ok_or_else(|| fault("adapter_config.r", "1 to 4096", &settings["r"]))? as usize;
-    let alpha = settings["lora_alpha"]
-        .as_f64()
-        .filter(|alpha| alpha.is_finite());
-    let alpha = alpha.ok_or_else(|| {
-        fault(
-            "adapter_config.lora_alpha",
-            "a number",
-            &settings["lora_alpha"],
-        )
-    })?;
-    let use_rslora = match &settings["use_rslora"] {
-        Json::Null => false,
-        Json::Bool(use_rslora) => *use_rslora,
-        other => return Err(fault("adapter_config.use_rslora", "true or false", other)),
+fn own_update(parts: &UpdateParts<'_>) -> LinearUpdate {
+    let low_rank = |parts: &LowRankParts<'_>| LowRankPair {
+        a: ExactMatrix::pack(parts.rank, parts.inputs, parts.a, 1.0),
+        b: ExactMatrix::pack(parts.outputs, parts.rank, parts.b, parts.scale),
     };
-    let targets: Option<Vec<&str>> = settings["target_modules"]
-        .as_array()
-        .and_then(|list| list.iter().map(Json::as_str).collect());
-    let targets = targets.filter(|targets| !targets.is_empty());
-    let targets = targets.ok_or_else(|| {
-        fault(
-            "adapter_config.target_modules",
-            "a list of names",
-            &settings["target_modules"],
-        )
-    })?;
-
-    let mut left = BTreeMap::new();
-    for tensor in tensors {
-        if left.insert(tensor.name.as_str(), tensor).is_some() {
-            return Err(fault(&tensor.name, "one tensor of this name", "two"));
-        }
+    LinearUpdate {
+        low_rank: parts.low_rank.as_ref().map(low_rank),
+        factors: parts.factors.clone(),
+        shift: parts.shift.clone(),
+        input_factors: parts.input_factors.map(<[f32]>::to_vec),
     }
-    let mut layers = Vec::new();
-    for index in 0..config.layers {
-        let mut layer = LoraLayer::default();
-        for target in &targets {
-            let (slot, part, inner, outer) =
-                place(&mut layer, config, target).ok_or_else(|| {
-                    let known = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj";
-                    fault("adapter_config.target_modules", known, target)
-                })?;
-            let mut take = |side: &str, shape: [usize; 2]| {
-                let name = format!("{PREFIX}{index}.{part}.{target}.lora_{side}.weight");
-                let tensor = left
-                    .remove(name.as_str())
-                    .ok_or_else(|| fault(&name, format!("a tensor {shape:?}"), "none"))?;
-                if tensor.shape != shape || tensor.data.len() != shape[0] * shape[1] {
-                    let found = format!("{:?} with {} elements", tensor.shape, tensor.data.len());
-                    return Err(fault(&name, format!("shape {shape:?}"), found));
-                }
-                Ok(tensor)
-            };
-            let (a_shape, b_shape) = ([rank, inner], [outer, rank]);
-            let (a, b) = (take("A", a_shape)?, take("B", b_shape)?);
-            *slot = Some(make_pair(
-                (&a.data, a_shape),
-                (&b.data, b_shape),
-                lora::scale(alpha as f32, rank, use_rslora),
-            )?);
+}
+
+/// Makes the update of one linear layer.
+type MakeUpdate<'a, U> = dyn Fn(&UpdateParts<'_>) -> Result<U, EngineError> + 'a;
+
+fn pack<U>(
+    model: &LoadedModel,
+    plan: &Plan,
+    values: &[Vec<f32>],
+    make_update: &MakeUpdate<'_, U>,
+) -> Result<Vec<LayerUpdates<U>>, EngineError> {
+    let mut layers = Vec::with_capacity(values.len());
+    for (index, values) in values.iter().enumerate() {
+        let plan = plan.layer(index);
+        let targets = Target::ALL.map(|target| (target, plan.linear(target)));
+        let depends = targets.iter().any(|(target, plan)| {
+            let has_bias = target.has_bias(&model.config);
+            plan.magnitude.is_some() || plan.bias.is_some() || (plan.scales_output() && has_bias)
+        });
+        let base = match depends {
+            true => Some(LayerWeights::load(&model.files, &model.config, index)?),
+            false => None,
+        };
+        let mut layer = LayerUpdates::default();
+        for (target, plan) in targets.into_iter().filter(|(_, plan)| plan.is_trained()) {
+            let widths = target.widths(&model.config);
+            let parts = parts(target, widths, plan, values, base.as_ref())?;
+            layer.linear[target as usize] = Some(make_update(&parts)?);
         }
         layers.push(layer);
     }
-    match left.keys().next() {
-        Some(name) => Err(fault(
-            *name,
-            format!("only tensors of {}", targets.join(", ")),
-            "this tensor too",
-        )),
-        None => Ok(layers),
-    }
+    Ok(layers)
 }
 
-/// Tells a target module's slot, the part of the layer it lies in, and its input and output widths.
-fn place<'a, P>(
-    layer: &'a mut LoraLayer<P>,
-    config: &ModelConfig,
-    target: &str,
-) -> Option<(&'a mut Option<P>, &'static str, usize, usize)> {
-    let (hidden, width) = (config.hidden_size, config.intermediate_size);
-    let (queries, keys) = (
-        config.heads * config.head_dim,
-        config.kv_heads * config.head_dim,
-    );
-    Some(match target {
-        "q_proj" => (&mut layer.q_proj, "self_attn", hidden, queries),
-        "k_proj" => (&mut layer.k_proj, "self_attn", hidden, keys),
-        "v_proj" => (&mut layer.v_proj, "self_attn", hidden, keys),
-        "o_proj" => (&mut layer.o_proj, "self_attn", queries, hidden),
-        "gate_proj" => (&mut layer.gate_proj, "mlp", hidden, width),
-        "up_proj" => (&mut layer.up_proj, "mlp", hidden, width),
-        "down_proj" => (&mut layer.down_proj, "mlp", width, hidden),
-        _ => return None,
+/// Works out what an adapter's numbers change about one linear layer; `base` where that depends on the base's numbers.
+fn parts<'a>(
+    target: Target,
+    (inputs, outputs): (usize, usize),
+    plan: &LinearPlan,
+    values: &'a [f32],
+    base: Option<&LayerWeights>,
+) -> Result<UpdateParts<'a>, EngineError> {
+    let low_rank = plan.low_rank.as_ref().map(|plan| LowRankParts {
+        a: &values[plan.a.clone()],
+        b: &values[plan.b.clone()],
+        rank: plan.rank,
+        inputs,
+        outputs,
+        scale: plan.scale,
+    });
+    let factors = match (&plan.output_scale, &plan.magnitude, base) {
+        (Some(scale), ..) => Some(values[scale.clone()].to_vec()),
+        (None, Some(magnitude), Some(base)) => {
+            let weight = base.linear(target).flatten_all()?.to_vec1::<f32>()?;
+            let norms = row_norms(&weight, (inputs, outputs), plan, values);
+            let magnitudes = values[magnitude.clone()].iter();
+            Some(magnitudes.zip(&norms).map(|(m, norm)| m / norm).collect())
+        }
+        _ => None,
+    };
+    let bias = base.and_then(|base| base.bias(target));
+    let shift = match bias {
+        Some(bias) if plan.bias.is_some() || plan.output_scale.is_some() => {
+            let bias = bias.to_vec1::<f32>()?;
+            let mut shift = match &plan.bias {
+                Some(range) => values[range.clone()].to_vec(),
+                None => bias.clone(),
+            };
+            if let (Some(_), Some(factors)) = (&plan.output_scale, &factors) {
+                shift.iter_mut().zip(factors).for_each(|(b, f)| *b *= f);
+            }
+            shift.iter_mut().zip(&bias).for_each(|(b, base)| *b -= base);
+            Some(shift)
+        }
+        _ => None,
+    };
+    Ok(UpdateParts {
+        low_rank,
+        factors,
+        shift,
+        input_factors: plan.input_scale.clone().map(|range| &values[range]),
     })
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use crate::EngineError;
 use crate::engine::Compute;
 
-/// Which device generates, scores and gives hidden states. Training and encoders stay on the processor.
+/// Which device generates, scores, trains and gives hidden states. Encoders stay on the processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The processor.

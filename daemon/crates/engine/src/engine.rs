@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// As [`Engine::new`], with a device that generates, scores and gives hidden states: on a GPU, `exact` is f32 and
-    /// `fast` bf16. Training, encoders and architectures that candle-transformers alone has stay on the processor.
+    /// `fast` bf16. Encoders and architectures that candle-transformers alone has stay on the processor; training is f32.
     ///
     /// # Errors
     /// [`EngineError::Device`] when this build has no such devices, or the device cannot be used.

@@ -90,6 +90,19 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Makes the error of an adapter that does not fit.
+    pub(crate) fn adapter(
+        part: impl Into<String>,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        Self::Adapter {
+            part: part.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
     /// Makes the error of a damaged model file.
     pub(crate) fn damaged(
         file: &Path,

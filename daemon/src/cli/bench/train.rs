@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use autodidact_domain::training::METHODS;
 use autodidact_domain::{Interrupt, TrainOptions};
-use autodidact_engine::{Compute, Engine};
+use autodidact_engine::{Compute, DeviceChoice, Engine};
 use clap::Args;
 
 use super::{Failure, Figure, cores, forget_peak_memory, refused};
@@ -11,11 +12,12 @@ use crate::memory::MemoryLimit;
 
 #[derive(Args)]
 #[command(after_help = "\
-Sequences are arbitrary tokens, each of which carries loss. It computes on the processor in f32.
+Sequences are arbitrary tokens, each of which carries loss. It computes in f32.
 Prints one line for each batch size: the median over the steps after the first.
 
 Examples:
   autodidact bench train --model smollm2-135m-instruct
+  autodidact bench train --model smollm2-135m-instruct --targets all-linear --checkpointing
   autodidact bench train --model ./model.gguf --targets q_proj,v_proj,o_proj --batch 1,4 --seq 512 --steps 9 --json")]
 pub(in crate::cli) struct TrainArgs {
     /// A registered or known model's name, a source, or a path
@@ -24,12 +26,21 @@ pub(in crate::cli) struct TrainArgs {
     /// Threads of the engine [default: one a core]
     #[arg(long)]
     threads: Option<usize>,
+    /// What trains: cpu, or cuda or cuda:N where it is built in
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// How to fine-tune
-    #[arg(long, default_value = "lora", value_parser = ["lora"])]
+    #[arg(long, default_value = METHODS[0], value_parser = METHODS)]
     method: String,
-    /// The linear layers that get an update
-    #[arg(long, value_delimiter = ',', default_value = "q_proj,v_proj")]
+    /// The linear layers that the method acts on [default: the method's]
+    #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
+    /// Make a layer's inner states again in the backward instead of keeping them
+    #[arg(long)]
+    checkpointing: bool,
+    /// Train magnitudes of the updated rows too (DoRA)
+    #[arg(long)]
+    use_dora: bool,
     /// The rank of the updates
     #[arg(long, default_value_t = 8)]
     rank: u32,
@@ -56,16 +67,30 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let failed = |error| refused(path, error);
     let threads = args.threads.unwrap_or_else(cores).max(1);
-    let engine = Engine::new(threads, Compute::Fast);
+    let engine = Engine::on_device(threads, Compute::Fast, args.device).map_err(failed)?;
     let free = MemoryLimit::new(None).available(0);
     let model = engine.load_within(path, free).map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str());
+    let mut compute = args.method.clone();
+    if args.use_dora {
+        compute += ", dora";
+    }
+    compute += match args.device {
+        DeviceChoice::Cpu => " in f32",
+        DeviceChoice::Cuda(_) => " in f32 on cuda",
+    };
+    if args.checkpointing {
+        compute += ", checkpointing";
+    }
     for batch in args.batch.iter().copied() {
         forget_peak_memory();
         // What the batches before took is free again.
         model.allow(MemoryLimit::new(None).available(0));
         let options = TrainOptions {
+            method: args.method.clone(),
             r: args.rank,
+            use_dora: args.use_dora,
+            gradient_checkpointing: args.checkpointing,
             target_modules: args.targets.clone(),
             batch_size: batch,
             gradient_accumulation_steps: args.accumulation,
@@ -76,7 +101,7 @@ pub(super) fn run(
             work: "train",
             unit: "tokens/s",
             model: name.to_string_lossy().into_owned(),
-            compute: format!("{} in f32", args.method),
+            compute: compute.clone(),
             threads,
             batch: batch as usize,
             rates: rates.map_err(failed)?.split_off(1),

@@ -41,7 +41,7 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
-        let lora = self.lora_of(adapter)?;
+        let lora = self.updates_of(adapter)?;
         let hidden = self.config.hidden_size;
         let budget = self.cache_budget();
         let report = self.embed_report(texts)?;

@@ -85,7 +85,7 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
-        let lora = self.lora_of(adapter)?;
+        let lora = self.updates_of(adapter)?;
         let budget = self.cache_budget();
         let mut losses = vec![
             ResponseLoss {

@@ -13,7 +13,7 @@ use super::GenerateObserver;
 use super::constraint::{Form, Forms};
 use super::sampler::{Choice, Sampler};
 use crate::engine::LoadedModel;
-use crate::runtime::lora::Updates;
+use crate::runtime::updates::Updates;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::tokenizer::stream::TextStream;
 use crate::{Adapter, EngineError};
@@ -90,7 +90,7 @@ impl LoadedModel {
     pub fn session<'a>(&'a self, adapter: Option<&'a Adapter>) -> Result<Session<'a>, EngineError> {
         Ok(Session {
             model: self,
-            lora: self.lora_of(adapter)?,
+            lora: self.updates_of(adapter)?,
             waiting: VecDeque::new(),
             active: Vec::new(),
             caches: Vec::new(),

@@ -1,485 +1,315 @@
-//! LoRA (Hu et al. 2021) as PEFT has it: names, shapes, first values and `adapter_config.json`.
+//! LoRA (Hu et al. 2021) as PEFT has it: W + s·B·A for every target layer, s = lora_alpha / r.
 //!
-//! Every target layer W gets W + (lora_alpha / r)·B·A. The trainable numbers of one decoder layer stand in one slice,
-//! A before B for each target in the order of [`Target::ALL`]; [`LoraPlan`] says where.
+//! Variants: rank-stabilised scales (`use_rslora`, Kalajdzievski 2023), ranks and scales of their own for some layers
+//! (`rank_pattern`, `alpha_pattern`), trained biases (`bias`), and weights decomposed into magnitude and direction
+//! (`use_dora`, Liu et al. 2024).
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 
-use autodidact_domain::NamedTensor;
-use autodidact_domain::random::Random;
+use autodidact_domain::TrainOptions;
 use serde_json::{Value as Json, json};
 
+use super::settings::{Settings, number};
+use super::target::{Patterns, Target, names_of, select};
+use super::{Method, Plan, Recipe};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 
-/// The name of the method in checkpoints.
-pub const METHOD: &str = "lora";
+pub(super) const METHOD: Method = Method {
+    name: "lora",
+    peft_type: "LORA",
+    from_options: |options, config| Ok(Box::new(Lora::new(of_options(options), config)?)),
+    from_settings: |settings, config| Ok(Box::new(Lora::new(of_settings(settings)?, config)?)),
+};
 
 /// The greatest rank that is taken; beyond it a request is surely a mistake.
 const MAX_RANK: u32 = 4096;
+/// Where nothing is said: PEFT's choice for Llama and most of its relatives.
+const DEFAULT_TARGETS: [&str; 2] = ["q_proj", "v_proj"];
+/// What `bias` may be; the first is the default.
+const BIASES: [&str; 3] = ["none", "lora_only", "all"];
+/// Settings of `adapter_config.json` that change the arithmetic in ways that are not computed here, and the values under which
+/// they do not.
+const NEUTRAL: &[(&str, &[&str])] = &[
+    ("fan_in_fan_out", &["null", "false"]),
+    ("modules_to_save", &["null", "[]"]),
+    ("layers_pattern", &["null", "[]"]),
+    ("layer_replication", &["null", "[]"]),
+    ("exclude_modules", &["null", "[]"]),
+    ("target_parameters", &["null", "[]"]),
+    ("trainable_token_indices", &["null", "[]", "{}"]),
+    ("lora_bias", &["null", "false"]),
+    ("use_qalora", &["null", "false"]),
+    ("use_bdlora", &["null", "false"]),
+    ("alora_invocation_tokens", &["null"]),
+    ("arrow_config", &["null"]),
+];
 
-/// A linear layer that can have an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Target {
-    /// The queries.
-    Q,
-    /// The keys.
-    K,
-    /// The values.
-    V,
-    /// The attention's output.
-    O,
-    /// The feed-forward part's gate.
-    Gate,
-    /// The feed-forward part's first matrix.
-    Up,
-    /// The feed-forward part's last matrix.
-    Down,
-}
-
-impl Target {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 7] = [
-        Self::Q,
-        Self::K,
-        Self::V,
-        Self::O,
-        Self::Gate,
-        Self::Up,
-        Self::Down,
-    ];
-
-    /// Shows the name in `target_modules`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Q => "q_proj",
-            Self::K => "k_proj",
-            Self::V => "v_proj",
-            Self::O => "o_proj",
-            Self::Gate => "gate_proj",
-            Self::Up => "up_proj",
-            Self::Down => "down_proj",
-        }
-    }
-
-    /// Reads a name of `target_modules`.
-    ///
-    /// # Errors
-    /// [`EngineError::Invalid`] with the nearest name.
-    pub fn parse(name: &str) -> Result<Self, EngineError> {
-        if let Some(target) = Self::ALL.into_iter().find(|target| target.name() == name) {
-            return Ok(target);
-        }
-        let nearest = Self::ALL
-            .into_iter()
-            .map(Self::name)
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
-            .unwrap_or_default();
-        let all = Self::ALL.map(Self::name).join(", ");
-        Err(EngineError::Invalid(format!(
-            "target_modules: there is no linear layer {name:?}; did you mean {nearest:?}? expected any of {all}"
-        )))
-    }
-
-    /// Tells PEFT's key of the update's matrix in a layer; `matrix` is `lora_A` or `lora_B`.
-    pub fn key(self, layer: usize, matrix: &str) -> String {
-        let part = match self {
-            Self::Q | Self::K | Self::V | Self::O => "self_attn",
-            Self::Gate | Self::Up | Self::Down => "mlp",
-        };
-        format!(
-            "base_model.model.model.layers.{layer}.{part}.{}.{matrix}.weight",
-            self.name()
-        )
-    }
-
-    /// Tells the (inputs, outputs) of the layer in a model.
-    pub fn widths(self, config: &ModelConfig) -> (usize, usize) {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        match self {
-            Self::Q => (hidden, config.heads * config.head_dim),
-            Self::K | Self::V => (hidden, config.kv_heads * config.head_dim),
-            Self::O => (config.heads * config.head_dim, hidden),
-            Self::Gate | Self::Up => (hidden, inner),
-            Self::Down => (inner, hidden),
-        }
-    }
-}
-
-/// A checked configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoraConfig {
+/// What the method is told.
+struct Told {
     r: u32,
     lora_alpha: f32,
     use_rslora: bool,
+    use_dora: bool,
     lora_dropout: f32,
-    /// Sorted, without repetition, not empty.
-    targets: Vec<Target>,
+    bias: String,
+    target_modules: Vec<String>,
+    rank_pattern: BTreeMap<String, f32>,
+    alpha_pattern: BTreeMap<String, f32>,
+    /// The decoder layers that are adapted; none where all are.
+    layers: Option<Vec<usize>>,
 }
 
-impl LoraConfig {
+fn of_options(options: &TrainOptions) -> Told {
+    let ranks = options.rank_pattern.iter();
+    Told {
+        r: options.r,
+        lora_alpha: options.lora_alpha,
+        use_rslora: options.use_rslora,
+        use_dora: options.use_dora,
+        lora_dropout: options.lora_dropout,
+        bias: options.bias.clone(),
+        target_modules: options.target_modules.clone(),
+        rank_pattern: ranks
+            .map(|(key, rank)| (key.clone(), *rank as f32))
+            .collect(),
+        alpha_pattern: options.alpha_pattern.clone(),
+        layers: None,
+    }
+}
+
+fn of_settings(settings: &Json) -> Result<Told, EngineError> {
+    let settings = Settings(settings);
+    settings.refuse_others(NEUTRAL)?;
+    Ok(Told {
+        r: settings.count("r", MAX_RANK)?,
+        lora_alpha: settings.number("lora_alpha")?,
+        use_rslora: settings.flag("use_rslora", false)?,
+        use_dora: settings.flag("use_dora", false)?,
+        // Of training alone.
+        lora_dropout: 0.0,
+        bias: settings.choice("bias", &BIASES)?,
+        target_modules: settings.some_modules("target_modules")?,
+        rank_pattern: settings.patterns("rank_pattern")?,
+        alpha_pattern: settings.patterns("alpha_pattern")?,
+        layers: settings.layers("layers_to_transform")?,
+    })
+}
+
+/// A checked configuration on a model.
+struct Lora {
+    told: Told,
+    /// As PEFT reads them.
+    target_names: Vec<String>,
+    plan: Plan,
+}
+
+impl Lora {
     /// Checks a configuration.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] when `r` is 0 or absurd, `lora_alpha` is not a positive number, `lora_dropout` is not in
-    /// [0, 1), or `target_modules` is empty or names an unknown layer.
-    pub fn new(
-        r: u32,
-        lora_alpha: f32,
-        lora_dropout: f32,
-        target_modules: &[String],
-    ) -> Result<Self, EngineError> {
+    /// [`EngineError::Invalid`] when a rank is 0 or absurd, a `lora_alpha` is no number above 0, `lora_dropout` is not in
+    /// [0, 1), `bias` is unknown, or a module or pattern names no layer or is no regular expression.
+    fn new(mut told: Told, config: &ModelConfig) -> Result<Self, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
-        if r == 0 || r > MAX_RANK {
-            return invalid(format!("r: expected 1 to {MAX_RANK}, found {r}"));
-        }
-        if !(lora_alpha.is_finite() && lora_alpha > 0.0) {
+        if !(0.0..1.0).contains(&told.lora_dropout) {
             return invalid(format!(
-                "lora_alpha: expected a number above 0, found {lora_alpha}"
+                "lora_dropout: expected a number from 0 to below 1, found {}",
+                told.lora_dropout
             ));
         }
-        if !(0.0..1.0).contains(&lora_dropout) {
+        if !BIASES.contains(&told.bias.as_str()) {
+            let expected = BIASES.join(", ");
             return invalid(format!(
-                "lora_dropout: expected a number from 0 to below 1, found {lora_dropout}"
+                "bias: expected one of {expected}, found {:?}",
+                told.bias
             ));
         }
-        let mut targets = target_modules
-            .iter()
-            .map(|name| Target::parse(name))
-            .collect::<Result<Vec<_>, _>>()?;
-        targets.sort();
-        targets.dedup();
-        if targets.is_empty() {
-            return invalid(
-                "target_modules: expected at least one linear layer, such as q_proj; found none"
-                    .into(),
-            );
+        if told.target_modules.is_empty() {
+            told.target_modules = DEFAULT_TARGETS.map(String::from).to_vec();
+        }
+        let mut selection = select("target_modules", &told.target_modules, config)?;
+        if let Some(layers) = &told.layers {
+            selection.retain(|(layer, _)| layers.contains(layer));
+        }
+        let mut plan = Plan::new(config);
+        let ranks = Patterns::new(
+            "rank_pattern",
+            told.rank_pattern.iter().map(|(k, v)| (k, *v)),
+        )?;
+        let alphas = told.alpha_pattern.iter().map(|(k, v)| (k, *v));
+        let alphas = Patterns::new("alpha_pattern", alphas)?;
+        for (layer, target) in &selection {
+            let path = target.path(*layer);
+            let rank = match ranks.find(&path)? {
+                Some(rank) => checked_rank("rank_pattern", f64::from(rank))?,
+                None => checked_rank("r", f64::from(told.r))?,
+            };
+            let alpha = match alphas.find(&path)? {
+                Some(alpha) => checked_alpha("alpha_pattern", alpha)?,
+                None => checked_alpha("lora_alpha", told.lora_alpha)?,
+            };
+            let scale = scale(alpha, rank, told.use_rslora);
+            let widths = target.widths(config);
+            let place = (*layer, *target);
+            plan.add_low_rank(place, widths, rank, scale, told.lora_dropout);
+            if told.use_dora {
+                plan.add_magnitude(*layer, *target, widths.1);
+            }
+        }
+        for layer in 0..config.layers {
+            for target in Target::ALL.into_iter().filter(|t| t.has_bias(config)) {
+                let outputs = target.widths(config).1;
+                match selection.contains(&(layer, target)) {
+                    true if told.bias != "none" => {
+                        plan.add_bias(layer, target, outputs, "base_layer.bias");
+                    }
+                    false if told.bias == "all" => plan.add_bias(layer, target, outputs, "bias"),
+                    _ => {}
+                }
+            }
         }
         Ok(Self {
-            r,
-            lora_alpha,
-            use_rslora: false,
-            lora_dropout,
-            targets,
+            target_names: names_of(&selection, config),
+            told,
+            plan,
         })
     }
+}
 
-    /// Scales updates by lora_alpha / sqrt(r) (rank-stabilised LoRA, Kalajdzievski 2023), or by lora_alpha / r.
-    #[must_use]
-    pub fn rank_stabilized(self, use_rslora: bool) -> Self {
-        Self { use_rslora, ..self }
+impl Recipe for Lora {
+    fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Writes PEFT's `adapter_config.json`, with the fields that every PEFT from 0.10 on reads and no others.
-    pub fn to_adapter_config(&self, base_model: &str) -> Json {
+    fn adapter_config(&self, base_model: &str) -> Json {
+        let Told {
+            rank_pattern,
+            alpha_pattern,
+            ..
+        } = &self.told;
+        let numbers = |pattern: &BTreeMap<String, f32>| -> BTreeMap<String, Json> {
+            let entries = pattern.iter();
+            entries
+                .map(|(key, value)| (key.clone(), number(*value)))
+                .collect()
+        };
         json!({
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": base_model,
-            "r": self.r,
-            "lora_alpha": number(self.lora_alpha),
-            "lora_dropout": number(self.lora_dropout),
-            "target_modules": self.targets.iter().map(|target| target.name()).collect::<Vec<_>>(),
-            "bias": "none",
+            "r": self.told.r,
+            "lora_alpha": number(self.told.lora_alpha),
+            "lora_dropout": number(self.told.lora_dropout),
+            "target_modules": self.target_names,
+            "bias": self.told.bias,
             "fan_in_fan_out": false,
             "modules_to_save": null,
-            "rank_pattern": {},
-            "alpha_pattern": {},
-            "use_rslora": self.use_rslora,
-            "use_dora": false,
+            "rank_pattern": numbers(rank_pattern),
+            "alpha_pattern": numbers(alpha_pattern),
+            "use_rslora": self.told.use_rslora,
+            "use_dora": self.told.use_dora,
             "inference_mode": true,
         })
     }
 }
 
+fn checked_rank(field: &str, rank: f64) -> Result<usize, EngineError> {
+    match rank.fract() == 0.0 && (1.0..=f64::from(MAX_RANK)).contains(&rank) {
+        true => Ok(rank as usize),
+        false => Err(EngineError::Invalid(format!(
+            "{field}: expected 1 to {MAX_RANK}, found {rank}"
+        ))),
+    }
+}
+
+fn checked_alpha(field: &str, alpha: f32) -> Result<f32, EngineError> {
+    match alpha.is_finite() && alpha > 0.0 {
+        true => Ok(alpha),
+        false => Err(EngineError::Invalid(format!(
+            "{field}: expected a number above 0, found {alpha}"
+        ))),
+    }
+}
+
 /// Tells what multiplies updates of a rank: lora_alpha / r, or lora_alpha / sqrt(r) where they are rank-stabilised.
-pub(crate) fn scale(lora_alpha: f32, rank: usize, use_rslora: bool) -> f32 {
+fn scale(lora_alpha: f32, rank: usize, use_rslora: bool) -> f32 {
     match use_rslora {
         true => lora_alpha / (rank as f32).sqrt(),
         false => lora_alpha / rank as f32,
     }
 }
 
-/// Writes an f32 with the digits it has, as a whole number where it is one (PEFT's `lora_alpha` is an integer).
-fn number(value: f32) -> Json {
-    if value.fract() == 0.0 && value.abs() < 1e9 {
-        return json!(value as i64);
-    }
-    json!(value.to_string().parse::<f64>().unwrap_or(f64::from(value)))
-}
-
-/// Where the two matrices of one update stand in the slice of its decoder layer.
-#[derive(Clone, Debug)]
-pub struct LoraSlot {
-    /// The linear layer.
-    pub target: Target,
-    /// A `[rank, inputs]`.
-    pub a: Range<usize>,
-    /// B `[outputs, rank]`, which follows A.
-    pub b: Range<usize>,
-    /// The width of the layer's input.
-    pub inputs: usize,
-    /// The width of the layer's output.
-    pub outputs: usize,
-}
-
-/// How a configuration fits a model; the same in every decoder layer.
-#[derive(Clone, Debug)]
-pub struct LoraPlan {
-    rank: usize,
-    scale: f32,
-    dropout: f32,
-    slots: Vec<LoraSlot>,
-    layers: usize,
-    parameters: usize,
-}
-
-impl LoraPlan {
-    /// Lays out the updates of a model.
-    pub fn new(lora: &LoraConfig, config: &ModelConfig) -> Self {
-        let rank = lora.r as usize;
-        let mut end = 0;
-        let mut next = |length: usize| {
-            let range = end..end + length;
-            end = range.end;
-            range
-        };
-        let slots = lora.targets.iter().map(|target| {
-            let (inputs, outputs) = target.widths(config);
-            LoraSlot {
-                target: *target,
-                a: next(rank * inputs),
-                b: next(outputs * rank),
-                inputs,
-                outputs,
-            }
-        });
-        let slots: Vec<LoraSlot> = slots.collect();
-        let scale = scale(lora.lora_alpha, lora.r as usize, lora.use_rslora);
-        Self {
-            rank,
-            scale,
-            dropout: lora.lora_dropout,
-            slots,
-            layers: config.layers,
-            parameters: end,
-        }
-    }
-
-    /// Tells the rank of the updates.
-    pub fn rank(&self) -> usize {
-        self.rank
-    }
-
-    /// Tells what multiplies the updates; see [`scale`].
-    pub fn scale(&self) -> f32 {
-        self.scale
-    }
-
-    /// Tells the chance that an element of an update's input is zeroed in training.
-    pub fn dropout(&self) -> f32 {
-        self.dropout
-    }
-
-    /// Finds a target's place; none where it has no update.
-    pub fn slot(&self, target: Target) -> Option<&LoraSlot> {
-        self.slots.iter().find(|slot| slot.target == target)
-    }
-
-    /// Counts the trainable numbers of one decoder layer.
-    pub fn parameters(&self) -> usize {
-        self.parameters
-    }
-
-    /// Draws the first values: A uniform within 1/sqrt(inputs), which is PEFT's `kaiming_uniform_(a=sqrt(5))`, and B zero.
-    ///
-    /// A matrix's values follow from the seed and its key alone.
-    pub fn initial(&self, seed: u64) -> Vec<Vec<f32>> {
-        let layer = |index: usize| {
-            let mut values = vec![0f32; self.parameters];
-            for slot in &self.slots {
-                let bound = 1.0 / (slot.inputs as f64).sqrt();
-                let mut random = Random::at(seed, &["lora", &slot.target.key(index, "lora_A")]);
-                for value in &mut values[slot.a.clone()] {
-                    *value = ((2.0 * random.next_f64() - 1.0) * bound) as f32;
-                }
-            }
-            values
-        };
-        (0..self.layers).map(layer).collect()
-    }
-
-    /// Writes the slices of all layers as tensors under PEFT's keys with a prefix, sorted by name.
-    pub fn to_tensors(&self, prefix: &str, layers: &[Vec<f32>]) -> Vec<NamedTensor> {
-        let mut tensors: Vec<NamedTensor> = self
-            .places(prefix)
-            .map(|place| NamedTensor {
-                name: place.name,
-                shape: place.shape.to_vec(),
-                data: layers[place.layer][place.range].to_vec(),
-            })
-            .collect();
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        tensors
-    }
-
-    /// Reads what [`Self::to_tensors`] wrote.
-    ///
-    /// # Errors
-    /// [`EngineError::Adapter`] when a tensor is missing, of another shape, or one that this plan has no place for.
-    pub fn read_tensors(
-        &self,
-        prefix: &str,
-        tensors: &[NamedTensor],
-    ) -> Result<Vec<Vec<f32>>, EngineError> {
-        let mut layers = vec![vec![0f32; self.parameters]; self.layers];
-        let mut used = 0;
-        for place in self.places(prefix) {
-            let refuse = |found: String| EngineError::Adapter {
-                part: place.name.clone(),
-                expected: format!("shape {:?}", place.shape),
-                found,
-            };
-            let tensor = tensors
-                .iter()
-                .find(|tensor| tensor.name == place.name)
-                .ok_or_else(|| refuse("none".into()))?;
-            if tensor.shape != place.shape || tensor.data.len() != place.range.len() {
-                return Err(refuse(format!(
-                    "shape {:?} with {} elements",
-                    tensor.shape,
-                    tensor.data.len()
-                )));
-            }
-            layers[place.layer][place.range].copy_from_slice(&tensor.data);
-            used += 1;
-        }
-        let ours = tensors
-            .iter()
-            .filter(|tensor| tensor.name.starts_with(prefix))
-            .count();
-        if ours != used {
-            return Err(EngineError::Adapter {
-                part: "tensors".into(),
-                expected: format!("the {used} of these target_modules"),
-                found: ours.to_string(),
-            });
-        }
-        Ok(layers)
-    }
-
-    fn places(&self, prefix: &str) -> impl Iterator<Item = Place> {
-        let slots =
-            (0..self.layers).flat_map(|layer| self.slots.iter().map(move |slot| (layer, slot)));
-        slots.flat_map(move |(layer, slot)| {
-            let name = |matrix| format!("{prefix}{}", slot.target.key(layer, matrix));
-            [
-                Place {
-                    name: name("lora_A"),
-                    shape: [self.rank, slot.inputs],
-                    layer,
-                    range: slot.a.clone(),
-                },
-                Place {
-                    name: name("lora_B"),
-                    shape: [slot.outputs, self.rank],
-                    layer,
-                    range: slot.b.clone(),
-                },
-            ]
-        })
-    }
-}
-
-/// Where one tensor stands.
-struct Place {
-    name: String,
-    shape: [usize; 2],
-    layer: usize,
-    range: Range<usize>,
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::testing::config;
+    use super::super::{from_options, from_settings};
     use super::*;
+    use crate::models::family::Variant;
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| name.to_string()).collect()
     }
 
-    fn config() -> ModelConfig {
-        ModelConfig {
-            architecture: "llama".into(),
-            vocab_size: 8,
-            hidden_size: 12,
-            intermediate_size: 20,
-            layers: 2,
-            heads: 3,
-            kv_heads: 1,
-            head_dim: 4,
-            rms_norm_eps: 1e-5,
-            rope_theta: 1e4,
-            context_length: 16,
-            tie_word_embeddings: true,
-            eos_ids: vec![],
-            bos_id: None,
-            add_bos: false,
-            variant: Default::default(),
+    fn options(target_modules: &[&str]) -> TrainOptions {
+        TrainOptions {
+            target_modules: names(target_modules),
+            ..TrainOptions::default()
         }
+    }
+
+    fn recipe(options: &TrainOptions) -> Box<dyn Recipe> {
+        from_options(options, &config()).expect("valid")
     }
 
     #[test]
     fn wrong_configurations_are_refused_with_what_was_expected() {
-        let check = |r, alpha, dropout, targets: &[&str], expect: &str| {
-            let error = LoraConfig::new(r, alpha, dropout, &names(targets))
-                .expect_err("refused")
-                .to_string();
-            assert!(error.contains(expect), "{error}");
+        let check = |change: &dyn Fn(&mut TrainOptions), expect: &str| {
+            let mut options = options(&["q_proj"]);
+            change(&mut options);
+            let error = from_options(&options, &config()).err().expect("refused");
+            assert!(error.to_string().contains(expect), "{error}");
         };
-        check(0, 16.0, 0.0, &["q_proj"], "r: expected 1");
-        check(8, f32::NAN, 0.0, &["q_proj"], "lora_alpha");
-        check(8, 16.0, 1.0, &["q_proj"], "lora_dropout");
-        check(8, 16.0, 0.0, &[], "target_modules");
-        check(8, 16.0, 0.0, &["q_prj"], "did you mean \"q_proj\"?");
-        check(8, 16.0, 0.0, &["gate"], "did you mean \"gate_proj\"?");
+        check(&|o| o.r = 0, "r: expected 1");
+        check(&|o| o.lora_alpha = f32::NAN, "lora_alpha");
+        check(&|o| o.lora_dropout = 1.0, "lora_dropout");
+        check(&|o| o.bias = "some".into(), "bias: expected one of none");
         check(
-            8,
-            16.0,
-            0.0,
-            &["down_project"],
-            "did you mean \"down_proj\"?",
+            &|o| o.method = "lroa".into(),
+            "method: expected one of lora",
+        );
+        let key = || "q_proj".to_string();
+        check(
+            &|o| o.rank_pattern = [(key(), 0)].into(),
+            "rank_pattern: expected 1",
+        );
+        check(
+            &|o| o.alpha_pattern = [(key(), -1.0)].into(),
+            "alpha_pattern",
         );
     }
 
     #[test]
-    fn discriminants_are_places_in_all() {
-        for (index, target) in Target::ALL.into_iter().enumerate() {
-            assert_eq!(target as usize, index);
-            assert_eq!(Target::parse(target.name()).expect("its own name"), target);
-        }
-    }
-
-    #[test]
     fn tensors_have_pefts_keys_and_shapes_and_come_back() {
-        let lora = LoraConfig::new(
-            2,
-            16.0,
-            0.1,
-            &names(&["v_proj", "q_proj", "down_proj", "q_proj"]),
-        )
-        .expect("valid");
-        let plan = LoraPlan::new(&lora, &config());
-        let values = plan.initial(3);
-        let tensors = plan.to_tensors("", &values);
+        let plan = |r, targets: &[&str]| {
+            let options = TrainOptions {
+                r,
+                ..options(targets)
+            };
+            recipe(&options).plan().clone()
+        };
+        let whole = plan(2, &["v_proj", "q_proj", "down_proj", "q_proj"]);
+        let values = whole.layers().iter().enumerate().map(|(layer, plan)| {
+            let numbers = (0..plan.parameters()).map(|i| (i * 7 + layer) as f32);
+            numbers.collect::<Vec<f32>>()
+        });
+        let values: Vec<Vec<f32>> = values.collect();
+        let tensors = whole.to_tensors("", &values);
         assert_eq!(tensors.len(), 2 * 3 * 2);
         assert!(tensors.windows(2).all(|pair| pair[0].name < pair[1].name));
         let shape = |name: &str| {
-            tensors
-                .iter()
-                .find(|t| t.name == name)
-                .expect(name)
-                .shape
-                .clone()
+            let tensor = tensors.iter().find(|tensor| tensor.name == name);
+            tensor.expect(name).shape.clone()
         };
         assert_eq!(
             shape("base_model.model.model.layers.1.self_attn.v_proj.lora_A.weight"),
@@ -493,67 +323,96 @@ mod tests {
             shape("base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"),
             [2, 20]
         );
-        assert_eq!(plan.read_tensors("", &tensors).expect("they fit"), values);
-        assert!(plan.read_tensors("", &tensors[1..]).is_err());
-        let wider = LoraPlan::new(
-            &LoraConfig::new(3, 16.0, 0.1, &names(&["q_proj"])).expect("valid"),
-            &config(),
-        );
-        assert!(wider.read_tensors("", &tensors).is_err());
-        let fewer = LoraPlan::new(
-            &LoraConfig::new(2, 16.0, 0.1, &names(&["q_proj"])).expect("valid"),
-            &config(),
-        );
-        assert!(fewer.read_tensors("", &tensors).is_err());
+        assert_eq!(whole.read_tensors("", &tensors).expect("they fit"), values);
+        assert!(whole.read_tensors("", &tensors[1..]).is_err());
+        assert!(plan(3, &["q_proj"]).read_tensors("", &tensors).is_err());
+        assert!(plan(2, &["q_proj"]).read_tensors("", &tensors).is_err());
     }
 
     #[test]
-    fn first_values_are_uniform_within_the_bound_and_b_is_zero() {
-        let lora = LoraConfig::new(8, 16.0, 0.0, &names(&["q_proj"])).expect("valid");
-        let wide = ModelConfig {
-            hidden_size: 400,
-            ..config()
+    fn layers_have_ranks_and_scales_of_their_own() {
+        let mut options = options(&["q_proj", "v_proj"]);
+        options.rank_pattern.insert(r"layers\.1\..*".into(), 2);
+        options.alpha_pattern.insert("v_proj".into(), 4.0);
+        let recipe = recipe(&options);
+        let of = |layer: usize, target| {
+            let linear = recipe.plan().layer(layer).linear(target);
+            let update = linear.low_rank.as_ref().expect("an update");
+            (update.rank, update.scale)
         };
-        let plan = LoraPlan::new(&lora, &wide);
-        let values = plan.initial(1);
-        let slot = plan.slot(Target::Q).expect("a target");
-        let a = &values[0][slot.a.clone()];
-        let bound = 1.0 / 20.0;
-        assert!(a.iter().all(|x| x.abs() <= bound));
-        let mean_square = a.iter().map(|x| x * x).sum::<f32>() / a.len() as f32;
-        assert!(
-            (mean_square - bound * bound / 3.0).abs() < 5e-5,
-            "{mean_square}"
-        );
-        assert!(values[0][slot.b.clone()].iter().all(|x| *x == 0.0));
-        assert_ne!(values[0], values[1]);
-        assert_eq!(values, plan.initial(1));
-        assert_ne!(values, plan.initial(2));
+        assert_eq!(of(0, Target::Q), (8, 2.0));
+        assert_eq!(of(1, Target::Q), (2, 8.0));
+        assert_eq!(of(0, Target::V), (8, 0.5));
+        assert_eq!(of(1, Target::V), (2, 2.0));
+        let written = recipe.adapter_config("tiny");
+        assert_eq!(written["rank_pattern"], json!({r"layers\.1\..*": 2}));
+        assert_eq!(written["alpha_pattern"], json!({"v_proj": 4}));
+        let read = from_settings("lora", &written, &config()).expect("its own settings");
+        assert_eq!(read.adapter_config("tiny"), written);
+        assert_eq!(read.plan().parameters(), recipe.plan().parameters());
     }
 
     #[test]
     fn rank_stabilised_updates_are_scaled_by_the_root_of_the_rank() {
-        let lora = LoraConfig::new(16, 8.0, 0.0, &names(&["q_proj"])).expect("valid");
-        let scale = |lora: &LoraConfig| LoraPlan::new(lora, &config()).scale();
-        assert_eq!(scale(&lora), 0.5);
-        let lora = lora.rank_stabilized(true);
-        assert_eq!(scale(&lora), 2.0);
-        assert_eq!(lora.to_adapter_config("tiny")["use_rslora"], true);
+        let mut options = TrainOptions {
+            r: 16,
+            lora_alpha: 8.0,
+            ..options(&["q_proj"])
+        };
+        let scale = |options: &TrainOptions| {
+            let recipe = recipe(options);
+            let linear = recipe.plan().layer(0).linear(Target::Q).clone();
+            linear.low_rank.expect("an update").scale
+        };
+        assert_eq!(scale(&options), 0.5);
+        options.use_rslora = true;
+        assert_eq!(scale(&options), 2.0);
+        assert_eq!(recipe(&options).adapter_config("tiny")["use_rslora"], true);
+    }
+
+    #[test]
+    fn biases_are_trained_where_the_family_has_them() {
+        let mut options = options(&["q_proj", "o_proj"]);
+        let biased = ModelConfig {
+            variant: Variant {
+                qkv_bias: true,
+                ..Variant::default()
+            },
+            ..config()
+        };
+        let biases = |options: &TrainOptions, config: &ModelConfig| -> Vec<String> {
+            let recipe = from_options(options, config).expect("valid");
+            let zeros = recipe.plan().layers().iter();
+            let zeros: Vec<_> = zeros.map(|layer| vec![0.0; layer.parameters()]).collect();
+            let tensors = recipe.plan().to_tensors("", &zeros).into_iter();
+            let names = tensors.map(|tensor| tensor.name);
+            let first = "base_model.model.model.layers.0.self_attn.";
+            names
+                .filter_map(|name| Some(name.strip_prefix(first)?.to_string()))
+                .filter(|name| name.ends_with("bias"))
+                .collect()
+        };
+        assert!(biases(&options, &biased).is_empty());
+        options.bias = "lora_only".into();
+        assert_eq!(biases(&options, &biased), ["q_proj.base_layer.bias"]);
+        options.bias = "all".into();
+        let all = ["k_proj.bias", "q_proj.base_layer.bias", "v_proj.bias"];
+        assert_eq!(biases(&options, &biased), all);
+        assert!(biases(&options, &config()).is_empty());
     }
 
     #[test]
     fn the_adapter_configuration_has_pefts_fields_and_no_others() {
-        let lora = LoraConfig::new(8, 16.0, 0.1, &names(&["v_proj", "q_proj"])).expect("valid");
-        let config = lora.to_adapter_config("smollm2");
+        let options = TrainOptions {
+            lora_dropout: 0.1,
+            ..options(&["v_proj", "q_proj"])
+        };
+        let config = recipe(&options).adapter_config("smollm2");
         assert_eq!(config["lora_alpha"].to_string(), "16");
         assert_eq!(config["lora_dropout"].to_string(), "0.1");
         assert_eq!(config["target_modules"], json!(["q_proj", "v_proj"]));
-        let mut fields: Vec<&str> = config
-            .as_object()
-            .expect("an object")
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let fields = config.as_object().expect("an object");
+        let mut fields: Vec<&str> = fields.keys().map(String::as_str).collect();
         fields.sort_unstable();
         let mut want = vec![
             "peft_type",

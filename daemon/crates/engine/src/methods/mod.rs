@@ -1,3 +1,124 @@
-//! Fine-tuning methods, one file each.
+//! Fine-tuning methods, one recipe file each, in the table [`METHODS`].
+//!
+//! A recipe reads its settings from a run's options or from an adapter's `adapter_config.json`, and makes a [`Plan`]:
+//! the numbers that are trained, where they act (`ops/`, `runtime/`) and what they are called on disk.
 
-pub mod lora;
+mod ia3;
+mod lora;
+mod plan;
+mod settings;
+mod target;
+
+use autodidact_domain::TrainOptions;
+use serde_json::Value as Json;
+
+pub use plan::Plan;
+pub(crate) use plan::{LayerPlan, LinearPlan, LowRankPlan};
+pub use target::Target;
+
+use crate::EngineError;
+use crate::models::config::ModelConfig;
+
+/// A method's checked settings, or what was wrong with them.
+type Read = Result<Box<dyn Recipe>, EngineError>;
+
+/// A method.
+struct Method {
+    /// Its name in workflows and checkpoints.
+    name: &'static str,
+    /// Its name in `adapter_config.json`.
+    peft_type: &'static str,
+    /// Reads a run's options.
+    from_options: fn(&TrainOptions, &ModelConfig) -> Read,
+    /// Reads an adapter's settings.
+    from_settings: fn(&Json, &ModelConfig) -> Read,
+}
+
+/// Every method.
+const METHODS: [Method; 2] = [lora::METHOD, ia3::METHOD];
+
+/// A method's checked settings for one model.
+pub(crate) trait Recipe {
+    /// Lays out what is trained.
+    fn plan(&self) -> &Plan;
+
+    /// Writes PEFT's `adapter_config.json`, with the fields that every PEFT from 0.10 on reads and no others.
+    fn adapter_config(&self, base_model: &str) -> Json;
+}
+
+/// Reads a run's options.
+///
+/// # Errors
+/// [`EngineError::Invalid`] with the field and what was expected.
+pub(crate) fn from_options(options: &TrainOptions, config: &ModelConfig) -> Read {
+    let method = METHODS.iter().find(|method| method.name == options.method);
+    let method = method.ok_or_else(|| {
+        let names = METHODS.map(|method| method.name).join(", ");
+        EngineError::Invalid(format!(
+            "method: expected one of {names}, found {:?}",
+            options.method
+        ))
+    })?;
+    (method.from_options)(options, config)
+}
+
+/// Reads the settings of an adapter, of the method that a checkpoint names.
+///
+/// # Errors
+/// [`EngineError::Adapter`] with the setting and what was expected.
+pub(crate) fn from_settings(name: &str, settings: &Json, config: &ModelConfig) -> Read {
+    let method = METHODS.iter().find(|method| method.name == name);
+    let method = method.ok_or_else(|| {
+        let names = METHODS.map(|method| method.name).join(", ");
+        EngineError::adapter("method", format!("one of {names}"), name)
+    })?;
+    let peft_type = &settings["peft_type"];
+    if !peft_type.is_null() && peft_type != method.peft_type {
+        let part = "adapter_config.peft_type";
+        return Err(EngineError::adapter(part, method.peft_type, peft_type));
+    }
+    (method.from_settings)(settings, config).map_err(|error| match error {
+        EngineError::Invalid(text) => {
+            EngineError::adapter("adapter_config", "settings that fit the base", text)
+        }
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_methods_that_a_workflow_may_name() {
+        let names = METHODS.map(|method| method.name);
+        assert_eq!(names, autodidact_domain::training::METHODS);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A small model's shape.
+    pub(crate) fn config() -> ModelConfig {
+        ModelConfig {
+            architecture: "llama".into(),
+            vocab_size: 8,
+            hidden_size: 12,
+            intermediate_size: 20,
+            layers: 2,
+            heads: 3,
+            kv_heads: 1,
+            head_dim: 4,
+            rms_norm_eps: 1e-5,
+            rope_theta: 1e4,
+            context_length: 16,
+            tie_word_embeddings: true,
+            eos_ids: vec![],
+            bos_id: None,
+            add_bos: false,
+            variant: Default::default(),
+        }
+    }
+}

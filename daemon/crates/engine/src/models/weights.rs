@@ -8,6 +8,7 @@ use super::config::ModelConfig;
 use super::files::ModelFiles;
 use super::foreign::is_foreign;
 use crate::EngineError;
+use crate::methods::Target;
 
 /// Every tensor of a decoder, f32 on the CPU.
 #[derive(Clone, Debug)]
@@ -85,7 +86,59 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// Copies every tensor to a device.
+    pub(crate) fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
+        let layers = self.layers.iter().map(|layer| layer.to_device(device));
+        let head = self.lm_head.as_ref();
+        Ok(Self {
+            embed_tokens: self.embed_tokens.to_device(device)?,
+            layers: layers.collect::<Result<_, _>>()?,
+            norm: self.norm.to_device(device)?,
+            lm_head: head.map(|head| head.to_device(device)).transpose()?,
+        })
+    }
+}
+
 impl LayerWeights {
+    fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
+        self.map(&|tensor| tensor.to_device(device), &|tensor| {
+            tensor.to_device(device)
+        })
+    }
+
+    /// Makes other tensors of the matrices, and of the norms and biases.
+    pub(crate) fn map(
+        &self,
+        matrix: &dyn Fn(&Tensor) -> candle_core::Result<Tensor>,
+        vector: &dyn Fn(&Tensor) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<Self> {
+        let optional = |tensor: &Option<Tensor>| tensor.as_ref().map(vector).transpose();
+        let head_norms = match &self.head_norms {
+            Some([q, k]) => Some([vector(q)?, vector(k)?]),
+            None => None,
+        };
+        let qkv_bias = match &self.qkv_bias {
+            Some([q, k, v]) => Some([vector(q)?, vector(k)?, vector(v)?]),
+            None => None,
+        };
+        Ok(Self {
+            input_norm: vector(&self.input_norm)?,
+            attention_norm: optional(&self.attention_norm)?,
+            feed_forward_norm: vector(&self.feed_forward_norm)?,
+            output_norm: optional(&self.output_norm)?,
+            head_norms,
+            qkv_bias,
+            q_proj: matrix(&self.q_proj)?,
+            k_proj: matrix(&self.k_proj)?,
+            v_proj: matrix(&self.v_proj)?,
+            o_proj: matrix(&self.o_proj)?,
+            gate_proj: matrix(&self.gate_proj)?,
+            up_proj: matrix(&self.up_proj)?,
+            down_proj: matrix(&self.down_proj)?,
+        })
+    }
+
     /// Reads and dequantises the tensors of one layer.
     pub(crate) fn load(
         files: &ModelFiles,
@@ -148,6 +201,25 @@ impl LayerWeights {
             true => Ok((weight + 1.0)?),
             false => Ok(weight),
         }
+    }
+
+    /// Shows the matrix of a linear layer.
+    pub(crate) fn linear(&self, target: Target) -> &Tensor {
+        match target {
+            Target::Q => &self.q_proj,
+            Target::K => &self.k_proj,
+            Target::V => &self.v_proj,
+            Target::O => &self.o_proj,
+            Target::Gate => &self.gate_proj,
+            Target::Up => &self.up_proj,
+            Target::Down => &self.down_proj,
+        }
+    }
+
+    /// Shows the bias of a linear layer, where it has one.
+    pub(crate) fn bias(&self, target: Target) -> Option<&Tensor> {
+        // In the order of `Target::ALL`.
+        self.qkv_bias.as_ref()?.get(target as usize)
     }
 
     /// Goes through all tensors.

@@ -10,12 +10,15 @@ use super::buffers::{Buffer, BufferPool};
 use super::gemm::{Matrix, Store, multiply};
 use super::pause::Pause;
 use super::storage::{Reading, slice};
-use super::vector::{exp_sum, max, scale, vectorized};
+use super::vector::{dot, exp_sum, max, scale, vectorized};
 
 /// Positions that one thread takes at a time: enough to make reading the whole matrix for them cheap.
 const MAX_POSITIONS_PER_CHUNK: usize = 256;
 /// The part of the vocabulary that is taken at a time: its logits stay in a core's caches between the two products.
 const VOCABULARY_PER_BLOCK: usize = 8192;
+
+/// Columns whose mean one task takes.
+const COLUMNS_PER_TASK: usize = 64;
 
 /// Tells how many logits one thread holds at a time.
 pub(crate) fn max_logits(vocabulary: usize) -> usize {
@@ -38,6 +41,8 @@ pub(crate) struct LinearCrossEntropy {
     /// W `[vocabulary, width]` f32 on the CPU, frozen.
     head: Tensor,
     targets: Arc<Targets>,
+    /// The share of every target that is spread over the whole vocabulary (Szegedy et al. 2016).
+    smoothing: f32,
     pool: Arc<BufferPool>,
     /// Whenever every thread is through with a block.
     pause: Pause,
@@ -50,12 +55,14 @@ impl LinearCrossEntropy {
     pub(crate) fn new(
         head: Tensor,
         targets: Arc<Targets>,
+        smoothing: f32,
         pool: Arc<BufferPool>,
         pause: Pause,
     ) -> Self {
         Self {
             head,
             targets,
+            smoothing,
             pool,
             pause,
             gradient: Mutex::new(None),
@@ -92,6 +99,37 @@ impl LinearCrossEntropy {
     }
 }
 
+/// The part of the targets that is spread.
+struct Smoothing {
+    /// How much of a target.
+    share: f32,
+    /// The mean of the matrix's rows, `[width]`.
+    mean: Vec<f32>,
+}
+
+impl Smoothing {
+    /// Takes the mean; none where nothing is spread.
+    fn new(share: f32, head: &[f32], width: usize) -> Option<Self> {
+        if share == 0.0 {
+            return None;
+        }
+        let mut mean = vec![0f32; width];
+        let tasks = mean.par_chunks_mut(COLUMNS_PER_TASK).enumerate();
+        tasks.for_each(|(task, mean)| {
+            let mut sums = [0f64; COLUMNS_PER_TASK];
+            for row in head.chunks_exact(width) {
+                let part = &row[task * COLUMNS_PER_TASK..][..mean.len()];
+                let columns = sums.iter_mut().zip(part);
+                columns.for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            let rows = (head.len() / width) as f64;
+            let columns = mean.iter_mut().zip(sums);
+            columns.for_each(|(mean, sum)| *mean = (sum / rows) as f32);
+        });
+        Some(Self { share, mean })
+    }
+}
+
 /// Some positions on their way through the vocabulary.
 struct Chunk<'a> {
     /// `[rows, width]`.
@@ -123,15 +161,30 @@ impl Row {
 
 impl Chunk<'_> {
     /// Makes the gradient that of the mean over `positions`; gives the summed loss.
-    fn finish(&mut self, head: &[f32], positions: usize) -> f64 {
+    fn finish(&mut self, head: &[f32], smoothing: Option<&Smoothing>, positions: usize) -> f64 {
         let width = self.gradient.len() / self.rows.len();
         let mut loss = 0f64;
         vectorized(|| {
-            for (gradient, row) in self.gradient.chunks_exact_mut(width).zip(&self.rows) {
-                loss += f64::from(row.sum).ln() + f64::from(row.highest) - f64::from(row.chosen);
+            let inputs = self.inputs.chunks_exact(width);
+            let gradients = self.gradient.chunks_exact_mut(width);
+            for ((gradient, row), input) in gradients.zip(&self.rows).zip(inputs) {
+                let log_sum = f64::from(row.sum).ln() + f64::from(row.highest);
                 let chosen = &head[row.token * width..][..width];
-                for (gradient, chosen) in gradient.iter_mut().zip(chosen) {
-                    *gradient = (*gradient / row.sum - chosen) / positions as f32;
+                let of_chosen = f64::from(row.chosen);
+                let Some(Smoothing { share, mean }) = smoothing else {
+                    loss += log_sum - of_chosen;
+                    for (gradient, chosen) in gradient.iter_mut().zip(chosen) {
+                        *gradient = (*gradient / row.sum - chosen) / positions as f32;
+                    }
+                    continue;
+                };
+                // The mean of all logits is x times the mean of the matrix's rows.
+                let (of_mean, spread) = (f64::from(dot(input, mean)), f64::from(*share));
+                loss += log_sum - (1.0 - spread) * of_chosen - spread * of_mean;
+                let columns = gradient.iter_mut().zip(chosen).zip(mean);
+                for ((gradient, chosen), mean) in columns {
+                    let target = (1.0 - share) * chosen + share * mean;
+                    *gradient = (*gradient / row.sum - target) / positions as f32;
                 }
             }
         });
@@ -171,6 +224,7 @@ impl CustomOp1 for LinearCrossEntropy {
         let per_chunk = positions_per_chunk(positions, threads);
         let at_once = per_chunk * threads;
         let capacity = max_logits(vocabulary);
+        let smoothing = Smoothing::new(self.smoothing, head, width);
         let mut loss = 0f64;
         for (at, gradient) in gradient.chunks_mut(at_once * width).enumerate() {
             let rows = self.targets.rows[at * at_once..].chunks(per_chunk);
@@ -201,7 +255,7 @@ impl CustomOp1 for LinearCrossEntropy {
             }
             // In order, so that the sum is always the same.
             for chunk in &mut chunks {
-                loss += chunk.finish(head, positions);
+                loss += chunk.finish(head, smoothing.as_ref(), positions);
             }
         }
         let loss = loss / positions as f64;
@@ -245,7 +299,7 @@ mod tests {
     use crate::ops::plain;
     use crate::ops::testing::{assert_same_gradients, numbers};
 
-    fn check(vocabulary: usize, tokens: usize, rows: Vec<u32>) {
+    fn check(vocabulary: usize, tokens: usize, rows: Vec<u32>, smoothing: f32) {
         let width = 12;
         let device = candle_core::Device::Cpu;
         let head = Tensor::from_vec(numbers(vocabulary * width, 8), (vocabulary, width), &device)
@@ -268,24 +322,29 @@ mod tests {
             x[0].apply_op1(LinearCrossEntropy::new(
                 head.clone(),
                 targets.clone(),
+                smoothing,
                 pool.clone(),
                 Pause::never(),
             ))? * 2.5
         };
-        let plain =
-            |x: &[Tensor]| plain::cross_entropy(&x[0], &head, &row_tensor, &token_tensor)? * 2.5;
+        let plain = |x: &[Tensor]| {
+            let smoothing = f64::from(smoothing);
+            plain::cross_entropy(&x[0], &head, &row_tensor, &token_tensor, smoothing)? * 2.5
+        };
         assert_same_gradients(&[&[tokens, width]], &fused, &plain);
     }
 
     #[test]
     fn equals_the_plain_path_and_its_finite_differences() {
-        check(37, 9, vec![0, 3, 4, 8]);
-        check(37, 4, vec![2]);
+        check(37, 9, vec![0, 3, 4, 8], 0.0);
+        check(37, 9, vec![0, 3, 4, 8], 0.1);
+        check(37, 4, vec![2], 0.0);
         // Several blocks of the vocabulary.
-        check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5]);
+        check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5], 0.0);
+        check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5], 0.9);
         // Several chunks a thread.
         let at_once = MAX_POSITIONS_PER_CHUNK * rayon::current_num_threads();
-        check(37, at_once + 9, (2..at_once as u32 + 9).collect());
+        check(37, at_once + 9, (2..at_once as u32 + 9).collect(), 0.0);
     }
 
     #[test]
@@ -301,6 +360,7 @@ mod tests {
             x.apply_op1(LinearCrossEntropy::new(
                 head.clone(),
                 Arc::new(targets),
+                0.0,
                 BufferPool::new(4),
                 Pause::never(),
             ))

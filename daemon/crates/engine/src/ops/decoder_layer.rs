@@ -1,6 +1,6 @@
 //! A whole decoder layer of the Llama family (Touvron et al. 2023) and its relatives (`models/family.rs`).
 //!
-//! Takes x `[tokens, hidden]` and the layer's trainable numbers `[parameters]` (laid out by a [`LoraPlan`]), and gives
+//! Takes x `[tokens, hidden]` and the layer's trainable numbers `[parameters]` (laid out by a [`Plan`]), and gives
 //! the next x: by our kernels as one operation ([`super::fused_layer`]), or by candle's own.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::pause::Pause;
 use super::plain;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
-use crate::methods::lora::{LoraPlan, Target};
+use crate::methods::{LayerPlan, Plan, Target};
 use crate::models::config::ModelConfig;
 use crate::models::family::Activation;
 use crate::models::weights::LayerWeights;
@@ -24,8 +24,8 @@ use crate::models::weights::LayerWeights;
 pub(crate) struct Batch {
     /// The sequences.
     pub(crate) sequences: Sequences,
-    /// Where the trainable numbers of a layer stand.
-    pub(crate) plan: Arc<LoraPlan>,
+    /// Where the trainable numbers of every layer stand.
+    pub(crate) plan: Arc<Plan>,
     /// The epsilon of all norms.
     pub(crate) epsilon: f32,
     /// The query heads; one group a key-and-value head.
@@ -38,6 +38,8 @@ pub(crate) struct Batch {
     pub(crate) pool: Arc<BufferPool>,
     /// Before every larger operation of a layer.
     pub(crate) pause: Pause,
+    /// Whether the backward makes a layer's inner states again, so that they are not kept.
+    pub(crate) is_checkpointing: bool,
 }
 
 impl Batch {
@@ -45,9 +47,10 @@ impl Batch {
     pub(crate) fn new(
         config: &ModelConfig,
         sequences: Sequences,
-        plan: Arc<LoraPlan>,
+        plan: Arc<Plan>,
         pool: Arc<BufferPool>,
         pause: Pause,
+        is_checkpointing: bool,
     ) -> Self {
         let heads = Heads {
             groups: config.kv_heads,
@@ -63,6 +66,7 @@ impl Batch {
             activation: config.variant.activation,
             pool,
             pause,
+            is_checkpointing,
         }
     }
 
@@ -76,6 +80,8 @@ impl Batch {
 
 /// One layer on one batch.
 pub(crate) struct DecoderLayer {
+    /// Which of the model's layers it is, from the input up.
+    pub(crate) index: usize,
     /// The frozen weights.
     pub(crate) weights: LayerWeights,
     /// What the layers share.
@@ -103,36 +109,14 @@ impl DecoderLayer {
     /// Applies the layer by candle's own operations, on any device.
     pub(crate) fn plain(&self, x: &Tensor, parameters: &Tensor) -> Result<Tensor> {
         let (weights, batch) = (&self.weights, &*self.batch);
-        let linear = |x: &Tensor, weight: &Tensor, target: Target| {
-            let Some(slot) = batch.plan.slot(target) else {
-                return plain::linear(x, weight, None);
-            };
-            let rank = batch.plan.rank();
-            let a = parameters
-                .narrow(0, slot.a.start, slot.a.len())?
-                .reshape((rank, slot.inputs))?;
-            let b = parameters
-                .narrow(0, slot.b.start, slot.b.len())?
-                .reshape((slot.outputs, rank))?;
-            let scale = f64::from(batch.plan.scale());
-            plain::linear(
-                x,
-                weight,
-                Some(&plain::LowRank {
-                    a: &a,
-                    b: &b,
-                    scale,
-                    dropout: self.dropout(target),
-                }),
-            )
+        let linear = |x: &Tensor, target: Target| {
+            let (weight, bias) = (weights.linear(target), weights.bias(target));
+            let plan = self.plan().linear(target);
+            plain::linear(x, weight, bias, plan, parameters, self.dropout(target))
         };
         let norm = |x: &Tensor, weight: &Tensor| plain::rms_norm(x, weight, batch.epsilon);
         let norm_if = |x: Tensor, weight: &Option<Tensor>| match weight {
             Some(weight) => norm(&x, weight),
-            None => Ok(x),
-        };
-        let biased = |x: Tensor, place: usize| match &weights.qkv_bias {
-            Some(biases) => x.broadcast_add(&biases[place]),
             None => Ok(x),
         };
         let head_dim = batch.heads.head_dim;
@@ -149,9 +133,9 @@ impl DecoderLayer {
         };
 
         let normed = norm(x, &weights.input_norm)?;
-        let q = biased(linear(&normed, &weights.q_proj, Target::Q)?, 0)?;
-        let k = biased(linear(&normed, &weights.k_proj, Target::K)?, 1)?;
-        let v = biased(linear(&normed, &weights.v_proj, Target::V)?, 2)?;
+        let q = linear(&normed, Target::Q)?;
+        let k = linear(&normed, Target::K)?;
+        let v = linear(&normed, Target::V)?;
         let (q, k) = (heads(q, 0)?, heads(k, 1)?);
         let attended = plain::attention(
             &q,
@@ -162,19 +146,25 @@ impl DecoderLayer {
             batch.attention_scale,
             self.window,
         )?;
-        let attended = linear(&attended, &weights.o_proj, Target::O)?;
+        let attended = linear(&attended, Target::O)?;
         let middle = (x + norm_if(attended, &weights.attention_norm)?)?;
         let normed = norm(&middle, &weights.feed_forward_norm)?;
-        let gate = linear(&normed, &weights.gate_proj, Target::Gate)?;
-        let up = linear(&normed, &weights.up_proj, Target::Up)?;
+        let gate = linear(&normed, Target::Gate)?;
+        let up = linear(&normed, Target::Up)?;
         let product = plain::gated(&gate, &up, batch.activation)?;
-        let added = linear(&product, &weights.down_proj, Target::Down)?;
+        let added = linear(&product, Target::Down)?;
         middle + norm_if(added, &weights.output_norm)?
     }
 
+    /// Shows what is trained in the layer.
+    pub(super) fn plan(&self) -> &LayerPlan {
+        self.batch.plan.layer(self.index)
+    }
+
     pub(super) fn dropout(&self, target: Target) -> Option<Dropout> {
+        let update = self.plan().linear(target).low_rank.as_ref()?;
         let key = Random::from_seed(self.dropout_key.wrapping_add(target as u64)).next_u64();
-        Dropout::new(self.batch.plan.dropout(), key)
+        Dropout::new(update.dropout, key)
     }
 }
 
@@ -183,9 +173,10 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::methods::lora::LoraConfig;
+    use crate::methods::from_options;
     use crate::models::family::Variant;
-    use crate::ops::testing::{assert_same_gradients, frequencies, numbers};
+    use crate::ops::testing::{assert_equals_plain, assert_same_gradients, frequencies, numbers};
+    use autodidact_domain::TrainOptions;
 
     const ALL: [&str; 7] = [
         "q_proj",
@@ -259,10 +250,30 @@ mod tests {
     }
 
     fn check(targets: &[&str], dropout: f32, variant: Variant, window: usize) {
+        let options = TrainOptions {
+            r: 3,
+            lora_alpha: 4.0,
+            lora_dropout: dropout,
+            ..TrainOptions::default()
+        };
+        check_method(options, targets, variant, window, false);
+    }
+
+    fn check_method(
+        options: TrainOptions,
+        targets: &[&str],
+        variant: Variant,
+        window: usize,
+        is_checkpointing: bool,
+    ) {
         let config = config(variant);
-        let targets: Vec<String> = targets.iter().map(|name| name.to_string()).collect();
-        let lora = LoraConfig::new(3, 4.0, dropout, &targets).expect("a configuration");
-        let plan = Arc::new(LoraPlan::new(&lora, &config));
+        let options = TrainOptions {
+            target_modules: targets.iter().map(|name| name.to_string()).collect(),
+            ..options
+        };
+        let recipe = from_options(&options, &config).expect("a configuration");
+        let plan = Arc::new(recipe.plan().clone());
+        let parameters = plan.layer(0).parameters();
         let sequences = Sequences::new([7, 1, 5]);
         let tokens = sequences.tokens();
         let frequencies = frequencies(config.head_dim, config.rope_theta);
@@ -270,12 +281,14 @@ mod tests {
         let batch = Arc::new(Batch::new(
             &config,
             sequences,
-            plan.clone(),
+            plan,
             BufferPool::new(tokens),
             Pause::never(),
+            is_checkpointing,
         ));
         let weights = weights(&config);
         let layer = || DecoderLayer {
+            index: 0,
             weights: weights.clone(),
             batch: batch.clone(),
             rope: rope.clone(),
@@ -283,11 +296,14 @@ mod tests {
             dropout_key: 5,
             wants_input_gradient: true,
         };
-        assert_same_gradients(
-            &[&[tokens, config.hidden_size], &[plan.parameters()]],
-            &|t| layer().fused(&t[0], &t[1]),
-            &|t| layer().plain(&t[0], &t[1]),
-        );
+        let shapes: [&[usize]; 2] = [&[tokens, config.hidden_size], &[parameters]];
+        let fused = |t: &[Tensor]| layer().fused(&t[0], &t[1]);
+        let plain = |t: &[Tensor]| layer().plain(&t[0], &t[1]);
+        // The gradient takes norms for constants, which differences do not; `linear.rs` holds them still and takes differences.
+        match options.use_dora {
+            true => drop(assert_equals_plain(&shapes, &fused, &plain)),
+            false => assert_same_gradients(&shapes, &fused, &plain),
+        }
     }
 
     #[test]
@@ -296,6 +312,39 @@ mod tests {
         check(&["q_proj", "v_proj"], 0.0, plain(), usize::MAX);
         check(&ALL, 0.0, plain(), usize::MAX);
         check(&["o_proj", "down_proj", "k_proj"], 0.3, plain(), usize::MAX);
+    }
+
+    #[test]
+    fn so_do_other_methods_and_what_is_made_again() {
+        let plain = Variant::default;
+        let biased = || Variant {
+            qkv_bias: true,
+            ..Variant::default()
+        };
+        let of = |method: &str, bias: &str| TrainOptions {
+            method: method.into(),
+            r: 3,
+            bias: bias.into(),
+            ..TrainOptions::default()
+        };
+        let ia3 = || of("ia3", "none");
+        check_method(ia3(), &[], plain(), usize::MAX, false);
+        check_method(ia3(), &ALL, biased(), 3, false);
+        check_method(of("lora", "all"), &["q_proj", "o_proj"], biased(), 3, true);
+        let dora = |bias| TrainOptions {
+            use_dora: true,
+            ..of("lora", bias)
+        };
+        check_method(dora("none"), &ALL, plain(), usize::MAX, true);
+        check_method(dora("lora_only"), &ALL, biased(), 3, false);
+        let like_gemma = Variant {
+            qk_norm: true,
+            sandwich_norms: true,
+            ..plain()
+        };
+        check_method(of("lora", "none"), &ALL, like_gemma.clone(), 4, true);
+        check_method(dora("none"), &ALL, like_gemma.clone(), 4, true);
+        check_method(ia3(), &ALL, like_gemma, 4, true);
     }
 
     #[test]

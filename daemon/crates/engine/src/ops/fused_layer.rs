@@ -11,13 +11,13 @@ use rayon::prelude::*;
 use super::attention::{Attention, Gradients, Inputs};
 use super::buffers::Buffer;
 use super::decoder_layer::DecoderLayer;
-use super::gemm::{Store, rows_per_task};
-use super::linear::{self, Frozen, LowRank, LowRankGradient};
+use super::gemm::Store;
+use super::linear::{Frozen, Linear};
 use super::rope::Turn;
 use super::storage::{Reading, slice};
 use super::vector::ELEMENTS_PER_TASK;
 use super::{gated, rms_norm};
-use crate::methods::lora::Target;
+use crate::methods::Target;
 use crate::models::weights::LayerWeights;
 
 /// The weights of a layer while they are read.
@@ -61,14 +61,31 @@ impl<'a> ReadWeights<'a> {
         }
     }
 
-    fn frozen(&self, target: Target) -> Result<Frozen<'_>> {
+    /// Shows a linear layer as it is in this step.
+    fn linear<'b>(
+        &'b self,
+        target: Target,
+        layer: &'b DecoderLayer,
+        parameters: &'b [f32],
+    ) -> Result<Linear<'b>> {
         let (reading, tensor) = &self.linear[target as usize];
         let (outputs, inputs) = tensor.dims2()?;
-        Ok(Frozen {
+        let frozen = Frozen {
             weight: reading.slice()?,
             inputs,
             outputs,
-        })
+        };
+        let biases = self.biases.as_ref();
+        let bias = biases.and_then(|biases| biases.get(target as usize));
+        let bias = bias.map(Reading::slice).transpose()?;
+        let plan = layer.plan().linear(target);
+        let dropout = layer.dropout(target);
+        Ok(Linear::new(frozen, bias, plan, parameters, dropout))
+    }
+
+    /// Tells the width of what a linear layer gives.
+    fn outputs(&self, target: Target) -> Result<usize> {
+        Ok(self.linear[target as usize].1.dims2()?.0)
     }
 }
 
@@ -96,7 +113,16 @@ struct Saved {
     feed_forward_output: Option<Buffer>,
 }
 
-/// The layer with what it keeps between forward and backward.
+/// What a forward is run for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Output,
+    /// What the backward needs, once more.
+    Saved,
+}
+
+/// The layer with what it keeps between forward and backward: nothing where it is made again for the backward (gradient
+/// checkpointing, Chen et al. 2016).
 pub(super) struct FusedLayer {
     layer: DecoderLayer,
     saved: Mutex<Option<Saved>>,
@@ -109,18 +135,6 @@ impl FusedLayer {
             layer,
             saved: Mutex::new(None),
         }
-    }
-
-    fn update<'a>(&self, target: Target, parameters: &'a [f32]) -> Option<LowRank<'a>> {
-        let plan = &self.layer.batch.plan;
-        let slot = plan.slot(target)?;
-        Some(LowRank {
-            a: &parameters[slot.a.clone()],
-            b: &parameters[slot.b.clone()],
-            rank: plan.rank(),
-            scale: plan.scale(),
-            dropout: self.layer.dropout(target),
-        })
     }
 
     fn attention(&self) -> Attention<'_> {
@@ -141,61 +155,17 @@ impl FusedLayer {
         weights: &ReadWeights<'_>,
         parameters: &[f32],
     ) -> Result<Buffer> {
-        self.layer.batch.pause.here();
-        let pool = &self.layer.batch.pool;
-        let frozen = weights.frozen(target)?;
-        let mut output = pool.take(input.len() / frozen.inputs, frozen.outputs);
-        let update = self.update(target, parameters);
-        linear::forward(
-            &mut output,
-            Store::Replace,
-            input,
-            frozen,
-            update.as_ref(),
-            pool,
-        );
+        let batch = &*self.layer.batch;
+        batch.pause.here();
+        let tokens = batch.sequences.tokens();
+        let mut output = batch.pool.take(tokens, weights.outputs(target)?);
+        let linear = weights.linear(target, &self.layer, parameters)?;
+        linear.forward(&mut output, Store::Replace, input, &batch.pool);
         Ok(output)
     }
 
-    /// Runs one linear layer's backward; `input` is read only where the layer has an update.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call a linear layer; a struct would only rename the arguments"
-    )]
-    fn linear_backward(
-        &self,
-        target: Target,
-        input_gradient: &mut [f32],
-        store: Store,
-        output_gradient: &[f32],
-        input: &[f32],
-        weights: &ReadWeights<'_>,
-        parameters: &[f32],
-        parameter_gradient: &mut [f32],
-    ) -> Result<()> {
-        let batch = &self.layer.batch;
-        batch.pause.here();
-        let update = self.update(target, parameters);
-        let update = match (&update, batch.plan.slot(target)) {
-            (Some(update), Some(slot)) => {
-                let (a, b) =
-                    parameter_gradient[slot.a.start..slot.b.end].split_at_mut(slot.a.len());
-                Some((update, LowRankGradient { a, b }, input))
-            }
-            _ => None,
-        };
-        linear::backward(
-            input_gradient,
-            store,
-            output_gradient,
-            weights.frozen(target)?,
-            update,
-            &batch.pool,
-        );
-        Ok(())
-    }
-
-    fn forward(&self, x: &[f32], parameters: &[f32]) -> Result<(Vec<f32>, Saved)> {
+    /// Computes the output, and what the backward needs. With [`Wanted::Saved`] the output is left out as far as it can be.
+    fn forward(&self, x: &[f32], parameters: &[f32], wanted: Wanted) -> Result<(Vec<f32>, Saved)> {
         let batch = &*self.layer.batch;
         let (sequences, heads, kv_heads, pool) =
             (&batch.sequences, batch.heads, batch.kv_heads(), &batch.pool);
@@ -204,20 +174,10 @@ impl FusedLayer {
         let weights = ReadWeights::of(&self.layer.weights);
         let linear = |target, input: &[f32]| self.linear(target, input, &weights, parameters);
         let turn = Turn::Forward(&self.layer.rope);
-        let projected = |target, input: &[f32]| {
-            let mut output = linear(target, input)?;
-            if let Some(biases) = &weights.biases {
-                add_to_rows(&mut output, biases[target as usize].slice()?);
-            }
-            Ok::<_, Error>(output)
-        };
 
         let mut normed = pool.take(tokens, hidden);
         rms_norm::forward(&mut normed, x, weights.input_norm.slice()?, batch.epsilon);
-        let (mut q, mut k) = (
-            projected(Target::Q, &normed)?,
-            projected(Target::K, &normed)?,
-        );
+        let (mut q, mut k) = (linear(Target::Q, &normed)?, linear(Target::K, &normed)?);
         let mut unnormed_heads = None;
         if let Some([q_norm, k_norm]) = &weights.head_norms {
             let mut normed_q = pool.take(tokens, heads.width());
@@ -233,7 +193,7 @@ impl FusedLayer {
         let mut keys = pool.take(tokens, kv_heads.width());
         kv_heads.gather(&mut keys, &k, sequences, turn);
         drop((q, k));
-        let values = projected(Target::V, &normed)?;
+        let values = linear(Target::V, &normed)?;
 
         let mut log_sums = pool.take(tokens, heads.groups * heads.group);
         let mut attended = pool.take(tokens, heads.width());
@@ -267,17 +227,16 @@ impl FusedLayer {
             batch.epsilon,
         );
         let (gate, up) = (linear(Target::Gate, &normed)?, linear(Target::Up, &normed)?);
-        let mut product = pool.take(tokens, gate.len() / tokens);
-        gated::forward(&mut product, &gate, &up, batch.activation);
-        let mut output = middle.to_vec();
-        let feed_forward_output = self.add_part(
-            &mut output,
-            Target::Down,
-            &product,
-            weights.output_norm.as_ref(),
-            &weights,
-            parameters,
-        )?;
+        let (mut output, mut feed_forward_output) = (Vec::new(), None);
+        let norm = weights.output_norm.as_ref();
+        if wanted == Wanted::Output || norm.is_some() {
+            let mut product = pool.take(tokens, gate.len() / tokens);
+            gated::forward(&mut product, &gate, &up, batch.activation);
+            output = middle.to_vec();
+            let target = Target::Down;
+            feed_forward_output =
+                self.add_part(&mut output, target, &product, norm, &weights, parameters)?;
+        }
         Ok((
             output,
             Saved {
@@ -310,16 +269,8 @@ impl FusedLayer {
         let batch = &*self.layer.batch;
         let Some(norm) = norm else {
             batch.pause.here();
-            let update = self.update(target, parameters);
-            let frozen = weights.frozen(target)?;
-            linear::forward(
-                stream,
-                Store::Add,
-                input,
-                frozen,
-                update.as_ref(),
-                &batch.pool,
-            );
+            let linear = weights.linear(target, &self.layer, parameters)?;
+            linear.forward(stream, Store::Add, input, &batch.pool);
             return Ok(None);
         };
         let output = self.linear(target, input, weights, parameters)?;
@@ -388,16 +339,10 @@ impl FusedLayer {
         } = saved;
         let mut gradient = vec![0f32; parameters.len()];
         let mut linear_backward = |target, dx: &mut [f32], store, dy: &[f32], input: &[f32]| {
-            self.linear_backward(
-                target,
-                dx,
-                store,
-                dy,
-                input,
-                &weights,
-                parameters,
-                &mut gradient,
-            )
+            batch.pause.here();
+            let linear = weights.linear(target, &self.layer, parameters)?;
+            linear.backward(dx, store, dy, input, &mut gradient, pool);
+            Ok::<_, Error>(())
         };
 
         // The feed-forward part.
@@ -406,7 +351,7 @@ impl FusedLayer {
         {
             let width = gate.len() / tokens;
             let mut product = pool.take(tokens, width);
-            if batch.plan.slot(Target::Down).is_some() {
+            if self.layer.plan().linear(Target::Down).reads_input() {
                 gated::forward(&mut product, &gate, &up, batch.activation);
             }
             let mut product_gradient = pool.take(tokens, width);
@@ -527,16 +472,6 @@ impl FusedLayer {
     }
 }
 
-/// Adds a row to every row.
-fn add_to_rows(rows: &mut [f32], row: &[f32]) {
-    let task = rows_per_task(rows.len() / row.len()) * row.len();
-    rows.par_chunks_mut(task).for_each(|rows| {
-        for to in rows.chunks_exact_mut(row.len()) {
-            to.iter_mut().zip(row).for_each(|(x, y)| *x += y);
-        }
-    });
-}
-
 impl CustomOp2 for FusedLayer {
     fn name(&self) -> &'static str {
         "decoder-layer"
@@ -550,7 +485,7 @@ impl CustomOp2 for FusedLayer {
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (tokens, _) = x_layout.shape().dims2()?;
-        let plan = &self.layer.batch.plan;
+        let plan = self.layer.plan();
         if tokens != self.layer.batch.sequences.tokens()
             || layout.shape().elem_count() != plan.parameters()
         {
@@ -560,8 +495,11 @@ impl CustomOp2 for FusedLayer {
                 plan.parameters()
             )));
         }
-        let (output, saved) = self.forward(slice(x, x_layout)?, slice(parameters, layout)?)?;
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
+        let (x, parameters) = (slice(x, x_layout)?, slice(parameters, layout)?);
+        let (output, saved) = self.forward(x, parameters, Wanted::Output)?;
+        if !self.layer.batch.is_checkpointing {
+            *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
+        }
         Ok((CpuStorage::F32(output), x_layout.shape().clone()))
     }
 
@@ -577,15 +515,21 @@ impl CustomOp2 for FusedLayer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let saved = saved.ok_or_else(|| Error::msg("decoder-layer: a second backward"))?;
         let output_gradient = output_gradient.contiguous()?;
         let (x_values, values, dy) = (
             Reading::of(x),
             Reading::of(parameters),
             Reading::of(&output_gradient),
         );
-        let (dx, gradient) =
-            self.backward(x_values.slice()?, values.slice()?, dy.slice()?, saved)?;
+        let (x_values, values) = (x_values.slice()?, values.slice()?);
+        let saved = match saved {
+            Some(saved) => saved,
+            None if self.layer.batch.is_checkpointing => {
+                self.forward(x_values, values, Wanted::Saved)?.1
+            }
+            None => return Err(Error::msg("decoder-layer: a second backward")),
+        };
+        let (dx, gradient) = self.backward(x_values, values, dy.slice()?, saved)?;
         let dx = dx
             .map(|dx| Tensor::from_vec(dx, x.shape(), x.device()))
             .transpose()?;

@@ -70,7 +70,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Views some of the rows.
-    fn row_range(self, start: usize, count: usize) -> Self {
+    pub(crate) fn row_range(self, start: usize, count: usize) -> Self {
         assert!(
             start + count <= self.rows,
             "rows {start}..{} of {}",

@@ -3,40 +3,64 @@
 //! Only operations with a backward are used: candle's own `rms_norm`, `softmax_last_dim` and `rope` have none and would
 //! end gradients silently. The gradients of frozen weights are computed here and thrown away.
 
+use std::ops::Range;
+
 use candle_core::{D, Result, Tensor};
 
 use super::dropout::Dropout;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
+use crate::methods::LinearPlan;
 use crate::models::family::Activation;
 
-/// The update of one linear layer, as tensors.
-#[derive(Clone, Copy)]
-pub(crate) struct LowRank<'a> {
-    /// A `[rank, inputs]`.
-    pub(crate) a: &'a Tensor,
-    /// B `[outputs, rank]`.
-    pub(crate) b: &'a Tensor,
-    /// What multiplies the update.
-    pub(crate) scale: f64,
-    /// Zeroes elements of the update's input.
-    pub(crate) dropout: Option<Dropout>,
-}
-
-/// Computes x·Wᵀ, with the update where there is one; x `[rows, inputs]`, W `[outputs, inputs]`.
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, update: Option<&LowRank<'_>>) -> Result<Tensor> {
-    let y = x.matmul(&weight.t()?)?;
-    let Some(update) = update else { return Ok(y) };
-    let masked = match update.dropout {
+/// Computes x·Wᵀ + b with what is trained about the layer (`linear.rs`); x `[rows, inputs]`, W `[outputs, inputs]`,
+/// b `[outputs]`, `parameters` the slice of the decoder layer.
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    plan: &LinearPlan,
+    parameters: &Tensor,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let (outputs, inputs) = weight.dims2()?;
+    let part = |range: &Range<usize>| parameters.narrow(0, range.start, range.len());
+    let scaled = plan.input_scale.as_ref().map(&part).transpose()?;
+    let x = &match scaled {
+        Some(scale) => x.broadcast_mul(&scale)?,
         None => x.clone(),
-        Some(dropout) => {
-            let mask: Vec<f32> = (0..x.elem_count())
-                .map(|index| dropout.factor(index))
-                .collect();
-            x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?)?
-        }
     };
-    y + (masked.matmul(&update.a.t()?)?.matmul(&update.b.t()?)? * update.scale)?
+    let mut y = x.matmul(&weight.t()?)?;
+    let mut whole = weight.clone();
+    if let Some(update) = &plan.low_rank {
+        let a = part(&update.a)?.reshape((update.rank, inputs))?;
+        let b = part(&update.b)?.reshape((outputs, update.rank))?;
+        let scale = f64::from(update.scale);
+        let masked = match dropout {
+            None => x.clone(),
+            Some(dropout) => {
+                let mask = (0..x.elem_count()).map(|index| dropout.factor(index));
+                let mask: Vec<f32> = mask.collect();
+                x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?)?
+            }
+        };
+        y = (y + (masked.matmul(&a.t()?)?.matmul(&b.t()?)? * scale)?)?;
+        if plan.magnitude.is_some() {
+            whole = (whole + (b.matmul(&a)? * scale)?)?;
+        }
+    }
+    if let Some(magnitude) = &plan.magnitude {
+        let norms = whole.detach().sqr()?.sum(1)?.sqrt()?;
+        y = y.broadcast_mul(&part(magnitude)?.div(&norms)?)?;
+    }
+    let trained = plan.bias.as_ref().map(&part).transpose()?;
+    if let Some(bias) = trained.as_ref().or(bias) {
+        y = y.broadcast_add(bias)?;
+    }
+    match &plan.output_scale {
+        Some(scale) => y.broadcast_mul(&part(scale)?),
+        None => Ok(y),
+    }
 }
 
 /// Computes RMSNorm of x `[rows, width]`.
@@ -131,17 +155,24 @@ pub(crate) fn attention(
 }
 
 /// Computes the mean cross-entropy of x·Wᵀ at some rows against their targets, in nats; x `[tokens, width]`,
-/// W `[vocabulary, width]`, `rows` and `targets` u32 `[positions]`.
+/// W `[vocabulary, width]`, `rows` and `targets` u32 `[positions]`; a share `smoothing` of a target is spread over the
+/// vocabulary.
 pub(crate) fn cross_entropy(
     x: &Tensor,
     head: &Tensor,
     rows: &Tensor,
     targets: &Tensor,
+    smoothing: f64,
 ) -> Result<Tensor> {
     let logits = x.index_select(rows, 0)?.matmul(&head.t()?)?;
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_sums = shifted.exp()?.sum_keepdim(1)?.log()?;
     let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?;
+    if smoothing == 0.0 {
+        return (log_sums - chosen)?.mean_all();
+    }
+    let spread = (shifted.mean_keepdim(1)? * smoothing)?;
+    let chosen = ((chosen * (1.0 - smoothing))? + spread)?;
     (log_sums - chosen)?.mean_all()
 }
 

@@ -52,13 +52,7 @@ pub(crate) fn assert_same_gradients(
     fused: &dyn Fn(&[Tensor]) -> Result<Tensor>,
     plain: &dyn Fn(&[Tensor]) -> Result<Tensor>,
 ) {
-    let inputs = inputs(shapes);
-    let (plain_output, dy, want) = plain_gradients(shapes, &inputs, plain);
-    let (output, _, got) = plain_gradients(shapes, &inputs, fused);
-    assert_close("output", &output, &plain_output, 2e-5);
-    for (index, (got, want)) in got.iter().zip(&want).enumerate() {
-        assert_close(&format!("gradient {index}"), got, want, 5e-5);
-    }
+    let (dy, got) = assert_equals_plain(shapes, fused, plain);
     let along = |inputs: &[Vec<f32>]| {
         let tensors: Vec<Tensor> = inputs
             .iter()
@@ -67,7 +61,24 @@ pub(crate) fn assert_same_gradients(
             .collect();
         weighted_sum(&flat(&fused(&tensors).expect("forward")), &dy)
     };
-    assert_finite_differences("fused operation", &inputs, &got, &along);
+    assert_finite_differences("fused operation", &inputs(shapes), &got, &along);
+}
+
+/// Checks that a fused candle operation has the value and the gradients of its plain path; gives the output's gradient and
+/// theirs.
+pub(crate) fn assert_equals_plain(
+    shapes: &[&[usize]],
+    fused: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    plain: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let inputs = inputs(shapes);
+    let (plain_output, dy, want) = plain_gradients(shapes, &inputs, plain);
+    let (output, _, got) = plain_gradients(shapes, &inputs, fused);
+    assert_close("output", &output, &plain_output, 2e-5);
+    for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert_close(&format!("gradient {index}"), got, want, 5e-5);
+    }
+    (dy, got)
 }
 
 /// Checks that two results differ by less than `tolerance` of the second's largest element.

@@ -8,10 +8,11 @@
 use super::attention::{Attention, Scratch};
 use super::cache::{KvCache, SharedCache};
 use super::decoder::{Decoder, DecoderLayer, Linear};
-use super::lora::{LoraLayer, add_updates};
 use super::team::Team;
+use super::updates::{LayerUpdates, LinearUpdate, Part, apply_updates};
 use crate::EngineError;
 use crate::kernels::{QuantizedRows, SharedMut, Write, gelu_mul, rms_norm, silu_mul};
+use crate::methods::Target;
 use crate::models::config::{MAX_HEAD, ModelConfig};
 use crate::models::family::Activation;
 
@@ -134,11 +135,11 @@ impl Decoder {
         team: &Team,
         batch: &Batch,
         caches: &mut [&mut KvCache],
-        lora: Option<&[LoraLayer]>,
+        updates: Option<&[LayerUpdates]>,
         buffers: &mut Buffers,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
-        self.run_layers(team, batch, caches, lora, buffers)?
+        self.run_layers(team, batch, caches, updates, buffers)?
             .logits(buffers, sink);
         Ok(())
     }
@@ -150,10 +151,10 @@ impl Decoder {
         team: &Team,
         batch: &Batch,
         caches: &mut [&mut KvCache],
-        lora: Option<&[LoraLayer]>,
+        updates: Option<&[LayerUpdates]>,
         buffers: &'a mut Buffers,
     ) -> Result<&'a [f32], EngineError> {
-        let pass = self.run_layers(team, batch, caches, lora, buffers)?;
+        let pass = self.run_layers(team, batch, caches, updates, buffers)?;
         pass.norm_rows(&self.norm, &self.lm_head, &batch.wanted, buffers);
         Ok(&buffers.normed)
     }
@@ -163,7 +164,7 @@ impl Decoder {
         team: &'a Team,
         batch: &'a Batch,
         caches: &mut [&mut KvCache],
-        lora: Option<&[LoraLayer]>,
+        updates: Option<&[LayerUpdates]>,
         buffers: &mut Buffers,
     ) -> Result<Pass<'a>, EngineError> {
         let tokens = batch.ids.len();
@@ -194,11 +195,11 @@ impl Decoder {
             places,
         };
         pass.fill_rotations(&mut buffers.rotations);
-        let none = LoraLayer::default();
+        let none = LayerUpdates::default();
         for (index, layer) in self.layers.iter().enumerate() {
-            let lora = lora.map_or(&none, |layers| &layers[index]);
-            pass.attend(index, layer, lora, buffers);
-            pass.feed_forward(layer, lora, buffers);
+            let updates = updates.map_or(&none, |layers| &layers[index]);
+            pass.attend(index, layer, updates, buffers);
+            pass.feed_forward(layer, updates, buffers);
         }
         Ok(pass)
     }
@@ -273,7 +274,13 @@ impl Pass<'_> {
         });
     }
 
-    fn attend(&self, index: usize, layer: &DecoderLayer, lora: &LoraLayer, buffers: &mut Buffers) {
+    fn attend(
+        &self,
+        index: usize,
+        layer: &DecoderLayer,
+        updates: &LayerUpdates,
+        buffers: &mut Buffers,
+    ) {
         let config = &self.decoder.config;
         let (tokens, hidden) = (self.tokens(), config.hidden_size);
         let (queries, keys) = (
@@ -297,12 +304,17 @@ impl Pass<'_> {
         layer
             .qkv
             .multiply(self.team, normed, quantized, tokens, qkv, Write::Store);
-        let updates = [
-            (lora.q_proj.as_ref(), 0),
-            (lora.k_proj.as_ref(), queries),
-            (lora.v_proj.as_ref(), queries + keys),
+        let part = |target, column, width| Part {
+            update: updates.of(target),
+            column,
+            width,
+        };
+        let parts = [
+            part(Target::Q, 0, queries),
+            part(Target::K, queries, keys),
+            part(Target::V, queries + keys, keys),
         ];
-        add_updates(self.team, &updates, normed, hidden, qkv, stride);
+        apply_updates(self.team, &parts, normed, hidden, qkv, stride);
         let rotations = match (&rotations.local, config.window_of(index)) {
             (Some(local), Some(_)) => local,
             _ => &rotations.global,
@@ -311,6 +323,8 @@ impl Pass<'_> {
 
         mixed.resize(tokens * queries, 0.0);
         self.attend_all(index, qkv, stride, SharedMut::new(mixed));
+        let update = updates.of(Target::O);
+        self.scale_inputs(update, mixed, queries);
         if let Linear::Fast(_) = layer.o {
             quantized.resize(tokens, queries);
             let shared = quantized.share();
@@ -323,6 +337,7 @@ impl Pass<'_> {
         }
         self.add_branch(
             layer.attention_norm.as_deref(),
+            update,
             residual,
             branch,
             normed,
@@ -330,24 +345,39 @@ impl Pass<'_> {
                 layer
                     .o
                     .multiply(self.team, mixed, quantized, tokens, out, write);
-                let update = [(lora.o_proj.as_ref(), 0)];
-                add_updates(self.team, &update, mixed, queries, out, hidden);
+                let parts = [part(Target::O, 0, hidden)];
+                apply_updates(self.team, &parts, mixed, queries, out, hidden);
             },
         );
     }
 
-    /// Adds what `project` gives to the residual: at once, or with a norm between where the family has one.
+    /// Multiplies what a layer takes, `[tokens, width]`, where its update does that.
+    fn scale_inputs(&self, update: Option<&LinearUpdate>, x: &mut [f32], width: usize) {
+        let Some(factors) = update.and_then(|update| update.input_factors.as_deref()) else {
+            return;
+        };
+        let shared = SharedMut::new(x);
+        self.each_row(self.tokens(), &|row| {
+            // SAFETY: this row belongs to this task.
+            let row = unsafe { shared.slice(row * width, width) };
+            row.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
+        });
+    }
+
+    /// Adds what `project` gives to the residual: at once, or after a norm where the family has one, and after the update's
+    /// factors where it has some.
     fn add_branch(
         &self,
         norm: Option<&[f32]>,
+        update: Option<&LinearUpdate>,
         residual: &mut [f32],
         branch: &mut Vec<f32>,
         normed: &mut Vec<f32>,
         project: &mut dyn FnMut(&mut [f32], Write),
     ) {
-        let Some(norm) = norm else {
+        if norm.is_none() && !update.is_some_and(LinearUpdate::needs_product) {
             return project(residual, Write::Add);
-        };
+        }
         let hidden = self.decoder.config.hidden_size;
         branch.resize(self.tokens() * hidden, 0.0);
         normed.resize(self.tokens() * hidden, 0.0);
@@ -363,7 +393,10 @@ impl Pass<'_> {
                     residual.slice(row * hidden, hidden),
                 )
             };
-            rms_norm(self.team.isa(), x, norm, epsilon, out);
+            match norm {
+                Some(norm) => rms_norm(self.team.isa(), x, norm, epsilon, out),
+                None => out.copy_from_slice(x),
+            }
             sum.iter_mut().zip(out).for_each(|(sum, x)| *sum += *x);
         });
     }
@@ -469,7 +502,7 @@ impl Pass<'_> {
         });
     }
 
-    fn feed_forward(&self, layer: &DecoderLayer, lora: &LoraLayer, buffers: &mut Buffers) {
+    fn feed_forward(&self, layer: &DecoderLayer, updates: &LayerUpdates, buffers: &mut Buffers) {
         let config = &self.decoder.config;
         let (tokens, hidden, width) = (self.tokens(), config.hidden_size, config.intermediate_size);
         let rows: Vec<usize> = (0..tokens).collect();
@@ -487,12 +520,19 @@ impl Pass<'_> {
         layer
             .gate_up
             .multiply(self.team, normed, quantized, tokens, gate_up, Write::Store);
-        let updates = [(lora.gate_proj.as_ref(), 0), (lora.up_proj.as_ref(), width)];
-        add_updates(self.team, &updates, normed, hidden, gate_up, 2 * width);
+        let part = |target, column, width| Part {
+            update: updates.of(target),
+            column,
+            width,
+        };
+        let parts = [part(Target::Gate, 0, width), part(Target::Up, width, width)];
+        apply_updates(self.team, &parts, normed, hidden, gate_up, 2 * width);
 
         activated.resize(tokens * width, 0.0);
         quantized.resize(tokens, width);
         let (shared, bytes) = (SharedMut::new(activated), quantized.share());
+        let update = updates.of(Target::Down);
+        let factors = update.and_then(|update| update.input_factors.as_deref());
         self.each_row(tokens, &|row| {
             let (gate, up) = gate_up[row * 2 * width..][..2 * width].split_at(width);
             // SAFETY: this row belongs to this task.
@@ -502,6 +542,9 @@ impl Pass<'_> {
                     Activation::Silu => silu_mul(self.team.isa(), gate, up, out),
                     Activation::GeluTanh => gelu_mul(self.team.isa(), gate, up, out),
                 }
+                if let Some(factors) = factors {
+                    out.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
+                }
                 if let Linear::Fast(_) = layer.down {
                     bytes.quantize(self.team.isa(), row, out);
                 }
@@ -509,6 +552,7 @@ impl Pass<'_> {
         });
         self.add_branch(
             layer.output_norm.as_deref(),
+            update,
             residual,
             branch,
             normed,
@@ -516,8 +560,8 @@ impl Pass<'_> {
                 layer
                     .down
                     .multiply(self.team, activated, quantized, tokens, out, write);
-                let update = [(lora.down_proj.as_ref(), 0)];
-                add_updates(self.team, &update, activated, width, out, hidden);
+                let parts = [part(Target::Down, 0, hidden)];
+                apply_updates(self.team, &parts, activated, width, out, hidden);
             },
         );
     }

@@ -6,10 +6,10 @@ pub(crate) mod cache;
 mod decoder;
 pub(crate) mod device;
 mod forward;
-pub(crate) mod lora;
 mod runner;
 mod sequence;
 mod team;
+pub(crate) mod updates;
 
 pub(crate) use decoder::Decoder;
 pub(crate) use forward::{Batch, Buffers, MAX_BATCH_TOKENS};

@@ -6,11 +6,11 @@ use candle_core::{Device, Tensor};
 
 use super::cache::{CacheShape, KvCache};
 use super::decoder::Decoder;
-use super::device::{DeviceCache, DeviceDecoder, DevicePair};
+use super::device::{DeviceCache, DeviceDecoder, DeviceUpdate};
 use super::forward::{Batch, Buffers};
-use super::lora::{LoraLayer, Updates};
 use super::sequence::SequenceCache;
 use super::team::Team;
+use super::updates::{LayerUpdates, Updates};
 use crate::EngineError;
 use crate::models::foreign::ForeignModel;
 
@@ -38,17 +38,17 @@ impl Runner {
         team: &Team,
         batch: &Batch,
         caches: &mut [&mut SequenceCache],
-        lora: Option<&Updates>,
+        updates: Option<&Updates>,
         buffers: &mut Buffers,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
         match self {
             Self::Own(decoder) => {
                 let mut caches = own_caches(caches);
-                decoder.forward(team, batch, &mut caches, own(lora), buffers, sink)
+                decoder.forward(team, batch, &mut caches, own(updates), buffers, sink)
             }
             Self::Device(decoder) => {
-                decoder.forward(batch, &device_caches(caches), device(lora), sink)
+                decoder.forward(batch, &device_caches(caches), device(updates), sink)
             }
             Self::Foreign(model) => model.forward(batch, sink),
         }
@@ -60,16 +60,16 @@ impl Runner {
         team: &Team,
         batch: &Batch,
         caches: &mut [&mut SequenceCache],
-        lora: Option<&Updates>,
+        updates: Option<&Updates>,
         buffers: &'a mut Buffers,
     ) -> Result<&'a [f32], EngineError> {
         match self {
             Self::Own(decoder) => {
                 let mut caches = own_caches(caches);
-                decoder.hidden_states(team, batch, &mut caches, own(lora), buffers)
+                decoder.hidden_states(team, batch, &mut caches, own(updates), buffers)
             }
             Self::Device(decoder) => {
-                let states = decoder.hidden_states(batch, &device_caches(caches), device(lora))?;
+                let states = decoder.hidden_states(batch, &device_caches(caches), device(updates))?;
                 Ok(buffers.keep_states(states))
             }
             Self::Foreign(_) => Err(EngineError::Invalid(
@@ -136,14 +136,14 @@ fn device_caches<'a>(caches: &'a [&mut SequenceCache]) -> Vec<&'a DeviceCache> {
     caches.iter().map(|cache| cache.device()).collect()
 }
 
-fn own(updates: Option<&Updates>) -> Option<&[LoraLayer]> {
+fn own(updates: Option<&Updates>) -> Option<&[LayerUpdates]> {
     updates.map(|updates| match updates {
         Updates::Own(layers) => layers.as_slice(),
         Updates::Device(_) => panic!("{OTHER_RUNNER}"),
     })
 }
 
-fn device(updates: Option<&Updates>) -> Option<&[LoraLayer<DevicePair>]> {
+fn device(updates: Option<&Updates>) -> Option<&[LayerUpdates<DeviceUpdate>]> {
     updates.map(|updates| match updates {
         Updates::Own(_) => panic!("{OTHER_RUNNER}"),
         Updates::Device(layers) => layers.as_slice(),

@@ -40,7 +40,7 @@ pub(super) fn checkpoint(model: &LoadedModel, golden: &Json, tensors: &str) -> C
 
 /// The reference's loss of a batch: the mean over all labelled tokens.
 pub(super) fn batch_loss(model: &LoadedModel, adapter: &Adapter, batch: &Json) -> f64 {
-    let lora = model.lora_of(Some(adapter)).unwrap();
+    let lora = model.updates_of(Some(adapter)).unwrap();
     let (mut sum, mut count) = (0.0, 0);
     let rows = batch["input_ids"]
         .as_array()
@@ -81,7 +81,7 @@ fn a_row_with_an_adapter_alone_among_8_and_among_32() {
         let golden = golden_json("tiny_lora_all.json");
         let checkpoint = checkpoint(&model, &golden, "tiny_lora_all_final.safetensors");
         let adapter = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
-        check_rows(&model, model.lora_of(Some(&adapter)).unwrap());
+        check_rows(&model, model.updates_of(Some(&adapter)).unwrap());
     }
 }
 
@@ -143,7 +143,8 @@ fn adapters_that_do_not_fit_are_refused() {
     };
     assert!(refused(&extra).contains("lm_head"));
     assert!(refused(&|bad| bad.meta.base_digest = Digest::of(b"another")).contains("base digest"));
-    assert!(refused(&|bad| bad.meta.method = "ia3".into()).contains("ia3"));
+    assert!(refused(&|bad| bad.meta.method = "ia3".into()).contains("IA3"));
+    assert!(refused(&|bad| bad.meta.method = "lroa".into()).contains("one of lora"));
     for (key, value) in [
         ("r", Json::from(0)),
         ("r", Json::from(5)),

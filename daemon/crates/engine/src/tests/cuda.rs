@@ -66,7 +66,7 @@ fn long_sequences_and_adapters_are_near_our_own_decoders_on_cuda() {
             let ids = random_ids(3, 300, own.config.vocab_size);
             let [there, here] = [&own, &model].map(|model| {
                 let adapter = Adapter::from_checkpoint(model, &checkpoint).unwrap();
-                let lora = model.lora_of(Some(&adapter)).unwrap();
+                let lora = model.updates_of(Some(&adapter)).unwrap();
                 let plain = all_logits(model, None, &ids, 77);
                 [plain, all_logits(model, lora, &ids, 77)].concat()
             });

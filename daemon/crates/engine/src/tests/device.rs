@@ -1,21 +1,22 @@
 //! The decoder of tensor operations on candle's own processor device: everything that does not depend on the device, which
 //! a GPU shares. `cuda.rs` holds what runs on a GPU itself.
 
-use std::sync::Arc;
-
 use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::random::Random;
 use autodidact_domain::{
-    Checkpoint, Completion, GenerateRequest, Message, ModelName, Prompt, ScoreRequest,
+    Checkpoint, Completion, GenerateRequest, Message, ModelName, Prompt, ScoreRequest, TrainOptions,
 };
 use candle_core::{DType, Device};
 
 use super::adapters::{batch_loss, checkpoint};
 use super::batching::{bits, check_rows, requests};
-use super::families::{FAMILIES, LOGITS, all_logits_together, check, check_within, expected};
+use super::families::{
+    FAMILIES, LOGITS, all_linear, all_logits_together, check, check_within, expected,
+    methods_to_try,
+};
 use super::*;
 use crate::device::Accelerator;
-use crate::methods::lora::{LoraConfig, LoraPlan, Target};
+use crate::methods;
 use crate::models::files::ModelFiles;
 use crate::models::weights::LayerWeights;
 use crate::runtime::device::DeviceDecoder;
@@ -206,7 +207,7 @@ fn numbers_that_are_none_stay_with_their_sequence() {
         tensor.data.fill(f32::NAN);
     }
     let broken = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
-    let broken = model.lora_of(Some(&broken)).unwrap();
+    let broken = model.updates_of(Some(&broken)).unwrap();
     let logits = all_logits(&model, broken, &ids, MAX_BATCH_TOKENS);
     assert!(logits[69].iter().all(|logit| logit.is_nan()));
     let found = all_logits(&model, None, &ids[..40], MAX_BATCH_TOKENS);
@@ -229,10 +230,14 @@ fn losses_with_adapters_equal_the_reference_on_a_device() {
 
 /// An adapter with updates of every matrix, none of them zero.
 pub(super) fn full_adapter(model: &LoadedModel) -> Checkpoint {
-    let names: Vec<String> = Target::ALL.map(|target| target.name().to_string()).into();
-    let lora = LoraConfig::new(2, 4.0, 0.0, &names).unwrap();
-    let plan = Arc::new(LoraPlan::new(&lora, &model.config));
-    let mut parameters = plan.initial(7);
+    method_adapter(model, &all_linear())
+}
+
+/// An adapter of a method with numbers that are not those it begins with.
+pub(super) fn method_adapter(model: &LoadedModel, options: &TrainOptions) -> Checkpoint {
+    let recipe = methods::from_options(options, &model.config).unwrap();
+    let plan = recipe.plan();
+    let mut parameters = plan.initial(7, &model.weights().unwrap()).unwrap();
     for (layer, values) in parameters.iter_mut().enumerate() {
         for (i, value) in values.iter_mut().enumerate() {
             *value += ((i * 31 + layer * 7) % 19) as f32 / 190.0 - 0.05;
@@ -240,10 +245,10 @@ pub(super) fn full_adapter(model: &LoadedModel) -> Checkpoint {
     }
     Checkpoint {
         meta: CheckpointMeta {
-            method: "lora".into(),
+            method: options.method.clone(),
             model: ModelName::new("tiny").unwrap(),
             base_digest: model.info().digest,
-            adapter_config: lora.to_adapter_config("tiny"),
+            adapter_config: recipe.adapter_config("tiny"),
             step: 0,
             total_steps: 0,
             trainer_state: Json::Null,
@@ -257,15 +262,17 @@ pub(super) fn full_adapter(model: &LoadedModel) -> Checkpoint {
 fn adapters_of_every_family_equal_our_own_decoders() {
     for (family, path) in family_paths() {
         let (model, own) = (load(&path), load_own(&path));
-        let checkpoint = full_adapter(&own);
-        let [here, there] = [&model, &own].map(|model| {
-            let adapter = Adapter::from_checkpoint(model, &checkpoint).unwrap();
-            let ids = random_ids(8, 60, model.config.vocab_size);
-            let lora = model.lora_of(Some(&adapter)).unwrap();
-            all_logits(model, lora, &ids, MAX_BATCH_TOKENS)
-        });
-        let distance = distance(&here, &there);
-        assert!(distance < 1e-4, "{family}: {distance}");
+        for options in methods_to_try() {
+            let checkpoint = method_adapter(&own, &options);
+            let [here, there] = [&model, &own].map(|model| {
+                let adapter = Adapter::from_checkpoint(model, &checkpoint).unwrap();
+                let ids = random_ids(8, 60, model.config.vocab_size);
+                let updates = model.updates_of(Some(&adapter)).unwrap();
+                all_logits(model, updates, &ids, MAX_BATCH_TOKENS)
+            });
+            let distance = distance(&here, &there);
+            assert!(distance < 1e-4, "{family}, {options:?}: {distance}");
+        }
     }
 }
 
@@ -275,7 +282,7 @@ fn an_adapter_serves_where_it_was_packed_for() {
     let checkpoint = full_adapter(&own);
     for (packed_for, used_by) in [(&model, &own), (&own, &model)] {
         let adapter = Adapter::from_checkpoint(packed_for, &checkpoint).unwrap();
-        let Err(EngineError::Adapter { part, .. }) = used_by.lora_of(Some(&adapter)) else {
+        let Err(EngineError::Adapter { part, .. }) = used_by.updates_of(Some(&adapter)) else {
             panic!("an adapter of another device is accepted");
         };
         assert_eq!(part, "device");

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 use autodidact_domain::{Interrupt, Sampling};
 use serde_json::Value as Json;
 
-use crate::runtime::lora::Updates;
+use crate::runtime::updates::Updates;
 use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::{Compute, Engine, LoadedModel};
 
@@ -122,14 +122,14 @@ impl Real {
 }
 
 /// The logits of every token, computed in passes of at most `chunk` tokens.
-fn all_logits(
+pub(crate) fn all_logits(
     model: &LoadedModel,
-    lora: Option<&Updates>,
+    updates: Option<&Updates>,
     ids: &[u32],
     chunk: usize,
 ) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
-    each_logits(model, lora, ids, chunk, &mut |_, row| {
+    each_logits(model, updates, ids, chunk, &mut |_, row| {
         all.push(row.to_vec())
     });
     all
@@ -138,7 +138,7 @@ fn all_logits(
 /// Shows the logits of every token with its position, computed in passes of at most `chunk` tokens.
 fn each_logits(
     model: &LoadedModel,
-    lora: Option<&Updates>,
+    updates: Option<&Updates>,
     ids: &[u32],
     chunk: usize,
     sink: &mut dyn FnMut(usize, &[f32]),
@@ -162,7 +162,7 @@ fn each_logits(
                 &model.team,
                 &batch,
                 &mut [&mut cache],
-                lora,
+                updates,
                 &mut buffers,
                 &mut each,
             )

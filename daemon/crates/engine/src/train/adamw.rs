@@ -1,5 +1,9 @@
 //! AdamW (Loshchilov & Hutter 2019), with moments that can be written down and read back.
 
+use std::ops::Range;
+
+use crate::methods::LayerPlan;
+
 /// PyTorch's defaults, which are those of Kingma & Ba 2015.
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -29,16 +33,31 @@ impl AdamW {
         }
     }
 
-    /// Moves the parameters against their gradients; `step` counts from 1.
+    /// Moves the parameters against their gradients; `step` counts from 1. Weight decay leaves the plan's undecayed ranges
+    /// as they are.
     pub(crate) fn step(
         &mut self,
         parameters: &mut [Vec<f32>],
         gradients: &[Vec<f32>],
+        plan: &[LayerPlan],
         step: u32,
         learning_rate: f64,
         weight_decay: f64,
     ) {
         let kept = (1.0 - learning_rate * weight_decay) as f32;
+        for (parameters, plan) in parameters.iter_mut().zip(plan) {
+            let mut decay = |range: Range<usize>| {
+                parameters[range]
+                    .iter_mut()
+                    .for_each(|parameter| *parameter *= kept);
+            };
+            let mut from = 0;
+            for range in plan.undecayed() {
+                decay(from..range.start);
+                from = range.end;
+            }
+            decay(from..plan.parameters());
+        }
         let correction_1 = 1.0 - f64::from(BETA_1).powf(f64::from(step));
         let correction_2 = (1.0 - f64::from(BETA_2).powf(f64::from(step))).sqrt() as f32;
         let rate = (learning_rate / correction_1) as f32;
@@ -55,7 +74,7 @@ impl AdamW {
                 *first += (gradient - *first) * (1.0 - BETA_1);
                 *second = *second * BETA_2 + gradient * gradient * (1.0 - BETA_2);
                 let size = second.sqrt() / correction_2 + EPSILON;
-                *parameter = *parameter * kept - rate * (*first / size);
+                *parameter -= rate * (*first / size);
             }
         }
     }
@@ -84,24 +103,38 @@ pub(crate) fn clip(gradients: &mut [Vec<f32>], max_norm: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn layer(parameters: usize, undecayed: &[Range<usize>]) -> Vec<LayerPlan> {
+        vec![LayerPlan::of_ranges(parameters, undecayed)]
+    }
+
     #[test]
     fn follows_the_formula() {
         let mut parameters = vec![vec![1.0f32, -2.0]];
         let mut optimizer = AdamW::new(&parameters);
+        let plan = layer(2, &[]);
         // In the first step the corrected moments are g and g², so a number moves by the rate, whatever its gradient's size.
-        optimizer.step(&mut parameters, &[vec![0.5, -100.0]], 1, 0.1, 0.0);
+        optimizer.step(&mut parameters, &[vec![0.5, -100.0]], &plan, 1, 0.1, 0.0);
         assert!(
             (parameters[0][0] - 0.9).abs() < 1e-6 && (parameters[0][1] + 1.9).abs() < 1e-6,
             "{parameters:?}"
         );
         // m = 0.9·0.05 + 0.1·1 = 0.145, v = 0.999·0.00025 + 0.001·1 = 0.00124975, corrected 0.763158 and 0.625188.
-        optimizer.step(&mut parameters, &[vec![1.0, 0.0]], 2, 0.1, 0.5);
+        optimizer.step(&mut parameters, &[vec![1.0, 0.0]], &plan, 2, 0.1, 0.5);
         let want = 0.9 * 0.95 - 0.1 * 0.763_158 / 0.625_188f32.sqrt();
         assert!(
             (parameters[0][0] - want).abs() < 1e-5,
             "{} not {want}",
             parameters[0][0]
         );
+    }
+
+    #[test]
+    fn decay_leaves_some_numbers_alone() {
+        let mut parameters = vec![vec![1.0f32; 5]];
+        let mut optimizer = AdamW::new(&parameters);
+        let plan = layer(5, &[1..2, 3..4]);
+        optimizer.step(&mut parameters, &[vec![0.0; 5]], &plan, 1, 0.1, 0.5);
+        assert_eq!(parameters, [[0.95, 1.0, 0.95, 1.0, 0.95]]);
     }
 
     #[test]

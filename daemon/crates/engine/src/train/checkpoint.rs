@@ -6,11 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
 use crate::EngineError;
-use crate::methods::lora::{LoraConfig, LoraPlan, METHOD};
+use crate::methods::{Plan, Recipe};
+use crate::models::weights::Weights;
 
 /// The names of moments are PyTorch's, before the key of what they belong to.
 const FIRST_MOMENT: &str = "exp_avg.";
 const SECOND_MOMENT: &str = "exp_avg_sq.";
+
+/// Settings of an adapter that do not change what it computes.
+const OF_NO_MATTER: [&str; 4] = [
+    "base_model_name_or_path",
+    "inference_mode",
+    "lora_dropout",
+    "init_ia3_weights",
+];
 
 /// What cannot change between the stretches of one run, and where it stands.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +47,10 @@ pub(crate) struct Position {
 /// What a run is, apart from its position.
 pub(crate) struct Run<'a> {
     pub(crate) request: &'a TrainRequest,
-    pub(crate) lora: &'a LoraConfig,
-    pub(crate) plan: &'a LoraPlan,
+    pub(crate) recipe: &'a dyn Recipe,
+    pub(crate) plan: &'a Plan,
+    /// The base's, which some numbers begin as.
+    pub(crate) weights: &'a Weights,
     pub(crate) base_digest: Digest,
     pub(crate) data_digest: Digest,
     pub(crate) total_steps: u32,
@@ -49,19 +60,18 @@ impl Run<'_> {
     /// Starts at the first step: from the weights of `init` where it is given, else from drawn ones.
     ///
     /// # Errors
-    /// [`EngineError::Adapter`] when `init` is another method's, another base's, or has other matrices or another scale.
+    /// [`EngineError::Adapter`] when `init` is another method's, another base's, or has other settings.
     pub(crate) fn start(&self, init: Option<&Checkpoint>) -> Result<Position, EngineError> {
         let parameters = match init {
-            None => self.plan.initial(self.request.seed),
+            None => self.plan.initial(self.request.seed, self.weights)?,
             Some(init) => {
                 self.check_base(init)?;
                 let (ours, theirs) = (self.adapter_config(), &init.meta.adapter_config);
-                for field in ["r", "lora_alpha", "use_rslora", "target_modules"] {
-                    expect_same(
-                        &format!("the starting adapter's {field}"),
-                        &ours[field],
-                        &theirs[field],
-                    )?;
+                for (field, ours) in ours.as_object().into_iter().flatten() {
+                    if !OF_NO_MATTER.contains(&field.as_str()) {
+                        let part = format!("the starting adapter's {field}");
+                        expect_same(&part, ours, &theirs[field])?;
+                    }
                 }
                 self.plan.read_tensors("", &init.adapter)?
             }
@@ -139,7 +149,7 @@ impl Run<'_> {
             .map_err(|error| EngineError::Invalid(format!("trainer_state: {error}")))?;
         Ok(Checkpoint {
             meta: CheckpointMeta {
-                method: METHOD.into(),
+                method: self.request.options.method.clone(),
                 model: self.request.model.model.clone(),
                 base_digest: self.base_digest,
                 adapter_config: self.adapter_config(),
@@ -153,8 +163,8 @@ impl Run<'_> {
     }
 
     fn adapter_config(&self) -> serde_json::Value {
-        self.lora
-            .to_adapter_config(self.request.model.model.as_str())
+        let base = self.request.model.model.as_str();
+        self.recipe.adapter_config(base)
     }
 
     fn state(&self, cursor: u32) -> TrainerState {
@@ -168,7 +178,8 @@ impl Run<'_> {
     }
 
     fn check_base(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
-        expect_same("method", METHOD, checkpoint.meta.method.as_str())?;
+        let method = self.request.options.method.as_str();
+        expect_same("method", method, checkpoint.meta.method.as_str())?;
         expect_same(
             "base_digest",
             &self.base_digest,

@@ -1,7 +1,9 @@
-//! Ten steps against PyTorch and PEFT on the same model, batches and first values (`tests/golden/make_tiny.py`).
+//! Ten steps against PyTorch and PEFT on the same model, batches and first values (`tests/golden/make_tiny.py` and
+//! `make_methods.py`).
 
 use std::path::{Path, PathBuf};
 
+use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::{ModelName, ModelRef, NamedTensor};
 use candle_core::{Device, Tensor};
 use serde_json::Value as Json;
@@ -9,6 +11,8 @@ use serde_json::Value as Json;
 use super::adamw::AdamW;
 use super::*;
 use crate::models::files::ModelFiles;
+use crate::tests::all_logits;
+use crate::{Adapter, Compute, Engine};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -79,103 +83,218 @@ fn distance(got: &NamedTensor, want: &NamedTensor) -> f64 {
     difference / norm(&mut want.data.iter().copied())
 }
 
-fn check(run: &str) {
-    let golden: Json =
-        serde_json::from_slice(&std::fs::read(path(&format!("{run}.json"))).expect("golden file"))
-            .expect("JSON");
-    let (files, config, _) = ModelFiles::open(&path("tiny")).expect("the tiny model");
-    let weights = Weights::load(&files, &config).expect("its weights");
-    let number = |field: &str| golden[field].as_f64().expect("a number");
-    let options = TrainOptions {
-        r: number("r") as u32,
-        lora_alpha: number("lora_alpha") as f32,
-        lora_dropout: number("lora_dropout") as f32,
-        target_modules: serde_json::from_value(golden["target_modules"].clone()).expect("names"),
-        weight_decay: number("weight_decay"),
-        max_grad_norm: number("max_grad_norm"),
-        ..TrainOptions::default()
-    };
-    let lora = LoraConfig::new(
-        options.r,
-        options.lora_alpha,
-        options.lora_dropout,
-        &options.target_modules,
-    )
-    .expect("valid");
-    let plan = Arc::new(LoraPlan::new(&lora, &config));
-    let batches: Vec<PackedBatch> = golden["batches"]
-        .as_array()
-        .expect("batches")
-        .iter()
-        .map(packed)
-        .collect();
-    let max_tokens = batches
-        .iter()
-        .map(|batch| batch.ids.len())
-        .max()
-        .expect("there are batches");
-    let model = TrainableModel::new(&config, &weights, plan.clone(), max_tokens, max_tokens, 2)
-        .expect("threads");
-    let parameters = plan
-        .read_tensors("", &tensors(&format!("{run}_init.safetensors")))
-        .expect("they fit");
-    let mut position = Position {
-        step: 0,
-        optimizer: AdamW::new(&parameters),
-        parameters,
-    };
-    let request = TrainRequest {
-        model: ModelRef {
-            model: ModelName::new("tiny").expect("a name"),
-            adapter: None,
-        },
-        options,
-        examples: Vec::new(),
-        seed: 0,
-        resume: None,
-        steps: 0,
-    };
-    let steps = golden["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 10);
-    for want in steps {
-        let value = |field: &str| want[field].as_f64().expect("a number");
-        let batch = &batches[value("batch") as usize];
-        let Ok(figures) = step(
-            &model,
-            &mut position,
-            std::slice::from_ref(batch),
-            &request,
-            value("lr"),
-        ) else {
-            panic!("{want}")
+/// One of PEFT's runs.
+struct Case {
+    name: String,
+    /// The base's folder.
+    base: PathBuf,
+    method: &'static str,
+    /// PEFT's settings of the adapter.
+    settings: Json,
+    /// The adapter before the first step and after the last.
+    tensors: [Vec<NamedTensor>; 2],
+    golden: Json,
+}
+
+impl Case {
+    /// One of `make_tiny.py`'s.
+    fn tiny(name: &str) -> Self {
+        let golden = json(&format!("{name}.json"));
+        let settings = ["r", "lora_alpha", "lora_dropout", "target_modules"];
+        let settings = settings.map(|field| (field.to_string(), golden[field].clone()));
+        Self {
+            name: name.into(),
+            base: path("tiny"),
+            method: "lora",
+            settings: Json::Object(settings.into_iter().collect()),
+            tensors: ["init", "final"].map(|end| tensors(&format!("{name}_{end}.safetensors"))),
+            golden,
+        }
+    }
+
+    /// One of `make_methods.py`'s.
+    fn method(name: &str) -> Self {
+        let file = |file: &str| format!("methods/{name}/{file}");
+        let golden = json(&file("steps.json"));
+        let settings = json(&file("adapter_config.json"));
+        Self {
+            name: name.into(),
+            base: path(golden["base"].as_str().expect("a folder")),
+            method: match settings["peft_type"].as_str() {
+                Some("IA3") => "ia3",
+                _ => "lora",
+            },
+            settings,
+            tensors: ["adapter_model", "final"]
+                .map(|part| tensors(&file(&format!("{part}.safetensors")))),
+            golden,
+        }
+    }
+
+    fn checkpoint(&self, base_digest: Digest) -> Checkpoint {
+        Checkpoint {
+            meta: CheckpointMeta {
+                method: self.method.into(),
+                model: ModelName::new("tiny").expect("a name"),
+                base_digest,
+                adapter_config: self.settings.clone(),
+                step: 0,
+                total_steps: 0,
+                trainer_state: Json::Null,
+            },
+            adapter: self.tensors[0].clone(),
+            optimizer: Vec::new(),
+        }
+    }
+
+    /// Trains as PEFT did.
+    fn check_steps(&self) {
+        let Self { name, golden, .. } = self;
+        let (files, config, _) = ModelFiles::open(&self.base).expect("the base");
+        let weights = Weights::load(&files, &config).expect("its weights");
+        let recipe = methods::from_settings(self.method, &self.settings, &config);
+        let plan = Arc::new(recipe.expect("PEFT's settings").plan().clone());
+        let number = |field: &str| golden[field].as_f64().expect("a number");
+        let options = TrainOptions {
+            method: self.method.into(),
+            weight_decay: number("weight_decay"),
+            max_grad_norm: number("max_grad_norm"),
+            ..TrainOptions::default()
         };
-        assert!(
-            (figures.loss - value("loss")).abs() < 1e-4,
-            "{run}: loss {}, not {want}",
-            figures.loss
-        );
-        assert!(
-            (figures.grad_norm / value("grad_norm") - 1.0).abs() < 1e-3,
-            "{run}: norm {}, not {want}",
-            figures.grad_norm
-        );
+        let batches = golden["batches"].as_array().expect("batches").iter();
+        let batches: Vec<PackedBatch> = batches.map(packed).collect();
+        let max_tokens = batches.iter().map(|batch| batch.ids.len()).max();
+        let max_tokens = max_tokens.expect("there are batches");
+        let model = TrainableModel::new(&config, &weights, plan.clone(), max_tokens, max_tokens, 2);
+        let model = model.expect("threads");
+        let parameters = plan.read_tensors("", &self.tensors[0]).expect("they fit");
+        let mut position = Position {
+            step: 0,
+            optimizer: AdamW::new(&parameters),
+            parameters,
+        };
+        let request = TrainRequest {
+            model: ModelRef {
+                model: ModelName::new("tiny").expect("a name"),
+                adapter: None,
+            },
+            options,
+            examples: Vec::new(),
+            seed: 0,
+            resume: None,
+            steps: 0,
+        };
+        let steps = golden["steps"].as_array().expect("steps");
+        assert_eq!(steps.len(), 10);
+        for want in steps {
+            let value = |field: &str| want[field].as_f64().expect("a number");
+            let batch = std::slice::from_ref(&batches[value("batch") as usize]);
+            let rate = value("lr");
+            let Ok(figures) = step(&model, &mut position, batch, &request, &plan, rate) else {
+                panic!("{name}: {want}")
+            };
+            let (loss, norm) = (figures.loss, figures.grad_norm);
+            assert!(
+                (loss - value("loss")).abs() < 1e-4,
+                "{name}: loss {loss}, not {want}"
+            );
+            assert!(
+                (norm / value("grad_norm") - 1.0).abs() < 1e-3,
+                "{name}: norm {norm}, not {want}"
+            );
+        }
+        let mut want = self.tensors[1].clone();
+        want.sort_by(|a, b| a.name.cmp(&b.name));
+        let got = plan.to_tensors("", &position.parameters);
+        assert_eq!(got.len(), want.len());
+        for (got, want) in got.iter().zip(&want) {
+            let distance = distance(got, want);
+            assert!(distance < 1e-3, "{name}: {} is {distance} away", got.name);
+        }
     }
-    let mut want = tensors(&format!("{run}_final.safetensors"));
-    want.sort_by(|a, b| a.name.cmp(&b.name));
-    let got = plan.to_tensors("", &position.parameters);
-    assert_eq!(got.len(), want.len());
-    for (got, want) in got.iter().zip(&want) {
-        let distance = distance(got, want);
-        assert!(distance < 1e-3, "{run}: {} is {distance} away", got.name);
+
+    /// Generates with PEFT's adapter.
+    fn check_logits(&self) {
+        let want = self.golden["last_logits"].as_array().expect("logits");
+        let want: Vec<f64> = want.iter().map(|x| x.as_f64().expect("a number")).collect();
+        let ids: Vec<u32> = numbers(&self.golden["prompt_ids"])
+            .into_iter()
+            .map(|id| id as u32)
+            .collect();
+        let model = Engine::new(2, Compute::Exact).load(&self.base);
+        let model = model.expect("the base");
+        let checkpoint = self.checkpoint(model.info().digest);
+        let adapter = Adapter::from_checkpoint(&model, &checkpoint).expect("PEFT's adapter");
+        let updates = model.updates_of(Some(&adapter)).expect("it fits");
+        let apart = |updates| {
+            let got = all_logits(&model, updates, &ids, 7);
+            let pairs = got[ids.len() - 1].iter().zip(&want);
+            pairs.fold(0f64, |most, (a, b)| most.max((f64::from(*a) - b).abs()))
+        };
+        let (with, without) = (apart(updates), apart(None));
+        assert!(with < 1e-3, "{}: {with}", self.name);
+        assert!(without > 1e-2, "{}: the base alone {without}", self.name);
+    }
+}
+
+fn json(name: &str) -> Json {
+    let text = std::fs::read(path(name)).expect("golden file");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+#[test]
+fn ten_steps_of_lora_equal_pefts() {
+    for name in ["tiny_lora", "tiny_lora_all"] {
+        Case::tiny(name).check_steps();
     }
 }
 
 #[test]
-fn ten_steps_on_two_layers_equal_pefts() {
-    check("tiny_lora");
+fn every_method_loads_what_peft_made_and_trains_as_peft_does() {
+    for name in [
+        "lora_patterns",
+        "lora_regex",
+        "lora_all_linear",
+        "lora_bias",
+        "lora_only_bias",
+        "dora",
+        "dora_biased",
+        "ia3",
+        "ia3_biased",
+    ] {
+        let case = Case::method(name);
+        case.check_logits();
+        case.check_steps();
+    }
 }
 
 #[test]
-fn ten_steps_on_every_layer_equal_pefts() {
-    check("tiny_lora_all");
+fn settings_whose_arithmetic_is_not_ours_are_refused() {
+    let case = Case::method("lora_patterns");
+    let model = Engine::new(1, Compute::Exact).load(&case.base);
+    let model = model.expect("the base");
+    for (setting, value) in [
+        ("lora_bias", Json::from(true)),
+        ("fan_in_fan_out", Json::from(true)),
+        ("modules_to_save", serde_json::json!(["lm_head"])),
+        ("layer_replication", serde_json::json!([[0, 1]])),
+        ("trainable_token_indices", serde_json::json!([1])),
+        ("target_modules", serde_json::json!(["lm_head"])),
+        ("rank_pattern", serde_json::json!({"k_proj": 1.5})),
+        ("rank_pattern", serde_json::json!({})),
+        ("alpha_pattern", serde_json::json!({"(": 1})),
+        ("bias", Json::from("some")),
+        ("bias", Json::from(1)),
+        ("use_dora", Json::from(true)),
+        ("layers_to_transform", serde_json::json!([0])),
+        ("peft_type", Json::from("IA3")),
+    ] {
+        let mut checkpoint = case.checkpoint(model.info().digest);
+        checkpoint.meta.adapter_config[setting] = value;
+        match Adapter::from_checkpoint(&model, &checkpoint) {
+            Err(EngineError::Adapter { .. }) => {}
+            Err(other) => panic!("{setting}: {other}"),
+            Ok(_) => panic!("{setting} is taken"),
+        }
+    }
 }

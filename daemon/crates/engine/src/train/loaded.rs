@@ -1,5 +1,7 @@
 //! Training a loaded model.
 
+use std::sync::Arc;
+
 use autodidact_domain::random::Random;
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
@@ -7,12 +9,15 @@ use autodidact_domain::{
 };
 
 use super::{Base, EncodedExample, run};
+use crate::models::weights::Weights;
+use crate::runtime::Runner;
 use crate::{EngineError, LoadedModel, Pause};
 
 impl LoadedModel {
     /// Trains for a stretch; see [`run`]. `init` is the adapter that `request.model.adapter` names, where it names one.
     ///
     /// Between operations `pause` may let others use the device.
+    /// On a device of candle's the plain operations compute, in f32, and nobody promises the same bits twice.
     /// The weights are read as f32 unless someone holds them already ([`LoadedModel::weights`]).
     ///
     /// # Errors
@@ -25,7 +30,7 @@ impl LoadedModel {
         pause: &Pause,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> Result<TrainSegment, EngineError> {
-        let weights = self.weights()?;
+        let weights = self.training_weights()?;
         let base = Base {
             config: self.config(),
             weights: &weights,
@@ -59,7 +64,7 @@ impl LoadedModel {
                 context - 1
             )));
         }
-        let weights = self.weights()?;
+        let weights = self.training_weights()?;
         let vocabulary = self.config().vocab_size;
         let encode = |messages: &[Message]| {
             let mut random = Random::at(1, &["measured", &messages[0].content]);
@@ -101,6 +106,15 @@ impl LoadedModel {
         let mut progress = |step: TrainProgress| rates.push(step.tokens_per_second);
         run(base, &request, None, interrupt, &mut progress)?;
         Ok(rates)
+    }
+
+    /// Shows the weights where they are trained on: in memory, or on the device that generates.
+    fn training_weights(&self) -> Result<Arc<Weights>, EngineError> {
+        let weights = self.weights()?;
+        match &self.decoder {
+            Runner::Device(decoder) => Ok(Arc::new(weights.to_device(decoder.device())?)),
+            Runner::Own(_) | Runner::Foreign(_) => Ok(weights),
+        }
     }
 
     fn encode_example(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {

@@ -1,4 +1,4 @@
-//! Resumable LoRA fine-tuning: the recipe, read from top to bottom in [`run`].
+//! Resumable fine-tuning: the recipe, read from top to bottom in [`run`].
 //!
 //! A run is told by its seed, options, examples and base alone. Stopping after any step and going on from the
 //! checkpoint gives the straight run's adapter bit for bit, with the same number of threads.
@@ -23,7 +23,7 @@ pub use data::EncodedExample;
 
 use crate::EngineError;
 use crate::memory::{Need, Room};
-use crate::methods::lora::{LoraConfig, LoraPlan};
+use crate::methods::{self, Plan};
 use crate::models::config::ModelConfig;
 use crate::models::weights::Weights;
 use crate::ops::pause::Pause;
@@ -69,14 +69,8 @@ pub fn run(
 ) -> Result<TrainSegment, EngineError> {
     let options = &request.options;
     check_options(options)?;
-    let lora = LoraConfig::new(
-        options.r,
-        options.lora_alpha,
-        options.lora_dropout,
-        &options.target_modules,
-    )?
-    .rank_stabilized(options.use_rslora);
-    let plan = Arc::new(LoraPlan::new(&lora, base.config));
+    let recipe = methods::from_options(options, base.config)?;
+    let plan = Arc::new(recipe.plan().clone());
     let max_length = (options.max_length as usize).min(base.config.context_length);
     let data = TrainingData::encode(&request.examples, base.encode, max_length)?;
     let batch_size = options.batch_size as usize;
@@ -93,8 +87,9 @@ pub fn run(
     let (base_digest, data_digest) = (base.digest, data.digest());
     let run = Run {
         request,
-        lora: &lora,
+        recipe: &*recipe,
         plan: &plan,
+        weights: base.weights,
         base_digest,
         data_digest,
         total_steps,
@@ -117,7 +112,7 @@ pub fn run(
         .map(|batch| batch.ids.len())
         .max()
         .unwrap_or(0);
-    check_memory(&base, &plan, max_tokens)?;
+    check_memory(&base, &plan, options, max_tokens)?;
     let model = TrainableModel::new(
         base.config,
         base.weights,
@@ -127,7 +122,9 @@ pub fn run(
         base.threads,
     )?
     .pausing(base.pause.clone())
-    .noising(options.neftune_noise_alpha as f32);
+    .noising(options.neftune_noise_alpha as f32)
+    .checkpointing(options.gradient_checkpointing)
+    .smoothing(options.label_smoothing_factor as f32);
     let tokens_of =
         |batches: &[PackedBatch]| -> usize { batches.iter().map(|batch| batch.ids.len()).sum() };
     let mut losses = Vec::with_capacity(steps.len());
@@ -137,8 +134,15 @@ pub fn run(
         }
         let started = Instant::now();
         let learning_rate = schedule.rate(position.step);
-        let figures = step(&model, &mut position, batches, request, learning_rate)
-            .map_err(|error| locate(error, position.step, &order))?;
+        let figures = step(
+            &model,
+            &mut position,
+            batches,
+            request,
+            &plan,
+            learning_rate,
+        )
+        .map_err(|error| locate(error, position.step, &order))?;
         losses.push(figures.loss);
         progress(TrainProgress {
             step: position.step,
@@ -162,9 +166,14 @@ pub fn run(
 }
 
 /// Refuses steps that the memory will not suffice for.
-fn check_memory(base: &Base<'_>, plan: &LoraPlan, max_tokens: usize) -> Result<(), EngineError> {
-    let numbers = plan.parameters() * base.config.layers * size_of::<f32>();
-    let states = model::state_bytes(base.config, max_tokens);
+fn check_memory(
+    base: &Base<'_>,
+    plan: &Plan,
+    options: &TrainOptions,
+    max_tokens: usize,
+) -> Result<(), EngineError> {
+    let numbers = plan.parameters() * size_of::<f32>();
+    let states = model::state_bytes(base.config, max_tokens, options.gradient_checkpointing);
     let need = Need {
         what: format!("training on batches of up to {max_tokens} tokens"),
         parts: &[
@@ -174,7 +183,12 @@ fn check_memory(base: &Base<'_>, plan: &LoraPlan, max_tokens: usize) -> Result<(
             // The numbers, two moments, gradients, and copies in candle's hands and in the checkpoint.
             ("adapter and optimizer", 8 * numbers as u64),
         ],
-        advice: "lower batch_size or max_length, or make more memory available",
+        advice: match options.gradient_checkpointing {
+            true => "lower batch_size or max_length, or make more memory available",
+            false => {
+                "set gradient_checkpointing, lower batch_size or max_length, or make more memory available"
+            }
+        },
     };
     need.check(base.room.bytes())?;
     base.room.take(need.bytes());
@@ -234,6 +248,7 @@ fn step(
     position: &mut Position,
     batches: &[PackedBatch],
     request: &TrainRequest,
+    plan: &Plan,
     learning_rate: f64,
 ) -> Result<StepFigures, StepError> {
     let options = &request.options;
@@ -252,6 +267,7 @@ fn step(
     optimizer.step(
         parameters,
         &gradients,
+        plan.layers(),
         *step,
         learning_rate,
         options.weight_decay,
@@ -301,6 +317,11 @@ fn check_options(options: &TrainOptions) -> Result<(), EngineError> {
     within("weight_decay", options.weight_decay, 10.0)?;
     within("warmup_ratio", options.warmup_ratio, 1.0)?;
     within("decay_ratio", options.decay_ratio, 1.0)?;
+    within(
+        "label_smoothing_factor",
+        options.label_smoothing_factor,
+        1.0,
+    )?;
     within("neftune_noise_alpha", options.neftune_noise_alpha, 1000.0)?;
     within("max_grad_norm", options.max_grad_norm, f64::MAX)
 }

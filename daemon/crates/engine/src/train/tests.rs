@@ -73,6 +73,11 @@ fn weights(config: &ModelConfig) -> Weights {
     }
 }
 
+fn plan(options: &TrainOptions, config: &ModelConfig) -> Arc<Plan> {
+    let recipe = methods::from_options(options, config).expect("valid options");
+    Arc::new(recipe.plan().clone())
+}
+
 /// A byte of a message is a token; the last message is the response.
 fn encode(messages: &[Message]) -> Result<EncodedExample, EngineError> {
     let last = messages.len() - 1;
@@ -243,8 +248,7 @@ fn accumulated_gradients_are_those_of_the_large_batch() {
 fn noise_is_within_its_bound_and_changes_with_the_step() {
     let config = config();
     let weights = weights(&config);
-    let lora = LoraConfig::new(2, 4.0, 0.0, &["q_proj".to_string()]).expect("valid");
-    let plan = Arc::new(LoraPlan::new(&lora, &config));
+    let plan = plan(&options(), &config);
     let data = TrainingData::encode(&request(options()).examples, &encode, 50).expect("data");
     let batch = data.batch(&[0, 3]);
     let rows = |alpha, seed| -> Vec<f32> {
@@ -285,9 +289,7 @@ fn one_batch_can_be_learned_by_heart() {
         learning_rate: 2e-2,
         weight_decay: 0.0,
         epochs: 300,
-        target_modules: crate::methods::lora::Target::ALL
-            .map(|target| target.name().to_string())
-            .to_vec(),
+        target_modules: vec!["all-linear".into()],
         ..options()
     };
     let mut request = request(options);
@@ -302,25 +304,16 @@ fn the_fused_model_has_the_plain_models_loss_and_gradients() {
     let config = config();
     let weights = weights(&config);
     let options = options();
-    let lora = LoraConfig::new(
-        options.r,
-        options.lora_alpha,
-        options.lora_dropout,
-        &options.target_modules,
-    )
-    .expect("valid");
-    let plan = Arc::new(LoraPlan::new(&lora, &config));
+    let plan = plan(&options, &config);
     let data = TrainingData::encode(&request(options).examples, &encode, 50).expect("data");
     let batch = data.batch(&[0, 3, 5, 9]);
     let model = TrainableModel::new(&config, &weights, plan.clone(), batch.ids.len(), 50, 2)
         .expect("threads");
-    let mut parameters = plan.initial(1);
+    let mut parameters = plan.initial(1, &weights).expect("values");
     // B must not be zero, or A has no gradient.
     for (seed, layer) in parameters.iter_mut().enumerate() {
-        for (value, number) in layer
-            .iter_mut()
-            .zip(crate::ops::testing::numbers(plan.parameters(), seed as u64))
-        {
+        let numbers = crate::ops::testing::numbers(layer.len(), seed as u64);
+        for (value, number) in layer.iter_mut().zip(numbers) {
             *value += 0.1 * number;
         }
     }

@@ -3,6 +3,7 @@
 mod fault;
 mod reader;
 mod stages;
+mod train;
 
 use autodidact_domain::workflow::Mix;
 use autodidact_domain::{Language, WorkflowName, WorkflowSpec};

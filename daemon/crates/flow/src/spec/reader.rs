@@ -121,6 +121,49 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.yaml.data, YamlData::Value(Scalar::String(_)))
+    }
+
+    pub(super) fn integer(&self, path: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let expected = whole_number(&range);
+        match &self.yaml.data {
+            YamlData::Value(Scalar::Integer(i)) => match u64::try_from(*i) {
+                Ok(i) if range.contains(&i) => return Some(i),
+                _ => self.fault(path, "out of range", expected),
+            },
+            _ => self.fault(path, "wrong type", expected),
+        }
+        None
+    }
+
+    pub(super) fn number(&self, path: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        let expected = any_number(&range);
+        let value = match &self.yaml.data {
+            YamlData::Value(Scalar::Integer(i)) => *i as f64,
+            YamlData::Value(Scalar::FloatingPoint(x)) => x.into_inner(),
+            // YAML 1.2 reads `2e-4` as text; people mean the number.
+            YamlData::Value(Scalar::String(s)) if s.parse::<f64>().is_ok_and(f64::is_finite) => {
+                s.parse().expect("checked in the guard")
+            }
+            _ => {
+                self.fault(path, "wrong type", expected);
+                return None;
+            }
+        };
+        if range.contains(&value) {
+            return Some(value);
+        }
+        self.fault(path, "out of range", expected);
+        None
+    }
+
+    /// Reads the node as a mapping whose names are not known beforehand.
+    pub(super) fn entries(&self, path: &str) -> Vec<(String, Node<'a>)> {
+        let entries = self.mapping(path).entries.into_iter();
+        entries.map(|entry| (entry.name, entry.value)).collect()
+    }
+
     pub(super) fn items(&self, path: &str) -> Vec<Node<'a>> {
         match &self.yaml.data {
             YamlData::Sequence(items) => items
@@ -345,17 +388,8 @@ impl<'a> Fields<'a> {
         default: Option<String>,
     ) -> Option<u64> {
         let path = self.path(name);
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.ask(name, &expected, default);
-        let node = self.take(name)?;
-        match &node.yaml.data {
-            YamlData::Value(Scalar::Integer(i)) => match u64::try_from(*i) {
-                Ok(i) if range.contains(&i) => return Some(i),
-                _ => node.fault(&path, "out of range", expected),
-            },
-            _ => node.fault(&path, "wrong type", expected),
-        }
-        None
+        self.ask(name, &whole_number(&range), default);
+        self.take(name)?.integer(&path, range)
     }
 
     /// Reads a whole number whose default is found later; `default` says which.
@@ -411,26 +445,8 @@ impl<'a> Fields<'a> {
         default: Option<String>,
     ) -> Option<f64> {
         let path = self.path(name);
-        let expected = format!("a number from {} to {}", range.start(), range.end());
-        self.ask(name, &expected, default);
-        let node = self.take(name)?;
-        let value = match &node.yaml.data {
-            YamlData::Value(Scalar::Integer(i)) => *i as f64,
-            YamlData::Value(Scalar::FloatingPoint(x)) => x.into_inner(),
-            // YAML 1.2 reads `2e-4` as text; people mean the number.
-            YamlData::Value(Scalar::String(s)) if s.parse::<f64>().is_ok_and(f64::is_finite) => {
-                s.parse().expect("checked in the guard")
-            }
-            _ => {
-                node.fault(&path, "wrong type", expected);
-                return None;
-            }
-        };
-        if range.contains(&value) {
-            return Some(value);
-        }
-        node.fault(&path, "out of range", expected);
-        None
+        self.ask(name, &any_number(&range), default);
+        self.take(name)?.number(&path, range)
     }
 
     pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
@@ -455,6 +471,14 @@ impl<'a> Fields<'a> {
                 .fault_name(&path, "field", &entry.name, &self.known);
         }
     }
+}
+
+fn whole_number(range: &RangeInclusive<u64>) -> String {
+    format!("a whole number from {} to {}", range.start(), range.end())
+}
+
+fn any_number(range: &RangeInclusive<f64>) -> String {
+    format!("a number from {} to {}", range.start(), range.end())
 }
 
 pub(super) fn parse_node<T: std::str::FromStr<Err: Display>>(

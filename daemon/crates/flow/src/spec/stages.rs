@@ -1,23 +1,12 @@
 //! Reads the `stages` part: one function a stage, each with its defaults.
 
-use autodidact_domain::training::{LrScheduler, TrainOptions};
 use autodidact_domain::workflow::{
     BASE_MODEL_EXAMPLES, ChainRule, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, MARKS,
-    OnPluginError, PromoteSpec, RespondSpec, RulesSpec, ScoreSpec, Stages, TrainSpec, ValidateSpec,
+    OnPluginError, PromoteSpec, RespondSpec, RulesSpec, ScoreSpec, Stages, ValidateSpec,
 };
 
 use super::reader::{Fields, Node};
-
-/// The linear layers of a decoder block that an adapter may target; PEFT's names.
-const LINEAR_MODULES: [&str; 7] = [
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-];
+use super::train::read_train;
 
 pub(super) fn read_stages(node: Node<'_>) -> Stages {
     let mut fields = node.mapping("stages");
@@ -125,83 +114,6 @@ fn read_json_schema(forms: &mut Fields<'_>) -> Option<ConstraintSpec> {
         schema => schema.to_string(),
     };
     Some(ConstraintSpec::JsonSchema(text))
-}
-
-fn read_train(node: Node<'_>) -> TrainSpec {
-    let mut fields = node.mapping("stages.train");
-    let default = TrainOptions::default();
-    let method = fields.choice("method", &["lora"], "lora");
-    let schedulers = LrScheduler::ALL.map(LrScheduler::name);
-    let scheduler = fields.choice(
-        "lr_scheduler_type",
-        &schedulers,
-        default.lr_scheduler_type.name(),
-    );
-    let scheduler = LrScheduler::ALL
-        .into_iter()
-        .find(|one| one.name() == scheduler);
-    let options = TrainOptions {
-        r: fields.small("r", 1..=1024, default.r),
-        lora_alpha: fields.number("lora_alpha", 0.001..=65536.0, f64::from(default.lora_alpha))
-            as f32,
-        use_rslora: fields.flag("use_rslora", default.use_rslora),
-        lora_dropout: fields.number("lora_dropout", 0.0..=0.99, f64::from(default.lora_dropout))
-            as f32,
-        target_modules: read_target_modules(&mut fields).unwrap_or(default.target_modules),
-        learning_rate: fields.number("learning_rate", 1e-9..=10.0, default.learning_rate),
-        weight_decay: fields.number("weight_decay", 0.0..=10.0, default.weight_decay),
-        lr_scheduler_type: scheduler.unwrap_or_default(),
-        warmup_ratio: fields.number("warmup_ratio", 0.0..=1.0, default.warmup_ratio),
-        warmup_steps: fields.small("warmup_steps", 0..=1_000_000, default.warmup_steps),
-        decay_ratio: fields.number("decay_ratio", 0.0..=1.0, default.decay_ratio),
-        max_grad_norm: fields.number("max_grad_norm", 0.0..=1e6, default.max_grad_norm),
-        epochs: fields.small("epochs", 1..=1000, default.epochs),
-        batch_size: fields.small("batch_size", 1..=4096, default.batch_size),
-        gradient_accumulation_steps: fields.small(
-            "gradient_accumulation_steps",
-            1..=4096,
-            default.gradient_accumulation_steps,
-        ),
-        neftune_noise_alpha: fields.number(
-            "neftune_noise_alpha",
-            0.0..=1000.0,
-            default.neftune_noise_alpha,
-        ),
-        max_length: fields.small("max_length", 8..=131_072, default.max_length),
-        checkpoint_steps: fields.small("checkpoint_steps", 1..=100_000, default.checkpoint_steps),
-    };
-    fields.finish();
-    TrainSpec { method, options }
-}
-
-fn read_target_modules(fields: &mut Fields<'_>) -> Option<Vec<String>> {
-    let default = TrainOptions::default().target_modules.join(", ");
-    let expected = format!("a list with some of {}", LINEAR_MODULES.join(", "));
-    fields.ask("target_modules", &expected, Some(default));
-    let node = fields.take("target_modules")?;
-    let mut modules = Vec::new();
-    let items = node.items("stages.train.target_modules");
-    for (i, item) in items.iter().enumerate() {
-        let path = format!("stages.train.target_modules[{i}]");
-        let Some(name) = item.text(&path) else {
-            continue;
-        };
-        if !LINEAR_MODULES.contains(&name.as_str()) {
-            item.fault_name(&path, "linear layer", &name, &LINEAR_MODULES);
-        } else if modules.contains(&name) {
-            item.fault(&path, "named twice", "each layer once");
-        } else {
-            modules.push(name);
-        }
-    }
-    if items.is_empty() {
-        node.fault(
-            "stages.train.target_modules",
-            "no layer",
-            "at least one linear layer",
-        );
-    }
-    Some(modules)
 }
 
 fn read_evaluate(node: Node<'_>) -> EvaluateSpec {

@@ -132,11 +132,39 @@ fn every_field_is_known_with_its_default() {
     );
     assert_eq!(
         field("stages.train.target_modules").default.as_deref(),
-        Some("q_proj, v_proj")
+        Some("the method's")
     );
     let paths: std::collections::BTreeSet<&str> =
         known.iter().map(|field| field.path.as_str()).collect();
     assert_eq!(paths.len(), known.len(), "each is listed once");
+}
+
+#[test]
+fn modules_are_names_paths_or_patterns() {
+    let modules = |given: &str| {
+        let yaml = format!(
+            "name: a\nmodel: m\nseeds: s\nstages:\n  train: {{target_modules: {given}, rank_pattern: {{q_proj: 3}}}}\n"
+        );
+        parse_workflow(&yaml).map(|spec| spec.stages.train.expect("there").options)
+    };
+    let named = modules("[q_proj, layers.1.mlp.up_proj]").expect("right");
+    assert_eq!(named.target_modules, ["q_proj", "layers.1.mlp.up_proj"]);
+    assert_eq!(named.rank_pattern["q_proj"], 3);
+    let all = modules("all-linear").expect("right");
+    assert_eq!(all.target_modules, ["all-linear"]);
+    let pattern = modules(r#"'.*\.(q|v)_proj'"#).expect("right");
+    assert_eq!(pattern.target_modules, [r".*\.(q|v)_proj"]);
+    for wrong in ["[]", "[q_proj, q_proj]", "qproj", "{q_proj: 1}", "[3]"] {
+        assert!(modules(wrong).is_err(), "{wrong}");
+    }
+    let yaml = "name: a\nmodel: m\nseeds: s\nstages:\n  train: {rank_pattern: {q_proj: 0}, alpha_pattern: {v_proj: x}, method: lroa}\n";
+    let paths: Vec<String> = faults(yaml).into_iter().map(|f| f.path).collect();
+    let expected = [
+        "stages.train.alpha_pattern.v_proj",
+        "stages.train.method",
+        "stages.train.rank_pattern.q_proj",
+    ];
+    assert_eq!(paths, expected);
 }
 
 #[test]

@@ -7,20 +7,21 @@ use candle_nn::rotary_emb::rope_thd;
 use super::attention::attend;
 use super::cache::{DeviceCache, Pool, lock};
 use super::plan::{Plan, Sight};
-use super::{DeviceDecoder, DevicePair};
+use super::{DeviceDecoder, DeviceUpdate};
 use crate::EngineError;
+use crate::methods::Target;
 use crate::models::family::Activation;
 use crate::models::weights::LayerWeights;
 use crate::runtime::decoder::embed_token;
 use crate::runtime::forward::Batch;
-use crate::runtime::lora::LoraLayer;
+use crate::runtime::updates::LayerUpdates;
 
 /// Rows that a matrix is multiplied with at once, the last ones filled up: as many as sequences generate together, which
 /// takes a device hardly longer than one. Not measured yet.
 const ROWS: usize = 64;
 
 /// Updates of every layer on a device.
-type Lora = [LoraLayer<DevicePair>];
+type Updates = [LayerUpdates<DeviceUpdate>];
 
 impl DeviceDecoder {
     /// As [`Decoder::forward`](crate::runtime::Decoder::forward).
@@ -28,10 +29,10 @@ impl DeviceDecoder {
         &self,
         batch: &Batch,
         caches: &[&DeviceCache],
-        lora: Option<&Lora>,
+        updates: Option<&Updates>,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> std::result::Result<(), EngineError> {
-        let Some(residual) = self.run_layers(batch, caches, lora)? else {
+        let Some(residual) = self.run_layers(batch, caches, updates)? else {
             return Ok(());
         };
         for (chunk, wanted) in batch.wanted.chunks(ROWS).enumerate() {
@@ -49,9 +50,9 @@ impl DeviceDecoder {
         &self,
         batch: &Batch,
         caches: &[&DeviceCache],
-        lora: Option<&Lora>,
+        updates: Option<&Updates>,
     ) -> std::result::Result<Vec<f32>, EngineError> {
-        match self.run_layers(batch, caches, lora)? {
+        match self.run_layers(batch, caches, updates)? {
             Some(residual) if !batch.wanted.is_empty() => {
                 let rows = batch.wanted.iter().map(|token| *token as u32);
                 let states = self.last_states(&residual, rows.collect())?;
@@ -72,7 +73,7 @@ impl DeviceDecoder {
         &self,
         batch: &Batch,
         caches: &[&DeviceCache],
-        lora: Option<&Lora>,
+        updates: Option<&Updates>,
     ) -> std::result::Result<Option<Tensor>, EngineError> {
         if batch.ids.is_empty() {
             return Ok(None);
@@ -86,11 +87,11 @@ impl DeviceDecoder {
         let device = &self.accelerator.device;
         let plan = Plan::new(&self.config, batch, caches, rows, device)?;
         let mut residual = Tensor::from_vec(embedded, (rows, hidden), device)?;
-        let (pool, none) = (lock(&self.pool), LoraLayer::default());
+        let (pool, none) = (lock(&self.pool), LayerUpdates::default());
         for (index, layer) in self.layers.iter().enumerate() {
-            let lora = lora.map_or(&none, |layers| &layers[index]);
-            residual = self.attention(index, layer, lora, &plan, &pool, &residual)?;
-            residual = self.feed_forward(layer, lora, &residual)?;
+            let updates = updates.map_or(&none, |layers| &layers[index]);
+            residual = self.attention(index, layer, updates, &plan, &pool, &residual)?;
+            residual = self.feed_forward(layer, updates, &residual)?;
         }
         Ok(Some(residual))
     }
@@ -99,26 +100,23 @@ impl DeviceDecoder {
         &self,
         index: usize,
         layer: &LayerWeights,
-        lora: &LoraLayer<DevicePair>,
+        updates: &LayerUpdates<DeviceUpdate>,
         plan: &Plan,
         pool: &Pool,
         residual: &Tensor,
     ) -> Result<Tensor> {
         let sight = plan.sight(&self.config, index);
         let x = self.norm(residual, &layer.input_norm)?;
-        let [q_bias, k_bias, v_bias] = match &layer.qkv_bias {
-            Some(biases) => biases.each_ref().map(Some),
-            None => [None; 3],
-        };
         let [q_norm, k_norm] = match &layer.head_norms {
             Some(norms) => norms.each_ref().map(Some),
             None => [None; 2],
         };
-        let queries = project(&x, &layer.q_proj, q_bias, lora.q_proj.as_ref())?;
+        let project = |x: &Tensor, target| project(x, layer, target, updates);
+        let queries = project(&x, Target::Q)?;
         let queries = self.turn(&queries, q_norm, sight)?;
-        let keys = project(&x, &layer.k_proj, k_bias, lora.k_proj.as_ref())?;
+        let keys = project(&x, Target::K)?;
         let keys = self.turn(&keys, k_norm, sight)?;
-        let values = project(&x, &layer.v_proj, v_bias, lora.v_proj.as_ref())?;
+        let values = project(&x, Target::V)?;
         let stored = |rows: &Tensor| {
             let rows = rows.narrow(0, 0, plan.tokens)?;
             rows.to_dtype(self.accelerator.weights)
@@ -127,29 +125,25 @@ impl DeviceDecoder {
 
         let queries = (queries * f64::from(self.config.attention_scale()))?;
         let mixed = attend(&self.config, sight, &pool.layers[index], &queries)?;
-        let branch = project(&mixed, &layer.o_proj, None, lora.o_proj.as_ref())?;
+        let branch = project(&mixed, Target::O)?;
         residual + self.norm_branch(branch, layer.attention_norm.as_ref())?
     }
 
     fn feed_forward(
         &self,
         layer: &LayerWeights,
-        lora: &LoraLayer<DevicePair>,
+        updates: &LayerUpdates<DeviceUpdate>,
         residual: &Tensor,
     ) -> Result<Tensor> {
         let x = self.norm(residual, &layer.feed_forward_norm)?;
-        let gate = project(&x, &layer.gate_proj, None, lora.gate_proj.as_ref())?;
-        let up = project(&x, &layer.up_proj, None, lora.up_proj.as_ref())?;
+        let project = |x: &Tensor, target| project(x, layer, target, updates);
+        let gate = project(&x, Target::Gate)?;
+        let up = project(&x, Target::Up)?;
         let gate = match self.config.variant.activation {
             Activation::Silu => gate.silu()?,
             Activation::GeluTanh => gate.gelu()?,
         };
-        let branch = project(
-            &(gate * up)?,
-            &layer.down_proj,
-            None,
-            lora.down_proj.as_ref(),
-        )?;
+        let branch = project(&(gate * up)?, Target::Down)?;
         residual + self.norm_branch(branch, layer.output_norm.as_ref())?
     }
 
@@ -176,21 +170,32 @@ impl DeviceDecoder {
     }
 }
 
-/// Multiplies rows (`[rows, in]` f32) with a matrix, adds its bias and its update: `[rows, out]` f32.
+/// Applies a linear layer with its bias and its update to rows (`[rows, in]` f32): `[rows, out]` f32.
 fn project(
     x: &Tensor,
-    matrix: &Tensor,
-    bias: Option<&Tensor>,
-    update: Option<&DevicePair>,
+    layer: &LayerWeights,
+    target: Target,
+    updates: &LayerUpdates<DeviceUpdate>,
 ) -> Result<Tensor> {
-    let mut product = multiply(x, matrix)?;
-    if let Some(bias) = bias {
-        product = product.broadcast_add(bias)?;
+    let none = DeviceUpdate::default();
+    let update = updates.of(target).unwrap_or(&none);
+    let scaled = update.input_factors.as_ref();
+    let scaled = scaled.map(|factors| x.broadcast_mul(factors)).transpose()?;
+    let x = scaled.as_ref().unwrap_or(x);
+    let mut product = multiply(x, layer.linear(target))?;
+    if let Some([a, b]) = &update.low_rank {
+        product = (product + multiply(&multiply(x, a)?, b)?)?;
     }
-    match update {
-        Some(DevicePair { a, b }) => product + multiply(&multiply(x, a)?, b)?,
-        None => Ok(product),
+    if let Some(factors) = &update.factors {
+        product = product.broadcast_mul(factors)?;
     }
+    for added in [update.shift.as_ref(), layer.bias(target)]
+        .into_iter()
+        .flatten()
+    {
+        product = product.broadcast_add(added)?;
+    }
+    Ok(product)
 }
 
 /// Multiplies rows (`[rows, in]` f32, whole blocks) with a matrix (`[out, in]`) in the matrix's number format, block by

@@ -14,7 +14,7 @@ mod plan;
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::EngineError;
 use crate::device::{Accelerator, without_backtrace};
@@ -22,6 +22,7 @@ use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::models::weights::{LayerWeights, read_tensor};
 use crate::runtime::decoder::Decoder;
+use crate::runtime::updates::UpdateParts;
 
 pub(crate) use cache::DeviceCache;
 use cache::Pool;
@@ -40,12 +41,17 @@ pub(crate) struct DeviceDecoder {
     pool: Arc<Mutex<Pool>>,
 }
 
-/// The update of one matrix on a device, f32.
-pub(crate) struct DevicePair {
-    /// `[r, in]`.
-    pub(super) a: Tensor,
-    /// `[out, r]`, times lora_alpha / r.
-    pub(super) b: Tensor,
+/// What an adapter changes about one linear layer (`runtime/updates.rs`), on a device, f32.
+#[derive(Default)]
+pub(crate) struct DeviceUpdate {
+    /// A `[r, in]`, and B `[out, r]` times the update's scale.
+    pub(super) low_rank: Option<[Tensor; 2]>,
+    /// `[out]`.
+    pub(super) factors: Option<Tensor>,
+    /// `[out]`.
+    pub(super) shift: Option<Tensor>,
+    /// `[in]`.
+    pub(super) input_factors: Option<Tensor>,
 }
 
 impl DeviceDecoder {
@@ -103,6 +109,11 @@ impl DeviceDecoder {
         self.accelerator.compute_name()
     }
 
+    /// Shows the device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.accelerator.device
+    }
+
     /// Makes room for the keys and values of a sequence.
     pub(crate) fn new_cache(&self, positions: usize) -> Result<DeviceCache, EngineError> {
         DeviceCache::new(&self.pool, positions)
@@ -113,25 +124,31 @@ impl DeviceDecoder {
         cache::bytes(&self.config, self.accelerator.weights, positions)
     }
 
-    /// Moves the update of one matrix to the device: `a: [r, in]`, `b: [out, r]`, both row by row.
-    pub(crate) fn lora_pair(
-        &self,
-        (a, a_shape): (&[f32], [usize; 2]),
-        (b, b_shape): (&[f32], [usize; 2]),
-        scale: f32,
-    ) -> Result<DevicePair, EngineError> {
+    /// Moves what changes about one linear layer to the device.
+    pub(crate) fn update(&self, parts: &UpdateParts<'_>) -> Result<DeviceUpdate, EngineError> {
         let device = &self.accelerator.device;
-        let b: Vec<f32> = b.iter().map(|x| x * scale).collect();
-        Ok(DevicePair {
-            a: Tensor::from_slice(a, a_shape.as_slice(), device)?,
-            b: Tensor::from_vec(b, b_shape.as_slice(), device)?,
+        let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), device);
+        let low_rank = parts.low_rank.as_ref().map(|low_rank| {
+            let a = Tensor::from_slice(low_rank.a, (low_rank.rank, low_rank.inputs), device)?;
+            let b = low_rank.b.iter().map(|x| x * low_rank.scale).collect();
+            let b = Tensor::from_vec(b, (low_rank.outputs, low_rank.rank), device)?;
+            Ok::<_, candle_core::Error>([a, b])
+        });
+        Ok(DeviceUpdate {
+            low_rank: low_rank.transpose()?,
+            factors: parts.factors.as_deref().map(vector).transpose()?,
+            shift: parts.shift.as_deref().map(vector).transpose()?,
+            input_factors: parts.input_factors.map(vector).transpose()?,
         })
     }
 }
 
-impl DevicePair {
+impl DeviceUpdate {
     pub(crate) fn bytes(&self) -> usize {
-        (self.a.elem_count() + self.b.elem_count()) * size_of::<f32>()
+        let matrices = self.low_rank.iter().flatten();
+        let vectors = [&self.factors, &self.shift, &self.input_factors];
+        let tensors = matrices.chain(vectors.into_iter().flatten());
+        tensors.map(Tensor::elem_count).sum::<usize>() * size_of::<f32>()
     }
 }
 
@@ -140,31 +157,8 @@ fn move_layer(
     layer: &LayerWeights,
     accelerator: &Accelerator,
 ) -> candle_core::Result<LayerWeights> {
-    let matrix = |tensor: &Tensor| matrix(tensor, accelerator);
-    let vector = |tensor: &Tensor| vector(tensor, accelerator);
-    let optional = |tensor: &Option<Tensor>| tensor.as_ref().map(vector).transpose();
-    let head_norms = match &layer.head_norms {
-        Some([q, k]) => Some([vector(q)?, vector(k)?]),
-        None => None,
-    };
-    let qkv_bias = match &layer.qkv_bias {
-        Some([q, k, v]) => Some([vector(q)?, vector(k)?, vector(v)?]),
-        None => None,
-    };
-    Ok(LayerWeights {
-        input_norm: vector(&layer.input_norm)?,
-        attention_norm: optional(&layer.attention_norm)?,
-        feed_forward_norm: vector(&layer.feed_forward_norm)?,
-        output_norm: optional(&layer.output_norm)?,
-        head_norms,
-        qkv_bias,
-        q_proj: matrix(&layer.q_proj)?,
-        k_proj: matrix(&layer.k_proj)?,
-        v_proj: matrix(&layer.v_proj)?,
-        o_proj: matrix(&layer.o_proj)?,
-        gate_proj: matrix(&layer.gate_proj)?,
-        up_proj: matrix(&layer.up_proj)?,
-        down_proj: matrix(&layer.down_proj)?,
+    layer.map(&|tensor| matrix(tensor, accelerator), &|tensor| {
+        vector(tensor, accelerator)
     })
 }
 

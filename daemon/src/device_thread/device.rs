@@ -13,7 +13,7 @@ use autodidact_domain::{
     CheckpointId, Digest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
     PortResult, TrainRequest, TrainSegment,
 };
-use autodidact_engine::{Adapter, Engine, EngineError, LoadedModel, Pause, Weights};
+use autodidact_engine::{Adapter, BaseWeights, Engine, EngineError, LoadedModel, Pause};
 
 use super::embed::{ResidentEncoder, refuse_encoder};
 use super::queue::{JobQueue, Priority};
@@ -36,8 +36,8 @@ pub(super) struct Device {
     adapters: Vec<Cached>,
     cached_adapters: usize,
     memory: MemoryLimit,
-    /// The base in f32, which training needs; kept from one stretch to the next, let go of when something else comes.
-    pub(super) training_weights: Option<Arc<Weights>>,
+    /// The base as training needs it; kept from one stretch to the next, let go of when something else comes.
+    pub(super) training_weights: Option<BaseWeights>,
     /// Whose prompts are taken in between: while other work stands still for a person, people's alone.
     pub(super) lowest_served: Priority,
 }
@@ -172,7 +172,8 @@ impl Device {
             Some(id) if request.resume.is_none() => Some(self.checkpoints.load(id)?),
             _ => None,
         };
-        let weights = model.weights().map_err(|error| self.told(error))?;
+        let weights = model.training_weights(&request.options);
+        let weights = weights.map_err(|error| self.told(error))?;
         self.training_weights = Some(weights);
         let (sender, heard) = sync_channel(0);
         let (go_on, gone_on) = sync_channel::<()>(0);
@@ -312,9 +313,7 @@ impl Device {
         let guest = self.guest.as_ref().map_or(0, Resident::held_bytes);
         let mut held = base.map_or(0, |model| model.held_bytes()) + guest;
         held += encoder.map_or(0, |resident| resident.encoder.bytes() as u64);
-        if let (Some(_), Some(model)) = (&self.training_weights, base) {
-            held += model.info().parameters * size_of::<f32>() as u64;
-        }
+        held += self.training_weights.as_ref().map_or(0, BaseWeights::bytes);
         let available = self.memory.available(held)?;
         // What the work that stands still has been promised stays its own.
         let left = base.filter(|_| self.lowest_served == Priority::Interactive);

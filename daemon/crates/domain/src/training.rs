@@ -42,7 +42,7 @@ impl LrScheduler {
 }
 
 /// The names of the methods; the engine has a recipe for each.
-pub const METHODS: [&str; 2] = ["lora", "ia3"];
+pub const METHODS: [&str; 3] = ["lora", "qlora", "ia3"];
 
 /// What fine-tuning takes; names and meanings are PEFT's and transformers' own, and a method leaves alone what it does not
 /// know. Runs that were stored before an option was there have its default.

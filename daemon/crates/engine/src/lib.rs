@@ -29,6 +29,7 @@ pub use encoder::{EncoderConfig, LoadedEncoder, Pooling};
 pub use engine::{Compute, Engine, LoadedModel, ModelInfo};
 pub use error::EngineError;
 pub use generate::{GenerateObserver, GenerateTimes, Session, Silent, Urgency};
+pub use models::base::BaseWeights;
 pub use models::config::ModelConfig;
 pub use models::weights::{LayerWeights, Weights};
 pub use ops::pause::Pause;

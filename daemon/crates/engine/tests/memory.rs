@@ -123,7 +123,7 @@ fn a_model_is_refused_before_it_is_read_where_it_does_not_fit() {
     }
 }
 
-fn training(batch_size: u32) -> TrainRequest {
+fn training(batch_size: u32, method: &str, gradient_checkpointing: bool) -> TrainRequest {
     let conversation = |i: usize| {
         vec![
             Message::user(format!("Write list number {i}.")),
@@ -136,7 +136,9 @@ fn training(batch_size: u32) -> TrainRequest {
             adapter: None,
         },
         options: TrainOptions {
+            method: method.into(),
             batch_size,
+            gradient_checkpointing,
             ..TrainOptions::default()
         },
         examples: (0..8).map(conversation).collect(),
@@ -165,34 +167,51 @@ fn training_is_refused_before_a_step_where_it_does_not_fit() {
         });
         model.allow(Some(told));
         let (weights, taken) = most_allocated(|| model.weights());
-        let _held = weights.expect("it fits");
+        let held = weights.expect("it fits");
         check(&format!("{} weights", path.display()), told, taken);
+        for gradient_checkpointing in [false, true] {
+            for batch_size in [1, 4] {
+                check_training(
+                    &model,
+                    &training(batch_size, "lora", gradient_checkpointing),
+                );
+            }
+        }
+        drop(held);
         for batch_size in [1, 4] {
-            let request = training(batch_size);
-            let train = |room: u64, interrupt: &Interrupt| {
-                model.allow(Some(room));
-                model.train(&request, None, interrupt, &Pause::never(), &mut |_| {})
-            };
-            let raised = Interrupt::new();
-            raised.raise(InterruptReason::Cancel);
-            let told = least_room(|room| match train(room, &raised) {
-                Err(EngineError::Memory(message)) => {
-                    assert!(message.contains("lower batch_size"), "{message}");
-                    true
-                }
-                // The first thing after the check.
-                Err(EngineError::Interrupted) => false,
-                other => panic!("{other:?}"),
-            });
-            let (segment, taken) = most_allocated(|| train(told, &Interrupt::new()));
-            assert_eq!(segment.expect("there is room").step, 2);
-            check(
-                &format!("{} training, {batch_size} at once", path.display()),
-                told,
-                taken,
-            );
+            check_training(&model, &training(batch_size, "qlora", true));
         }
     }
+}
+
+/// Finds the least room that is not refused, and trains in it.
+fn check_training(model: &LoadedModel, request: &TrainRequest) {
+    let train = |room: u64, interrupt: &Interrupt| {
+        model.allow(Some(room));
+        model.train(request, None, interrupt, &Pause::never(), &mut |_| {})
+    };
+    let raised = Interrupt::new();
+    raised.raise(InterruptReason::Cancel);
+    let told = least_room(|room| match train(room, &raised) {
+        Err(EngineError::Memory(message)) => {
+            assert!(message.contains("lower batch_size"), "{message}");
+            true
+        }
+        // The first thing after the check.
+        Err(EngineError::Interrupted) => false,
+        other => panic!("{other:?}"),
+    });
+    let (segment, taken) = most_allocated(|| train(told, &Interrupt::new()));
+    assert_eq!(segment.expect("there is room").step, 2);
+    let options = &request.options;
+    let what = format!(
+        "{} of {}, {} at once, checkpointing {}",
+        options.method,
+        model.info().architecture,
+        options.batch_size,
+        options.gradient_checkpointing
+    );
+    check(&what, told, taken);
 }
 
 #[test]

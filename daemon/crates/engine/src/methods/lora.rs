@@ -18,8 +18,16 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "lora",
     peft_type: "LORA",
+    keeps_base_quantised: false,
     from_options: |options, config| Ok(Box::new(Lora::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Lora::new(of_settings(settings)?, config)?)),
+};
+
+/// The same while the base stays quantised (QLoRA, Dettmers et al. 2023, in the quantisation of the base's own file).
+pub(super) const QUANTISED: Method = Method {
+    name: "qlora",
+    keeps_base_quantised: true,
+    ..METHOD
 };
 
 /// The greatest rank that is taken; beyond it a request is surely a mistake.

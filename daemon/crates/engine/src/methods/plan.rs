@@ -11,8 +11,8 @@ use autodidact_domain::random::Random;
 
 use super::target::Target;
 use crate::EngineError;
+use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
-use crate::models::weights::Weights;
 
 /// A low-rank update in its layer's slice: `scale * B * A`.
 #[derive(Clone, Debug)]
@@ -238,7 +238,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] when the base lacks a tensor that a value begins as.
-    pub fn initial(&self, seed: u64, base: &Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    pub fn initial(&self, seed: u64, base: &BaseWeights) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut layers = self.zeros();
         for place in &self.places {
             let values = &mut layers[place.layer][place.range.clone()];
@@ -249,15 +249,15 @@ impl Plan {
                 }
                 Initial::Constant(value) => values.fill(value),
                 Initial::Bias(target) => {
-                    let bias = base.layers[place.layer].bias(target);
-                    let bias = bias.ok_or_else(|| {
+                    let layer = base.layer(place.layer).read()?;
+                    let bias = layer.bias(target).ok_or_else(|| {
                         EngineError::Invalid(format!("{}: the base has no such bias", place.name))
                     })?;
                     values.copy_from_slice(&bias.to_vec1::<f32>()?);
                 }
                 Initial::RowNorms(target) => {
-                    let weight = base.layers[place.layer].linear(target);
-                    let norms = weight.sqr()?.sum(1)?.sqrt()?;
+                    let layer = base.layer(place.layer).read()?;
+                    let norms = layer.linear(target).sqr()?.sum(1)?.sqrt()?;
                     values.copy_from_slice(&norms.to_vec1::<f32>()?);
                 }
             }

@@ -337,16 +337,35 @@ impl ModelFiles {
         row: usize,
         out: &mut [f32],
     ) -> Result<(), EngineError> {
+        assert_eq!(
+            out.len(),
+            self.stored(name)?.place.shape[1],
+            "a row of {name}"
+        );
+        self.read_rows(name, row, out)
+    }
+
+    /// Reads rows of a matrix as f32, as many as `out` holds.
+    ///
+    /// # Panics
+    /// When the rows go beyond the matrix's or `out` does not hold whole ones.
+    pub(crate) fn read_rows(
+        &self,
+        name: &str,
+        first: usize,
+        out: &mut [f32],
+    ) -> Result<(), EngineError> {
         let stored = self.stored(name)?;
         let (path, file) = &self.files[stored.file];
         let place = &stored.place;
+        let rows = out.len() / place.shape[1];
         assert!(
-            row < place.shape[0] && out.len() == place.shape[1],
-            "a row of {name}"
+            first + rows <= place.shape[0] && out.len() == rows * place.shape[1],
+            "rows of {name}"
         );
-        let mut bytes = vec![0u8; (place.bytes / place.shape[0] as u64) as usize];
-        let offset = place.offset + row as u64 * bytes.len() as u64;
-        file.read_exact_at(&mut bytes, offset)
+        let of_row = place.bytes / place.shape[0] as u64;
+        let mut bytes = vec![0u8; rows * of_row as usize];
+        file.read_exact_at(&mut bytes, place.offset + first as u64 * of_row)
             .map_err(|error| EngineError::io(path, "read", error))?;
         place.element.to_f32(&bytes, out)
     }

@@ -1,5 +1,6 @@
 //! Model files: headers, configuration, weights.
 
+pub(crate) mod base;
 pub(crate) mod card;
 pub mod config;
 pub(crate) mod dequantize;

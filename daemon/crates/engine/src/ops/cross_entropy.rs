@@ -1,6 +1,7 @@
 //! The output matrix and the cross-entropy in one, which holds the logits of a few positions over a part of the vocabulary
 //! at a time, and computes none that carries no loss.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
@@ -9,13 +10,14 @@ use rayon::prelude::*;
 use super::buffers::{Buffer, BufferPool};
 use super::gemm::{Matrix, Store, multiply};
 use super::pause::Pause;
-use super::storage::{Reading, slice};
+use super::storage::slice;
 use super::vector::{dot, exp_sum, max, scale, vectorized};
+use crate::models::base::{BaseMatrix, MatrixReading};
 
 /// Positions that one thread takes at a time: enough to make reading the whole matrix for them cheap.
 const MAX_POSITIONS_PER_CHUNK: usize = 256;
 /// The part of the vocabulary that is taken at a time: its logits stay in a core's caches between the two products.
-const VOCABULARY_PER_BLOCK: usize = 8192;
+pub(crate) const VOCABULARY_PER_BLOCK: usize = 8192;
 
 /// Columns whose mean one task takes.
 const COLUMNS_PER_TASK: usize = 64;
@@ -38,8 +40,8 @@ pub(crate) struct Targets {
 ///
 /// The gradient is computed with the loss, while the logits are there.
 pub(crate) struct LinearCrossEntropy {
-    /// W `[vocabulary, width]` f32 on the CPU, frozen.
-    head: Tensor,
+    /// W `[vocabulary, width]`, frozen.
+    head: BaseMatrix,
     targets: Arc<Targets>,
     /// The share of every target that is spread over the whole vocabulary (Szegedy et al. 2016).
     smoothing: f32,
@@ -53,7 +55,7 @@ pub(crate) struct LinearCrossEntropy {
 impl LinearCrossEntropy {
     /// Makes the operation for one batch.
     pub(crate) fn new(
-        head: Tensor,
+        head: BaseMatrix,
         targets: Arc<Targets>,
         smoothing: f32,
         pool: Arc<BufferPool>,
@@ -99,6 +101,12 @@ impl LinearCrossEntropy {
     }
 }
 
+/// Splits the vocabulary into blocks.
+fn blocks(vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
+    let firsts = (0..vocabulary).step_by(VOCABULARY_PER_BLOCK);
+    firsts.map(move |first| first..vocabulary.min(first + VOCABULARY_PER_BLOCK))
+}
+
 /// The part of the targets that is spread.
 struct Smoothing {
     /// How much of a target.
@@ -109,24 +117,31 @@ struct Smoothing {
 
 impl Smoothing {
     /// Takes the mean; none where nothing is spread.
-    fn new(share: f32, head: &[f32], width: usize) -> Option<Self> {
+    fn new(
+        share: f32,
+        head: &MatrixReading<'_>,
+        (vocabulary, width): (usize, usize),
+    ) -> Result<Option<Self>> {
         if share == 0.0 {
-            return None;
+            return Ok(None);
         }
-        let mut mean = vec![0f32; width];
-        let tasks = mean.par_chunks_mut(COLUMNS_PER_TASK).enumerate();
-        tasks.for_each(|(task, mean)| {
-            let mut sums = [0f64; COLUMNS_PER_TASK];
-            for row in head.chunks_exact(width) {
-                let part = &row[task * COLUMNS_PER_TASK..][..mean.len()];
-                let columns = sums.iter_mut().zip(part);
-                columns.for_each(|(sum, x)| *sum += f64::from(*x));
-            }
-            let rows = (head.len() / width) as f64;
-            let columns = mean.iter_mut().zip(sums);
-            columns.for_each(|(mean, sum)| *mean = (sum / rows) as f32);
-        });
-        Some(Self { share, mean })
+        let mut sums = vec![0f64; width];
+        for block in blocks(vocabulary) {
+            let rows = head.rows(block)?;
+            let tasks = sums.par_chunks_mut(COLUMNS_PER_TASK).enumerate();
+            tasks.for_each(|(task, sums)| {
+                for row in rows.chunks_exact(width) {
+                    let part = &row[task * COLUMNS_PER_TASK..][..sums.len()];
+                    let columns = sums.iter_mut().zip(part);
+                    columns.for_each(|(sum, x)| *sum += f64::from(*x));
+                }
+            });
+        }
+        let mean = sums.iter().map(|sum| (sum / vocabulary as f64) as f32);
+        Ok(Some(Self {
+            share,
+            mean: mean.collect(),
+        }))
     }
 }
 
@@ -161,7 +176,12 @@ impl Row {
 
 impl Chunk<'_> {
     /// Makes the gradient that of the mean over `positions`; gives the summed loss.
-    fn finish(&mut self, head: &[f32], smoothing: Option<&Smoothing>, positions: usize) -> f64 {
+    fn finish(
+        &mut self,
+        head: &MatrixReading<'_>,
+        smoothing: Option<&Smoothing>,
+        positions: usize,
+    ) -> Result<f64> {
         let width = self.gradient.len() / self.rows.len();
         let mut loss = 0f64;
         vectorized(|| {
@@ -169,11 +189,11 @@ impl Chunk<'_> {
             let gradients = self.gradient.chunks_exact_mut(width);
             for ((gradient, row), input) in gradients.zip(&self.rows).zip(inputs) {
                 let log_sum = f64::from(row.sum).ln() + f64::from(row.highest);
-                let chosen = &head[row.token * width..][..width];
+                let chosen = head.rows(row.token..row.token + 1)?;
                 let of_chosen = f64::from(row.chosen);
                 let Some(Smoothing { share, mean }) = smoothing else {
                     loss += log_sum - of_chosen;
-                    for (gradient, chosen) in gradient.iter_mut().zip(chosen) {
+                    for (gradient, chosen) in gradient.iter_mut().zip(&*chosen) {
                         *gradient = (*gradient / row.sum - chosen) / positions as f32;
                     }
                     continue;
@@ -181,14 +201,14 @@ impl Chunk<'_> {
                 // The mean of all logits is x times the mean of the matrix's rows.
                 let (of_mean, spread) = (f64::from(dot(input, mean)), f64::from(*share));
                 loss += log_sum - (1.0 - spread) * of_chosen - spread * of_mean;
-                let columns = gradient.iter_mut().zip(chosen).zip(mean);
+                let columns = gradient.iter_mut().zip(&*chosen).zip(mean);
                 for ((gradient, chosen), mean) in columns {
                     let target = (1.0 - share) * chosen + share * mean;
                     *gradient = (*gradient / row.sum - target) / positions as f32;
                 }
             }
-        });
-        loss
+            Ok(loss)
+        })
     }
 }
 
@@ -199,7 +219,7 @@ impl CustomOp1 for LinearCrossEntropy {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = slice(storage, layout)?;
-        let (vocabulary, width) = self.head.dims2()?;
+        let (vocabulary, width) = self.head.dims()?;
         let positions = self.targets.rows.len();
         let in_range = self
             .targets
@@ -217,14 +237,13 @@ impl CustomOp1 for LinearCrossEntropy {
                 layout.shape()
             )));
         }
-        let head = Reading::of(&self.head);
-        let head = head.slice()?;
+        let head = self.head.reading();
         let mut gradient = vec![0f32; positions * width];
         let threads = rayon::current_num_threads();
         let per_chunk = positions_per_chunk(positions, threads);
         let at_once = per_chunk * threads;
         let capacity = max_logits(vocabulary);
-        let smoothing = Smoothing::new(self.smoothing, head, width);
+        let smoothing = Smoothing::new(self.smoothing, &head, (vocabulary, width))?;
         let mut loss = 0f64;
         for (at, gradient) in gradient.chunks_mut(at_once * width).enumerate() {
             let rows = self.targets.rows[at * at_once..].chunks(per_chunk);
@@ -245,17 +264,18 @@ impl CustomOp1 for LinearCrossEntropy {
                     }
                 })
                 .collect();
-            for (number, block) in head.chunks(VOCABULARY_PER_BLOCK * width).enumerate() {
+            for block in blocks(vocabulary) {
                 self.pause.here();
-                let block = Matrix::new(block, block.len() / width, width);
-                let first = number * VOCABULARY_PER_BLOCK;
+                let first = block.start;
+                let rows = head.rows(block)?;
+                let block = Matrix::new(&rows, rows.len() / width, width);
                 chunks
                     .par_iter_mut()
                     .for_each(|chunk| self.block(chunk, first, block, capacity));
             }
             // In order, so that the sum is always the same.
             for chunk in &mut chunks {
-                loss += chunk.finish(head, smoothing.as_ref(), positions);
+                loss += chunk.finish(&head, smoothing.as_ref(), positions)?;
             }
         }
         let loss = loss / positions as f64;
@@ -320,7 +340,7 @@ mod tests {
         let fused = |x: &[Tensor]| {
             // A factor that the backward must carry on.
             x[0].apply_op1(LinearCrossEntropy::new(
-                head.clone(),
+                BaseMatrix::Held(head.clone()),
                 targets.clone(),
                 smoothing,
                 pool.clone(),
@@ -358,7 +378,7 @@ mod tests {
                 tokens: tokens.to_vec(),
             };
             x.apply_op1(LinearCrossEntropy::new(
-                head.clone(),
+                BaseMatrix::Held(head.clone()),
                 Arc::new(targets),
                 0.0,
                 BufferPool::new(4),

@@ -16,9 +16,9 @@ use super::plain;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
 use crate::methods::{LayerPlan, Plan, Target};
+use crate::models::base::BaseLayer;
 use crate::models::config::ModelConfig;
 use crate::models::family::Activation;
-use crate::models::weights::LayerWeights;
 
 /// What every layer of one batch shares.
 pub(crate) struct Batch {
@@ -83,7 +83,7 @@ pub(crate) struct DecoderLayer {
     /// Which of the model's layers it is, from the input up.
     pub(crate) index: usize,
     /// The frozen weights.
-    pub(crate) weights: LayerWeights,
+    pub(crate) weights: BaseLayer,
     /// What the layers share.
     pub(crate) batch: Arc<Batch>,
     /// The tables of at least the longest sequence's positions.
@@ -108,7 +108,8 @@ impl DecoderLayer {
 
     /// Applies the layer by candle's own operations, on any device.
     pub(crate) fn plain(&self, x: &Tensor, parameters: &Tensor) -> Result<Tensor> {
-        let (weights, batch) = (&self.weights, &*self.batch);
+        let weights = self.weights.read().map_err(candle_core::Error::wrap)?;
+        let (weights, batch) = (&weights, &*self.batch);
         let linear = |x: &Tensor, target: Target| {
             let (weight, bias) = (weights.linear(target), weights.bias(target));
             let plan = self.plan().linear(target);
@@ -175,6 +176,7 @@ mod tests {
     use super::*;
     use crate::methods::from_options;
     use crate::models::family::Variant;
+    use crate::models::weights::LayerWeights;
     use crate::ops::testing::{assert_equals_plain, assert_same_gradients, frequencies, numbers};
     use autodidact_domain::TrainOptions;
 
@@ -289,7 +291,7 @@ mod tests {
         let weights = weights(&config);
         let layer = || DecoderLayer {
             index: 0,
-            weights: weights.clone(),
+            weights: BaseLayer::Held(weights.clone()),
             batch: batch.clone(),
             rope: rope.clone(),
             window,

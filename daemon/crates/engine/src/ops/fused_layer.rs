@@ -171,7 +171,8 @@ impl FusedLayer {
             (&batch.sequences, batch.heads, batch.kv_heads(), &batch.pool);
         let tokens = sequences.tokens();
         let hidden = x.len() / tokens;
-        let weights = ReadWeights::of(&self.layer.weights);
+        let weights = self.layer.weights.read().map_err(Error::wrap)?;
+        let weights = ReadWeights::of(&weights);
         let linear = |target, input: &[f32]| self.linear(target, input, &weights, parameters);
         let turn = Turn::Forward(&self.layer.rope);
 
@@ -323,7 +324,8 @@ impl FusedLayer {
             (&batch.sequences, batch.heads, batch.kv_heads(), &batch.pool);
         let tokens = sequences.tokens();
         let hidden = x.len() / tokens;
-        let weights = ReadWeights::of(&self.layer.weights);
+        let weights = self.layer.weights.read().map_err(Error::wrap)?;
+        let weights = ReadWeights::of(&weights);
         let Saved {
             queries,
             keys,

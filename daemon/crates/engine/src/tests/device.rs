@@ -17,6 +17,7 @@ use super::families::{
 use super::*;
 use crate::device::Accelerator;
 use crate::methods;
+use crate::models::base::BaseWeights;
 use crate::models::files::ModelFiles;
 use crate::models::weights::LayerWeights;
 use crate::runtime::device::DeviceDecoder;
@@ -237,7 +238,9 @@ pub(super) fn full_adapter(model: &LoadedModel) -> Checkpoint {
 pub(super) fn method_adapter(model: &LoadedModel, options: &TrainOptions) -> Checkpoint {
     let recipe = methods::from_options(options, &model.config).unwrap();
     let plan = recipe.plan();
-    let mut parameters = plan.initial(7, &model.weights().unwrap()).unwrap();
+    let mut parameters = plan
+        .initial(7, &BaseWeights::Held(model.weights().unwrap()))
+        .unwrap();
     for (layer, values) in parameters.iter_mut().enumerate() {
         for (i, value) in values.iter_mut().enumerate() {
             *value += ((i * 31 + layer * 7) % 19) as f32 / 190.0 - 0.05;

@@ -8,6 +8,7 @@ use autodidact_domain::{Checkpoint, ModelName, TrainOptions};
 use super::*;
 use crate::Adapter;
 use crate::methods;
+use crate::models::base::BaseWeights;
 use crate::train::{EncodedExample, PackedBatch, TrainableModel};
 
 /// Families, and whether a GGUF stands beside the Hugging Face folder.
@@ -198,7 +199,7 @@ pub(super) fn methods_to_try() -> Vec<TrainOptions> {
 fn trained_as_scored(path: &Path, family: &str, options: &TrainOptions) {
     let what = format!("{} {options:?}", path.display());
     let model = Engine::new(2, Compute::Exact).load(path).unwrap();
-    let weights = model.weights().unwrap();
+    let weights = BaseWeights::Held(model.weights().unwrap());
     let recipe = methods::from_options(options, &model.config).unwrap();
     let plan = Arc::new(recipe.plan().clone());
     let mut parameters = plan.initial(7, &weights).unwrap();

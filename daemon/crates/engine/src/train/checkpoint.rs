@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::adamw::AdamW;
 use crate::EngineError;
 use crate::methods::{Plan, Recipe};
-use crate::models::weights::Weights;
+use crate::models::base::BaseWeights;
 
 /// The names of moments are PyTorch's, before the key of what they belong to.
 const FIRST_MOMENT: &str = "exp_avg.";
@@ -50,7 +50,7 @@ pub(crate) struct Run<'a> {
     pub(crate) recipe: &'a dyn Recipe,
     pub(crate) plan: &'a Plan,
     /// The base's, which some numbers begin as.
-    pub(crate) weights: &'a Weights,
+    pub(crate) weights: &'a BaseWeights,
     pub(crate) base_digest: Digest,
     pub(crate) data_digest: Digest,
     pub(crate) total_steps: u32,

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::adamw::AdamW;
 use super::*;
 use crate::models::files::ModelFiles;
+use crate::models::weights::Weights;
 use crate::tests::all_logits;
 use crate::{Adapter, Compute, Engine};
 
@@ -152,6 +153,7 @@ impl Case {
         let Self { name, golden, .. } = self;
         let (files, config, _) = ModelFiles::open(&self.base).expect("the base");
         let weights = Weights::load(&files, &config).expect("its weights");
+        let weights = BaseWeights::from(weights);
         let recipe = methods::from_settings(self.method, &self.settings, &config);
         let plan = Arc::new(recipe.expect("PEFT's settings").plan().clone());
         let number = |field: &str| golden[field].as_f64().expect("a number");

@@ -1,7 +1,5 @@
 //! Training a loaded model.
 
-use std::sync::Arc;
-
 use autodidact_domain::random::Random;
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
@@ -9,7 +7,8 @@ use autodidact_domain::{
 };
 
 use super::{Base, EncodedExample, run};
-use crate::models::weights::Weights;
+use crate::methods::keeps_base_quantised;
+use crate::models::base::BaseWeights;
 use crate::runtime::Runner;
 use crate::{EngineError, LoadedModel, Pause};
 
@@ -30,7 +29,7 @@ impl LoadedModel {
         pause: &Pause,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> Result<TrainSegment, EngineError> {
-        let weights = self.training_weights()?;
+        let weights = self.training_weights(&request.options)?;
         let base = Base {
             config: self.config(),
             weights: &weights,
@@ -64,7 +63,7 @@ impl LoadedModel {
                 context - 1
             )));
         }
-        let weights = self.training_weights()?;
+        let weights = self.training_weights(options)?;
         let vocabulary = self.config().vocab_size;
         let encode = |messages: &[Message]| {
             let mut random = Random::at(1, &["measured", &messages[0].content]);
@@ -108,12 +107,21 @@ impl LoadedModel {
         Ok(rates)
     }
 
-    /// Shows the weights where they are trained on: in memory, or on the device that generates.
-    fn training_weights(&self) -> Result<Arc<Weights>, EngineError> {
-        let weights = self.weights()?;
+    /// Shows the weights where they are trained on: in memory, on the device that generates, or in the files where the method
+    /// leaves them quantised. Whoever trains in stretches holds them in between.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::weights`].
+    pub fn training_weights(&self, options: &TrainOptions) -> Result<BaseWeights, EngineError> {
         match &self.decoder {
-            Runner::Device(decoder) => Ok(Arc::new(weights.to_device(decoder.device())?)),
-            Runner::Own(_) | Runner::Foreign(_) => Ok(weights),
+            Runner::Device(decoder) => {
+                let weights = self.weights()?.to_device(decoder.device())?;
+                Ok(BaseWeights::from(weights))
+            }
+            Runner::Own(_) if keeps_base_quantised(&options.method) => {
+                BaseWeights::stored(&self.files, &self.config)
+            }
+            Runner::Own(_) | Runner::Foreign(_) => Ok(BaseWeights::Held(self.weights()?)),
         }
     }
 
@@ -138,6 +146,56 @@ mod tests {
     fn training_and_scoring_agree_on_the_loss_before_and_after() {
         check_losses(false);
         check_losses(true);
+    }
+
+    #[test]
+    fn a_base_left_quantised_teaches_the_same_bits() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden");
+        for name in [
+            "tiny",
+            "families/llama3/model.gguf",
+            "families/qwen2/model.gguf",
+            "families/phi3/model.gguf",
+            "families/gemma3",
+        ] {
+            let model = Engine::new(2, Compute::Exact).load(&golden.join(name));
+            let model = model.expect(name);
+            let weights = model.weights().expect("weights");
+            let run = |method: &str, gradient_checkpointing| {
+                let options = TrainOptions {
+                    method: method.into(),
+                    target_modules: vec!["all-linear".into()],
+                    use_dora: true,
+                    label_smoothing_factor: 0.1,
+                    gradient_checkpointing,
+                    ..TrainOptions::default()
+                };
+                let base = model.training_weights(&options).expect("a base");
+                assert_eq!(base.bytes() == 0, method == "qlora");
+                let recipe = crate::methods::from_options(&options, model.config());
+                let plan = std::sync::Arc::new(recipe.expect("valid").plan().clone());
+                let parameters = plan.initial(3, &base).expect("values");
+                let ids: Vec<u32> = (0..40)
+                    .map(|i| i * 7 % model.config().vocab_size as u32)
+                    .collect();
+                let example = EncodedExample {
+                    is_response: vec![true; ids.len()],
+                    ids,
+                };
+                let batch = crate::train::PackedBatch::new(&[example]);
+                let trained =
+                    crate::train::TrainableModel::new(model.config(), &base, plan, 40, 40, 2);
+                let trained = trained
+                    .expect("threads")
+                    .checkpointing(gradient_checkpointing)
+                    .smoothing(0.1);
+                trained
+                    .loss_and_gradients(&parameters, &batch, 1)
+                    .expect("a loss")
+            };
+            assert_eq!(run("lora", false), run("qlora", true), "{name}");
+            drop(weights);
+        }
     }
 
     fn check_losses(use_rslora: bool) {

@@ -24,8 +24,9 @@ pub use data::EncodedExample;
 use crate::EngineError;
 use crate::memory::{Need, Room};
 use crate::methods::{self, Plan};
+use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
-use crate::models::weights::Weights;
+use crate::ops::cross_entropy::VOCABULARY_PER_BLOCK;
 use crate::ops::pause::Pause;
 use checkpoint::{Position, Run};
 pub(crate) use data::PackedBatch;
@@ -38,8 +39,8 @@ use schedule::Schedule;
 pub struct Base<'a> {
     /// Its shape.
     pub config: &'a ModelConfig,
-    /// Its weights, f32.
-    pub weights: &'a Weights,
+    /// Its weights.
+    pub weights: &'a BaseWeights,
     /// Its digest, which checkpoints name.
     pub digest: Digest,
     /// How many threads compute; results are the same bit for bit with the same number.
@@ -180,6 +181,10 @@ fn check_memory(
             // And a twentieth: on SmolLM2 the need was 3% above what is counted.
             ("states", states + states / 20),
             ("logits", model::logit_bytes(base.config, base.threads)),
+            (
+                "quantised weights at work",
+                base.weights.working_bytes(VOCABULARY_PER_BLOCK),
+            ),
             // The numbers, two moments, gradients, and copies in candle's hands and in the checkpoint.
             ("adapter and optimizer", 8 * numbers as u64),
         ],

@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor, Var};
 use super::data::PackedBatch;
 use crate::EngineError;
 use crate::methods::Plan;
+use crate::models::base::{BaseMatrix, BaseWeights};
 use crate::models::config::ModelConfig;
-use crate::models::weights::Weights;
 use crate::ops::buffers::BufferPool;
 use crate::ops::cross_entropy::{LinearCrossEntropy, max_logits};
 use crate::ops::decoder_layer::{Batch, DecoderLayer};
@@ -21,7 +21,7 @@ use crate::ops::rope::RopeTables;
 /// A frozen model with what a method trains about it.
 pub(crate) struct TrainableModel<'a> {
     config: &'a ModelConfig,
-    weights: &'a Weights,
+    weights: &'a BaseWeights,
     plan: Arc<Plan>,
     rope: Arc<RopeTables>,
     /// Of layers with a window, where theirs differ.
@@ -41,7 +41,7 @@ impl<'a> TrainableModel<'a> {
     /// [`EngineError::Memory`] when the threads cannot be started.
     pub(crate) fn new(
         config: &'a ModelConfig,
-        weights: &'a Weights,
+        weights: &'a BaseWeights,
         plan: Arc<Plan>,
         max_tokens: usize,
         max_length: usize,
@@ -116,7 +116,7 @@ impl<'a> TrainableModel<'a> {
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
-        let is_fused = matches!(self.weights.embed_tokens.device(), Device::Cpu);
+        let is_fused = matches!(self.weights.device(), Device::Cpu);
         let variables = self.variables(parameters)?;
         self.threads.install(|| {
             let loss = match is_fused {
@@ -143,7 +143,7 @@ impl<'a> TrainableModel<'a> {
     }
 
     fn variables(&self, parameters: &[Vec<f32>]) -> Result<Vec<Var>, EngineError> {
-        let device = self.weights.embed_tokens.device();
+        let device = self.weights.device();
         let variables = parameters
             .iter()
             .map(|values| Var::from_slice(values, values.len(), device));
@@ -162,12 +162,12 @@ impl<'a> TrainableModel<'a> {
             x = layer.fused(&x, parameters)?;
         }
         let x = x.apply_op1(RmsNorm {
-            weight: self.weights.norm.clone(),
+            weight: self.weights.norm().clone(),
             epsilon: self.config.rms_norm_eps,
         })?;
         let targets = Arc::new(batch.targets.clone());
         Ok(x.apply_op1(LinearCrossEntropy::new(
-            self.head().clone(),
+            self.head(),
             targets,
             self.label_smoothing,
             self.pool.clone(),
@@ -187,13 +187,13 @@ impl<'a> TrainableModel<'a> {
             self.pause.here();
             x = layer.plain(&x, parameters)?;
         }
-        let x = plain::rms_norm(&x, &self.weights.norm, self.config.rms_norm_eps)?;
+        let x = plain::rms_norm(&x, self.weights.norm(), self.config.rms_norm_eps)?;
         let rows = Tensor::new(&batch.targets.rows[..], x.device())?;
         let tokens = Tensor::new(&batch.targets.tokens[..], x.device())?;
         let smoothing = f64::from(self.label_smoothing);
         Ok(plain::cross_entropy(
             &x,
-            self.head(),
+            &self.head().whole()?,
             &rows,
             &tokens,
             smoothing,
@@ -214,30 +214,23 @@ impl<'a> TrainableModel<'a> {
         );
         let batch = Arc::new(batch);
         let mut random = Random::from_seed(dropout_seed);
-        self.weights
-            .layers
-            .iter()
-            .enumerate()
-            .map(move |(index, weights)| {
-                let window = self.config.window_of(index);
-                let local_rope = self.local_rope.as_ref().filter(|_| window.is_some());
-                DecoderLayer {
-                    index,
-                    weights: weights.clone(),
-                    batch: batch.clone(),
-                    rope: local_rope.unwrap_or(&self.rope).clone(),
-                    window: window.map_or(usize::MAX, |window| window.positions),
-                    dropout_key: random.next_u64(),
-                    wants_input_gradient: index > 0,
-                }
-            })
+        (0..self.config.layers).map(move |index| {
+            let window = self.config.window_of(index);
+            let local_rope = self.local_rope.as_ref().filter(|_| window.is_some());
+            DecoderLayer {
+                index,
+                weights: self.weights.layer(index),
+                batch: batch.clone(),
+                rope: local_rope.unwrap_or(&self.rope).clone(),
+                window: window.map_or(usize::MAX, |window| window.positions),
+                dropout_key: random.next_u64(),
+                wants_input_gradient: index > 0,
+            }
+        })
     }
 
-    fn head(&self) -> &Tensor {
-        self.weights
-            .lm_head
-            .as_ref()
-            .unwrap_or(&self.weights.embed_tokens)
+    fn head(&self) -> BaseMatrix {
+        self.weights.head()
     }
 
     /// Looks the tokens' embeddings up, `[tokens, hidden]`, scaled where the family does that, with noise where it is asked
@@ -266,8 +259,7 @@ impl<'a> TrainableModel<'a> {
                 "token {id} is outside the vocabulary of {vocabulary}"
             )));
         }
-        let ids = Tensor::new(ids, self.weights.embed_tokens.device())?;
-        let rows = self.weights.embed_tokens.index_select(&ids, 0)?;
+        let rows = self.weights.embeddings(ids)?;
         match self.config.variant.embedding_scale {
             Some(scale) => Ok((rows * f64::from(scale))?),
             None => Ok(rows),

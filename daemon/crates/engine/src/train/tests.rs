@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::memory::Room;
-use crate::models::weights::LayerWeights;
+use crate::models::weights::{LayerWeights, Weights};
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -28,7 +28,7 @@ fn config() -> ModelConfig {
     }
 }
 
-fn weights(config: &ModelConfig) -> Weights {
+fn weights(config: &ModelConfig) -> BaseWeights {
     let mut seed = 0;
     let mut tensor = |outputs: usize, inputs: usize| {
         seed += 1;
@@ -65,12 +65,12 @@ fn weights(config: &ModelConfig) -> Weights {
     let layers = layers.collect();
     // Logits are at most as long as these rows times the norm of what comes out, so longer ones let the loss go lower.
     let embed_tokens = (tensor(config.vocab_size, hidden) * 4.0).expect("a tensor");
-    Weights {
+    BaseWeights::from(Weights {
         layers,
         norm: norm(),
         embed_tokens,
         lm_head: None,
-    }
+    })
 }
 
 fn plan(options: &TrainOptions, config: &ModelConfig) -> Arc<Plan> {
@@ -149,6 +149,17 @@ fn train(
 #[test]
 fn a_run_that_stops_after_any_step_ends_as_the_straight_run_bit_for_bit() {
     check_stops(options());
+    check_stops(TrainOptions {
+        use_dora: true,
+        gradient_checkpointing: true,
+        label_smoothing_factor: 0.1,
+        ..options()
+    });
+    check_stops(TrainOptions {
+        method: "ia3".into(),
+        target_modules: Vec::new(),
+        ..options()
+    });
     check_stops(TrainOptions {
         batch_size: 2,
         gradient_accumulation_steps: 2,
@@ -282,8 +293,8 @@ fn noise_is_within_its_bound_and_changes_with_the_step() {
 }
 
 #[test]
-fn one_batch_can_be_learned_by_heart() {
-    let options = TrainOptions {
+fn one_batch_can_be_learned_by_heart_by_every_method() {
+    let lora = TrainOptions {
         r: 16,
         lora_dropout: 0.0,
         learning_rate: 2e-2,
@@ -292,11 +303,57 @@ fn one_batch_can_be_learned_by_heart() {
         target_modules: vec!["all-linear".into()],
         ..options()
     };
-    let mut request = request(options);
-    request.examples.truncate(4);
-    let segment = train(&request, None, &Interrupt::new()).expect("trains");
-    let (first, last) = (segment.losses[0], segment.losses[299]);
-    assert!(first > 3.0 && last < 0.1, "from {first} to {last}");
+    let dora = TrainOptions {
+        use_dora: true,
+        ..lora.clone()
+    };
+    // A few hundred numbers, which begin as ones.
+    let ia3 = TrainOptions {
+        method: "ia3".into(),
+        learning_rate: 0.1,
+        ..lora.clone()
+    };
+    for (options, least) in [(lora, 0.1), (dora, 0.1), (ia3, 0.5)] {
+        let what = format!("{options:?}");
+        let mut request = request(options);
+        request.examples.truncate(4);
+        let segment = train(&request, None, &Interrupt::new()).expect("trains");
+        let (first, last) = (segment.losses[0], segment.losses[299]);
+        assert!(
+            first > 3.0 && last < least,
+            "from {first} to {last}: {what}"
+        );
+    }
+}
+
+#[test]
+fn what_is_made_again_gives_the_same_bits() {
+    let run = |gradient_checkpointing| {
+        let options = TrainOptions {
+            gradient_checkpointing,
+            ..options()
+        };
+        let segment = train(&request(options), None, &Interrupt::new()).expect("trains");
+        (segment.losses, segment.checkpoint.adapter)
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn smoothed_targets_cost_more_and_teach_less_certainty() {
+    let run = |label_smoothing_factor| {
+        let options = TrainOptions {
+            label_smoothing_factor,
+            epochs: 30,
+            ..options()
+        };
+        let segment = train(&request(options), None, &Interrupt::new()).expect("trains");
+        (segment.losses[0], segment.losses[segment.losses.len() - 1])
+    };
+    let ((sharp_first, sharp), (smooth_first, smooth)) = (run(0.0), run(0.2));
+    // At first the model is as wrong about all tokens, so that spreading changes little.
+    assert!((sharp_first - smooth_first).abs() < 0.2 * sharp_first);
+    assert!(smooth > sharp + 0.1, "{smooth} {sharp}");
 }
 
 #[test]

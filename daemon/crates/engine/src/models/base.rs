@@ -1,0 +1,231 @@
+//! A base's weights as training reads them: held in f32, or kept as the files have them and turned to f32 a layer or a block
+//! of rows at a time (QLoRA, Dettmers et al. 2023, with the file's own quantisation).
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::config::ModelConfig;
+use super::files::ModelFiles;
+use super::weights::{LayerWeights, Weights};
+use crate::EngineError;
+use crate::methods::Target;
+use crate::ops::storage::Reading;
+
+/// Rows of a stored matrix that one task reads and turns to f32.
+const ROWS_PER_TASK: usize = 1024;
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// The weights of a base.
+#[derive(Clone)]
+pub enum BaseWeights {
+    /// In f32, on the processor or a device.
+    Held(Arc<Weights>),
+    /// In the files, quantised as they are. The operating system keeps what it read of them.
+    Stored(Stored),
+}
+
+/// Weights in their files.
+#[derive(Clone)]
+pub struct Stored {
+    files: Arc<ModelFiles>,
+    config: Arc<ModelConfig>,
+    norm: Tensor,
+}
+
+impl BaseWeights {
+    /// Leaves the weights in their files.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] when a file cannot be read.
+    pub(crate) fn stored(
+        files: &Arc<ModelFiles>,
+        config: &ModelConfig,
+    ) -> Result<Self, EngineError> {
+        Ok(Self::Stored(Stored {
+            files: files.clone(),
+            config: Arc::new(config.clone()),
+            norm: LayerWeights::read_norm(files, config, "model.norm.weight")?,
+        }))
+    }
+
+    /// Tells the bytes that they take in memory as long as they are held.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Held(weights) => {
+                let layers = weights.layers.iter().flat_map(LayerWeights::tensors);
+                let others = [&weights.embed_tokens, &weights.norm].into_iter();
+                let tensors = layers.chain(others).chain(&weights.lm_head);
+                let numbers: usize = tensors.map(Tensor::elem_count).sum();
+                (numbers * size_of::<f32>()) as u64
+            }
+            Self::Stored(_) => 0,
+        }
+    }
+
+    /// Tells the bytes that computing with them takes beside that: a layer and a block of the vocabulary in f32, and in the
+    /// file's own form while they are read.
+    pub(crate) fn working_bytes(&self, block: usize) -> u64 {
+        let Self::Stored(stored) = self else { return 0 };
+        let config = &stored.config;
+        let matrix = |target: Target| {
+            let (inputs, outputs) = target.widths(config);
+            inputs * outputs
+        };
+        let layer: usize = Target::ALL.into_iter().map(matrix).sum();
+        let block = block.min(config.vocab_size) * config.hidden_size;
+        (2 * layer.max(block) * size_of::<f32>()) as u64
+    }
+
+    /// Shows the device that computes with them.
+    pub(crate) fn device(&self) -> &Device {
+        match self {
+            Self::Held(weights) => weights.embed_tokens.device(),
+            Self::Stored(_) => &Device::Cpu,
+        }
+    }
+
+    /// Shows a decoder layer, from the input up.
+    pub(crate) fn layer(&self, index: usize) -> BaseLayer {
+        match self {
+            Self::Held(weights) => BaseLayer::Held(weights.layers[index].clone()),
+            Self::Stored(stored) => BaseLayer::Stored(stored.clone(), index),
+        }
+    }
+
+    /// Shows the last norm, `[hidden_size]`.
+    pub(crate) fn norm(&self) -> &Tensor {
+        match self {
+            Self::Held(weights) => &weights.norm,
+            Self::Stored(stored) => &stored.norm,
+        }
+    }
+
+    /// Shows the output matrix, `[vocab_size, hidden_size]`.
+    pub(crate) fn head(&self) -> BaseMatrix {
+        match self {
+            Self::Held(weights) => {
+                let head = weights.lm_head.as_ref();
+                BaseMatrix::Held(head.unwrap_or(&weights.embed_tokens).clone())
+            }
+            Self::Stored(stored) => {
+                let name = match stored.config.tie_word_embeddings {
+                    true => EMBEDDING,
+                    false => HEAD,
+                };
+                BaseMatrix::Stored(stored.clone(), name)
+            }
+        }
+    }
+
+    /// Looks up the embeddings of tokens of the vocabulary, `[tokens, hidden_size]`.
+    pub(crate) fn embeddings(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
+        match self {
+            Self::Held(weights) => {
+                let ids = Tensor::new(ids, weights.embed_tokens.device())?;
+                Ok(weights.embed_tokens.index_select(&ids, 0)?)
+            }
+            Self::Stored(stored) => {
+                let width = stored.config.hidden_size;
+                let mut rows = vec![0f32; ids.len() * width];
+                for (id, row) in ids.iter().zip(rows.chunks_exact_mut(width)) {
+                    stored.files.read_row(EMBEDDING, *id as usize, row)?;
+                }
+                Ok(Tensor::from_vec(rows, (ids.len(), width), &Device::Cpu)?)
+            }
+        }
+    }
+}
+
+impl From<Weights> for BaseWeights {
+    fn from(weights: Weights) -> Self {
+        Self::Held(Arc::new(weights))
+    }
+}
+
+/// A decoder layer of a base.
+#[derive(Clone)]
+pub(crate) enum BaseLayer {
+    Held(LayerWeights),
+    Stored(Stored, usize),
+}
+
+impl BaseLayer {
+    /// Gives the weights in f32, to be dropped when an operation is through with them.
+    pub(crate) fn read(&self) -> Result<LayerWeights, EngineError> {
+        match self {
+            Self::Held(weights) => Ok(weights.clone()),
+            Self::Stored(stored, index) => {
+                LayerWeights::load(&stored.files, &stored.config, *index)
+            }
+        }
+    }
+}
+
+/// A matrix of a base whose rows are tokens.
+#[derive(Clone)]
+pub(crate) enum BaseMatrix {
+    Held(Tensor),
+    Stored(Stored, &'static str),
+}
+
+impl BaseMatrix {
+    /// Tells (rows, columns).
+    pub(crate) fn dims(&self) -> candle_core::Result<(usize, usize)> {
+        match self {
+            Self::Held(tensor) => tensor.dims2(),
+            Self::Stored(stored, _) => Ok((stored.config.vocab_size, stored.config.hidden_size)),
+        }
+    }
+
+    /// Begins to read.
+    pub(crate) fn reading(&self) -> MatrixReading<'_> {
+        match self {
+            Self::Held(tensor) => MatrixReading::Held(Reading::of(tensor), tensor),
+            Self::Stored(stored, name) => MatrixReading::Stored(stored, name),
+        }
+    }
+
+    /// Gives the whole matrix as a tensor.
+    pub(crate) fn whole(&self) -> Result<Tensor, EngineError> {
+        match self {
+            Self::Held(tensor) => Ok(tensor.clone()),
+            Self::Stored(stored, name) => super::weights::read_tensor(&stored.files, name),
+        }
+    }
+}
+
+/// A matrix that is read.
+pub(crate) enum MatrixReading<'a> {
+    Held(Reading<'a>, &'a Tensor),
+    Stored(&'a Stored, &'static str),
+}
+
+impl MatrixReading<'_> {
+    /// Shows some rows in f32.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> candle_core::Result<Cow<'_, [f32]>> {
+        match self {
+            Self::Held(reading, tensor) => {
+                let (_, width) = tensor.dims2()?;
+                let all = reading.slice()?;
+                Ok(Cow::Borrowed(&all[rows.start * width..rows.end * width]))
+            }
+            Self::Stored(stored, name) => {
+                let width = stored.config.hidden_size;
+                let mut values = vec![0f32; rows.len() * width];
+                let tasks = values.par_chunks_mut(ROWS_PER_TASK * width).enumerate();
+                let read = |(task, values): (usize, &mut [f32])| {
+                    let first = rows.start + task * ROWS_PER_TASK;
+                    stored.files.read_rows(name, first, values)
+                };
+                let read: Result<Vec<()>, EngineError> = tasks.map(read).collect();
+                read.map_err(candle_core::Error::wrap)?;
+                Ok(Cow::Owned(values))
+            }
+        }
+    }
+}

@@ -248,7 +248,9 @@ mod tests {
         );
         assert_eq!(
             verbs("model"),
-            ["add", "list", "show", "remove", "generate", "chat", "embed"]
+            [
+                "add", "list", "show", "remove", "generate", "chat", "embed", "export", "import"
+            ]
         );
         assert_eq!(verbs("checkpoint"), ["list", "show"]);
         assert_eq!(

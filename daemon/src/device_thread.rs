@@ -18,12 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use autodidact_domain::exchange::AdapterFile;
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Completion, Constraint, EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt,
-    Message, ModelRef, PortError, PortResult, TrainRequest, TrainSegment,
+    Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef, Embeddings,
+    GenerateRequest, Interrupt, Message, ModelName, ModelRef, PortError, PortResult, TrainRequest,
+    TrainSegment,
 };
 use autodidact_engine::{Compute, DeviceChoice};
 
@@ -56,6 +58,7 @@ pub(crate) struct DeviceThread {
     queue: Arc<JobQueue<Device>>,
     compute: String,
     memory: MemoryLimit,
+    checkpoints: Arc<dyn Checkpoints>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -78,6 +81,7 @@ impl DeviceThread {
         let queue = Arc::new(JobQueue::new(options.queue));
         let jobs = Arc::clone(&queue);
         let (cached_adapters, memory) = (options.cached_adapters, options.memory);
+        let stored = Arc::clone(&checkpoints);
         let thread = std::thread::Builder::new()
             .name("device".into())
             .spawn(move || {
@@ -97,6 +101,7 @@ impl DeviceThread {
             queue,
             compute,
             memory,
+            checkpoints: stored,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -149,6 +154,25 @@ impl DeviceThread {
 }
 
 impl DeviceThread {
+    /// Does a short piece of work with a base, between others.
+    fn exchange<R: Send + 'static>(
+        &self,
+        model: ModelName,
+        work: impl FnOnce(&mut Device) -> PortResult<R> + Send + 'static,
+    ) -> PortResult<R> {
+        let wanted = ModelRef {
+            model: model.clone(),
+            adapter: None,
+        };
+        let interrupt = Interrupt::new();
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, &wanted, &interrupt, 0, move |device, _| {
+                device.begin_work(&model);
+                work(device)
+            })?;
+        finish(&receiver, &mut |()| {})
+    }
+
     /// Queues prompts, which may be served beside others.
     fn submit_prompts<P: Send + 'static>(
         &self,
@@ -335,6 +359,24 @@ impl Engine for DeviceThread {
                 device.embed_report(&wanted, &texts)
             })?;
         finish(&receiver, &mut |()| {})
+    }
+
+    fn export_adapter(&self, adapter: &CheckpointId, format: &str) -> PortResult<Vec<AdapterFile>> {
+        let (adapter, format) = (adapter.clone(), format.to_string());
+        let checkpoint = self.checkpoints.load(&adapter)?;
+        let model = checkpoint.meta.model.clone();
+        self.exchange(model, move |device| {
+            let model = device.model(&checkpoint.meta.model)?;
+            Ok(model.export_adapter(&checkpoint, &format)?)
+        })
+    }
+
+    fn import_adapter(&self, model: &ModelName, files: Vec<AdapterFile>) -> PortResult<Checkpoint> {
+        let name = model.clone();
+        self.exchange(model.clone(), move |device| {
+            let model = device.model(&name)?;
+            Ok(model.import_adapter(name, &files)?)
+        })
     }
 
     fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {

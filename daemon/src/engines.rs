@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use autodidact_domain::exchange::AdapterFile;
 use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::{Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Account, Completion, Constraint, EmbedReport, EmbedderRef, Embeddings, GenerateRequest,
-    Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError, PortResult, ScoreRequest,
-    TrainRequest, TrainSegment,
+    Account, Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef,
+    Embeddings, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
+    PortResult, ScoreRequest, TrainRequest, TrainSegment,
 };
 use autodidact_remote::{Key, RemoteModels};
 
@@ -177,6 +178,14 @@ impl Engine for Engines {
     ) -> PortResult<EmbedReport> {
         self.of(embedder.model())
             .embed_report(embedder, texts, interrupt)
+    }
+
+    fn export_adapter(&self, adapter: &CheckpointId, format: &str) -> PortResult<Vec<AdapterFile>> {
+        self.device.export_adapter(adapter, format)
+    }
+
+    fn import_adapter(&self, model: &ModelName, files: Vec<AdapterFile>) -> PortResult<Checkpoint> {
+        self.of(model).import_adapter(model, files)
     }
 
     fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {

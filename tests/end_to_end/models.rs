@@ -146,6 +146,108 @@ fn a_talk_shows_its_words_as_they_come() -> Result<()> {
 }
 
 #[test]
+fn adapters_go_to_other_tools_and_come_from_them() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.submit(&TINY.replace("rounds: 2", "rounds: 1"))?;
+    home.wait_until_done("tiny-loop", LIMIT)?;
+    let checkpoints = home.json(&["checkpoint", "list"])?;
+    let adapter = find_text(&checkpoints, "id").context("a checkpoint")?;
+    let said = "Name a bird.\n";
+    let base = talk(&home, &[], said)?;
+    let own = talk(&home, &["--adapter", &adapter], said)?;
+    assert_ne!(own, base);
+    for format in ["peft", "gguf-lora"] {
+        let out = home.path().join(format!("out-{format}"));
+        let out_text = out.to_string_lossy().into_owned();
+        let export = ["model", "export", "tiny", "--adapter", &adapter];
+        let export = [&export[..], &["--format", format, "--out", &out_text]].concat();
+        home.text(&export)?;
+        // The folder is not written over.
+        assert!(home.text(&export).is_err());
+        let path = match format {
+            "peft" => out.clone(),
+            _ => out.join("adapter.gguf"),
+        };
+        let path = path.to_string_lossy().into_owned();
+        let name = format!("back-{format}");
+        home.text(&["model", "import", "tiny", &path, "--as", &name])?;
+        assert_eq!(talk(&home, &["--adapter", &name], said)?, own, "{format}");
+    }
+
+    // What PEFT itself made for another base says what does not fit.
+    let foreign = repository().join("tests/golden/methods/dora");
+    let import = [
+        "model",
+        "import",
+        "tiny",
+        &foreign.to_string_lossy(),
+        "--as",
+        "foreign",
+    ];
+    let output = home.run(&import)?;
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && message.contains("shape"),
+        "{message}"
+    );
+    // For its own base it is taken.
+    let llama = repository().join("tests/golden/families/llama3");
+    home.text(&["model", "add", "llama", &llama.to_string_lossy()])?;
+    for name in ["dora", "ia3", "lora_patterns"] {
+        let folder = repository().join("tests/golden/methods").join(name);
+        home.text(&[
+            "model",
+            "import",
+            "llama",
+            &folder.to_string_lossy(),
+            "--as",
+            name,
+        ])?;
+    }
+    let shown = home.json(&["checkpoint", "show", "ia3"])?;
+    assert_eq!(shown["method"], "ia3");
+    Ok(())
+}
+
+/// Every method trains a round of its own in the real loop.
+#[test]
+fn every_method_trains_in_a_workflow() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    for (name, options) in [
+        (
+            "dora",
+            "method: lora\n    use_dora: true\n    target_modules: all-linear\n    gradient_checkpointing: true",
+        ),
+        (
+            "qlora",
+            "method: qlora\n    label_smoothing_factor: 0.05\n    rank_pattern: {v_proj: 2}",
+        ),
+        ("ia3", "method: ia3"),
+    ] {
+        let workflow = TINY
+            .replace("tiny-loop", name)
+            .replace("rounds: 2", "rounds: 1")
+            .replace("method: lora", options);
+        home.submit(&workflow)?;
+        home.wait_until_done(name, LIMIT)?;
+        let shown = home.json(&["checkpoint", "show", &format!("{name}.round-1")])?;
+        let method = match name {
+            "dora" => "lora",
+            other => other,
+        };
+        assert_eq!(shown["method"], method);
+        let adapter = format!("{name}.round-1");
+        let said = talk(&home, &["--adapter", &adapter], "Name a bird.\n")?;
+        assert!(!said.trim().is_empty());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_talk_streams_and_takes_any_adapter() -> Result<()> {
     let home = Home::new()?;
     let _daemon = home.serve(&[])?;

@@ -17,8 +17,21 @@ pub struct Content<H> {
 
 /// An exported dataset version.
 pub type Exported = Content<v1::ExportHeader>;
-/// A downloaded adapter: PEFT's `adapter_model.safetensors`, with its configuration in the header.
+/// A downloaded adapter: its files one after the other, as the header names them.
 pub type Download = Content<v1::DownloadHeader>;
+
+impl Download {
+    /// Takes the files apart.
+    pub fn files(&self) -> Vec<(&str, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        let files = self.header.files.iter().map(|file| {
+            let (content, after) = rest.split_at((file.size as usize).min(rest.len()));
+            rest = after;
+            (file.name.as_str(), content)
+        });
+        files.collect()
+    }
+}
 
 impl Client {
     /// Reads a file's bytes into a new version of a dataset.
@@ -106,13 +119,56 @@ impl Client {
         .await
     }
 
-    /// Downloads an adapter.
+    /// Takes an adapter that another tool made: names and contents of its files.
+    ///
+    /// # Errors
+    /// When the daemon refuses it.
+    pub async fn import_checkpoint(
+        &self,
+        id: &str,
+        model: &str,
+        files: Vec<(String, Vec<u8>)>,
+        request_id: &str,
+    ) -> Result<v1::Checkpoint, ClientError> {
+        use v1::import_checkpoint_request::Message;
+        let named = files.iter().map(|(name, bytes)| v1::AdapterFile {
+            name: name.clone(),
+            size: bytes.len() as u64,
+        });
+        let named = named.collect();
+        let bytes: Vec<u8> = files.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        let header = Message::Header(v1::ImportCheckpointHeader {
+            request_id: request_id.to_string(),
+            id: id.to_string(),
+            model: model.to_string(),
+            files: named,
+            digest: Some(digest(&bytes)),
+        });
+        let messages = std::iter::once(header).chain(chunks(bytes).map(Message::Chunk));
+        let messages = messages.map(|message| v1::ImportCheckpointRequest {
+            message: Some(message),
+        });
+        let messages = tokio_stream::iter(messages);
+        let imported = self.checkpoints().import(messages).await?.into_inner();
+        imported.checkpoint.ok_or_else(|| {
+            ClientError::local(Code::Internal, "the daemon answered without a checkpoint")
+        })
+    }
+
+    /// Downloads an adapter in a format; empty takes the stored tensors as they are.
     ///
     /// # Errors
     /// When the daemon refuses it, or the content arrives damaged.
-    pub async fn download_checkpoint(&self, id: &str) -> Result<Download, ClientError> {
+    pub async fn download_checkpoint(
+        &self,
+        id: &str,
+        format: &str,
+    ) -> Result<Download, ClientError> {
         use v1::download_checkpoint_response::Message;
-        let request = v1::DownloadCheckpointRequest { id: id.to_string() };
+        let request = v1::DownloadCheckpointRequest {
+            id: id.to_string(),
+            format: format.to_string(),
+        };
         let stream = self.checkpoints().download(request).await?.into_inner();
         collect(stream, |message| match message.message {
             Some(Message::Header(header)) => Part::Header(header),

@@ -9,6 +9,7 @@ pub mod embedding;
 pub mod error;
 pub mod event;
 pub mod example;
+pub mod exchange;
 pub mod generation;
 pub mod id;
 pub mod interrupt;

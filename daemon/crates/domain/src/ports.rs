@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exchange::AdapterFile;
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
@@ -12,9 +13,12 @@ use crate::{
     Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, Constraint, DatasetName,
     DatasetSummary, Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody,
     Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary,
-    ParsedFile, PluginSummary, PortResult, Report, StepKey, StepRecord, TrainRequest, TrainSegment,
-    WorkflowName, WorkflowState, WorkflowSummary,
+    ParsedFile, PluginSummary, PortError, PortResult, Report, StepKey, StepRecord, TrainRequest,
+    TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
 };
+
+/// What an engine without bases on this machine says.
+const NO_ADAPTERS: &str = "there is no model on this machine that adapters could be exchanged for";
 
 /// Generates, scores and trains. Implementations queue calls for the one thread that owns the device.
 pub trait Engine: Send + Sync {
@@ -94,6 +98,19 @@ pub trait Engine: Send + Sync {
         texts: Vec<String>,
         interrupt: &Interrupt,
     ) -> PortResult<EmbedReport>;
+
+    /// Writes an adapter of a base on this machine in one of the [`crate::exchange::FORMATS`]; what is written is read back and
+    /// compared.
+    fn export_adapter(&self, adapter: &CheckpointId, format: &str) -> PortResult<Vec<AdapterFile>> {
+        let _ = (adapter, format);
+        Err(PortError::Unavailable(NO_ADAPTERS.into()))
+    }
+
+    /// Reads an adapter that another tool made for a base on this machine, and tries it. It is not stored.
+    fn import_adapter(&self, model: &ModelName, files: Vec<AdapterFile>) -> PortResult<Checkpoint> {
+        let _ = (model, files);
+        Err(PortError::Unavailable(NO_ADAPTERS.into()))
+    }
 
     /// Compiles a constraint for a look at it, whatever model will be held to it.
     ///

@@ -10,6 +10,7 @@ mod device;
 mod encoder;
 mod engine;
 mod error;
+mod exchange;
 mod generate;
 mod kernels;
 mod memory;

@@ -9,6 +9,8 @@ mod plan;
 mod settings;
 mod target;
 
+use std::collections::BTreeSet;
+
 use autodidact_domain::TrainOptions;
 use serde_json::Value as Json;
 
@@ -68,6 +70,25 @@ pub(crate) fn from_options(options: &TrainOptions, config: &ModelConfig) -> Read
         ))
     })?;
     (method.from_options)(options, config)
+}
+
+/// Reads the settings of an adapter of any method, and tells the method's name.
+///
+/// # Errors
+/// As [`from_settings`].
+pub(crate) fn method_of(
+    settings: &Json,
+    config: &ModelConfig,
+) -> Result<(&'static str, Box<dyn Recipe>), EngineError> {
+    let found = &settings["peft_type"];
+    let method = METHODS.iter().find(|method| *found == method.peft_type);
+    let method = method.ok_or_else(|| {
+        let names: BTreeSet<&str> = METHODS.iter().map(|method| method.peft_type).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let part = "adapter_config.peft_type";
+        EngineError::adapter(part, names.join(" or "), found)
+    })?;
+    Ok((method.name, from_settings(method.name, settings, config)?))
 }
 
 /// Reads the settings of an adapter, of the method that a checkpoint names.

@@ -437,6 +437,25 @@ fn read_scaling(file: &Path, key: &str, rope: &Json) -> Result<RopeScaling, Engi
 }
 
 impl ModelConfig {
+    /// Tells what GGUF calls the family; none where its linear layers are not one by one there.
+    pub(crate) fn gguf_architecture(&self) -> Option<&'static str> {
+        let named =
+            |row: &&Family| row.gguf == self.architecture || row.hugging_face == self.architecture;
+        match FAMILIES.iter().find(named)? {
+            row if row.traits.fused => None,
+            // Converters write files of such a family as Llama's.
+            row if row.gguf.is_empty() => Some(FAMILIES[0].gguf),
+            row => Some(row.gguf),
+        }
+    }
+
+    /// Tells whether rows of q and k are interleaved in a GGUF of the family, whatever file the model came from.
+    pub(crate) fn interleaves_in_gguf(&self) -> bool {
+        let name = self.gguf_architecture();
+        let family = FAMILIES.iter().find(|row| Some(row.gguf) == name);
+        family.is_some_and(|row| row.traits.gguf_interleaves)
+    }
+
     /// Tells whether GGUF stores rows of q and k in the order that interleaved rope takes.
     pub(super) fn gguf_interleaves(&self) -> bool {
         let family = FAMILIES.iter().find(|row| row.gguf == self.architecture);

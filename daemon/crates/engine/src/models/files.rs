@@ -499,7 +499,7 @@ fn hugging_face_name(gguf: &str, config: &ModelConfig) -> Option<String> {
 }
 
 /// Finds what GGUF calls a tensor.
-fn gguf_name(hugging_face: &str, config: &ModelConfig) -> String {
+pub(crate) fn gguf_name(hugging_face: &str, config: &ModelConfig) -> String {
     let named = |names: &mut dyn Iterator<Item = &'static (&'static str, &'static str)>, name| {
         let mut found = names.filter(|(_, hugging_face)| *hugging_face == name);
         found.next().map(|(gguf, _)| *gguf)

@@ -75,9 +75,18 @@ impl GgufHeader {
             .metadata()
             .map_err(|error| EngineError::io(path, "read the size of", error))?
             .len();
+        Self::read_from(path, BufReader::with_capacity(1 << 20, file), length)
+    }
+
+    /// Reads and checks the header of something of a length; `path` is for errors.
+    pub(crate) fn read_from(
+        path: &Path,
+        input: impl Read,
+        length: u64,
+    ) -> Result<Self, EngineError> {
         let mut reader = HeaderReader {
             path,
-            input: BufReader::with_capacity(1 << 20, file),
+            input,
             position: 0,
             length,
         };
@@ -155,14 +164,14 @@ impl GgufHeader {
 }
 
 /// Reads forward, never past the file's end, and counts.
-struct HeaderReader<'a> {
+struct HeaderReader<'a, R> {
     path: &'a Path,
-    input: BufReader<&'a File>,
+    input: R,
     position: u64,
     length: u64,
 }
 
-impl HeaderReader<'_> {
+impl<R: Read> HeaderReader<'_, R> {
     fn take(&mut self, part: &str, bytes: u64) -> Result<(), EngineError> {
         let end = self.position.saturating_add(bytes);
         let limit = self.length.min(MAX_HEADER_BYTES);

@@ -6,6 +6,7 @@ mod batching;
 mod cuda;
 mod device;
 mod encoder;
+mod exchange;
 mod families;
 mod foreign;
 mod forms;

@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use autodidact_domain::CheckpointId;
+use autodidact_domain::exchange::{AdapterFile, FORMATS};
+use autodidact_domain::{CheckpointId, EventBody, ModelName};
 use autodidact_proto::v1;
 use autodidact_proto::v1::checkpoint_service_server::CheckpointService;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use super::api;
 use crate::blocking::{blocking, read};
 use crate::convert;
 use crate::pages::page_by_name;
+use crate::requests::Mutation;
 use crate::safetensors;
-use crate::status::{OrStatus, bad_name};
+use crate::status::{OrStatus, bad_field, bad_name};
 use crate::stream::{Outgoing, outgoing};
-use crate::transfer;
+use crate::transfer::{self, Part};
 
 api!(
     /// Answers the calls of `CheckpointService`.
@@ -73,15 +75,35 @@ impl CheckpointService for CheckpointApi {
         let message = |message| v1::DownloadCheckpointResponse {
             message: Some(message),
         };
-        let id = CheckpointId::new(request.into_inner().id).map_err(bad_name("id"))?;
+        let v1::DownloadCheckpointRequest { id, format } = request.into_inner();
+        let id = CheckpointId::new(id).map_err(bad_name("id"))?;
         let permit = self.context.transfer_permit().await?;
         let (header, bytes, end) = blocking(&self.context, move |context| {
             let summary = context.ports.checkpoints.get(&id).or_status()?;
-            let checkpoint = context.ports.checkpoints.load(&id).or_status()?;
-            let bytes = safetensors::to_bytes(&checkpoint.adapter);
+            let files = match format.is_empty() {
+                true => {
+                    let checkpoint = context.ports.checkpoints.load(&id).or_status()?;
+                    vec![AdapterFile {
+                        name: "adapter_model.safetensors".into(),
+                        bytes: safetensors::to_bytes(&checkpoint.adapter),
+                    }]
+                }
+                false => {
+                    check_format(&format)?;
+                    let engine = &context.ports.engine;
+                    engine.export_adapter(&id, &format).or_status()?
+                }
+            };
+            let told = files.iter().map(|file| v1::AdapterFile {
+                name: file.name.clone(),
+                size: file.bytes.len() as u64,
+            });
+            let told: Vec<v1::AdapterFile> = told.collect();
+            let bytes: Vec<u8> = files.into_iter().flat_map(|file| file.bytes).collect();
             let header = v1::DownloadHeader {
                 checkpoint: Some(convert::checkpoint(&summary)),
                 size: bytes.len() as u64,
+                files: told,
             };
             let end = transfer::end_of(&bytes);
             Ok((header, bytes, end))
@@ -100,5 +122,73 @@ impl CheckpointService for CheckpointApi {
         };
         tokio::spawn(send.in_current_span());
         Ok(Response::new(outgoing))
+    }
+    async fn import(
+        &self,
+        request: Request<Streaming<v1::ImportCheckpointRequest>>,
+    ) -> Result<Response<v1::ImportCheckpointResponse>, Status> {
+        use v1::import_checkpoint_request::Message;
+        let _permit = self.context.transfer_permit().await?;
+        let limit = self.context.limits.import_bytes;
+        let upload = transfer::receive(
+            &self.context,
+            &mut request.into_inner(),
+            limit,
+            |message: v1::ImportCheckpointRequest| match message.message {
+                Some(Message::Header(header)) => Part::Header(header),
+                Some(Message::Chunk(chunk)) => Part::Chunk(chunk),
+                None => Part::Empty,
+            },
+        )
+        .await?;
+        let (header, bytes) = (upload.header, upload.bytes);
+        let id = CheckpointId::new(header.id.clone()).map_err(bad_name("header.id"))?;
+        let model = ModelName::new(header.model.clone()).map_err(bad_name("header.model"))?;
+        let response = blocking(&self.context, move |context| {
+            let size = header
+                .files
+                .iter()
+                .fold(0u64, |sum, file| sum.saturating_add(file.size));
+            let digest = transfer::check(&bytes, Some(size), header.digest.as_ref())?;
+            let method = "CheckpointService/Import";
+            let mutation = Mutation::of_upload(method, &header.request_id, &header, digest);
+            crate::requests::once(context, &mutation, || {
+                let mut rest = bytes.as_slice();
+                let files = header.files.iter().map(|file| {
+                    // The sizes add up to what came.
+                    let (content, after) = rest.split_at(file.size as usize);
+                    rest = after;
+                    AdapterFile {
+                        name: file.name.clone(),
+                        bytes: content.to_vec(),
+                    }
+                });
+                let files: Vec<AdapterFile> = files.collect();
+                let ports = &context.ports;
+                let checkpoint = ports.engine.import_adapter(&model, files).or_status()?;
+                let summary = ports.checkpoints.save(&id, &checkpoint).or_status()?;
+                let step = checkpoint.meta.step;
+                let id = id.to_string();
+                let event = EventBody::CheckpointSaved { id, step };
+                ports.events.publish(None, event).or_status()?;
+                Ok(v1::ImportCheckpointResponse {
+                    checkpoint: Some(convert::checkpoint(&summary)),
+                })
+            })
+        });
+        response.await.map(Response::new)
+    }
+}
+
+fn check_format(format: &str) -> Result<(), Status> {
+    match FORMATS.contains(&format) {
+        true => Ok(()),
+        false => {
+            let known = FORMATS.join(", ");
+            Err(bad_field(
+                "format",
+                format!("expected one of {known}, found {format:?}"),
+            ))
+        }
     }
 }

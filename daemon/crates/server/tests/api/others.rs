@@ -268,7 +268,11 @@ async fn an_adapter_downloads_in_chunks() {
     let daemon = Daemon::start().await;
     let elements = (5 << 20) / 4;
     let saved = daemon.world.checkpoint("run.1.8", elements);
-    let download = daemon.client.download_checkpoint("run.1.8").await.unwrap();
+    let download = daemon
+        .client
+        .download_checkpoint("run.1.8", "")
+        .await
+        .unwrap();
     let checkpoint = download.header.checkpoint.unwrap();
     assert_eq!(
         checkpoint.adapter_digest,
@@ -280,7 +284,7 @@ async fn an_adapter_downloads_in_chunks() {
     assert!(download.bytes.len() > elements * 4);
     let missing = daemon
         .client
-        .download_checkpoint("run.1.9")
+        .download_checkpoint("run.1.9", "")
         .await
         .unwrap_err();
     assert_eq!(missing.reason(), "NOT_FOUND");

@@ -1,0 +1,181 @@
+//! Adapters in other tools' formats, one file each, in the table [`FORMATS`].
+//!
+//! What is written is read back, and what is read is tried: an adapter that is taken gives other logits than the base, and one
+//! that is handed out gives, read back from the file, the logits it had.
+
+mod gguf_lora;
+mod peft;
+
+use autodidact_domain::checkpoint::CheckpointMeta;
+use autodidact_domain::exchange::{AdapterFile, FORMATS as NAMES};
+use autodidact_domain::{Checkpoint, ModelName, NamedTensor};
+use serde_json::Value as Json;
+
+use crate::methods::method_of;
+use crate::runtime::{Batch, Buffers};
+use crate::{Adapter, EngineError, LoadedModel};
+
+/// How far logits may be from those of the adapter as it is here, relative to the largest.
+const SAME_LOGITS: f32 = 1e-3;
+
+/// The tokens of the prompt that is tried.
+const PROBE_TOKENS: usize = 24;
+
+/// What an adapter's files say: PEFT's settings, and tensors under PEFT's names.
+type Contents = (Json, Vec<NamedTensor>);
+
+/// A format.
+pub(crate) struct Format {
+    /// Its name in calls and commands.
+    pub(crate) name: &'static str,
+    /// Writes the files.
+    write: fn(&LoadedModel, &Checkpoint) -> Result<Vec<AdapterFile>, EngineError>,
+    /// Reads them again.
+    read: fn(&LoadedModel, &[AdapterFile]) -> Result<Contents, EngineError>,
+}
+
+/// Every format.
+pub(crate) const FORMATS: [Format; 2] = [peft::FORMAT, gguf_lora::FORMAT];
+
+impl LoadedModel {
+    /// Writes an adapter of this base in a format, reads it back and compares the logits of a prompt.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for an unknown format, and where the format cannot say what the adapter does;
+    /// [`EngineError::Adapter`] when the adapter is not this base's, or what was written does not give the same logits.
+    pub fn export_adapter(
+        &self,
+        checkpoint: &Checkpoint,
+        format: &str,
+    ) -> Result<Vec<AdapterFile>, EngineError> {
+        let format = find(format)?;
+        let own = Adapter::from_checkpoint(self, checkpoint)?;
+        let files = (format.write)(self, checkpoint)?;
+        let (settings, tensors) = (format.read)(self, &files)?;
+        let read = self.checkpoint_of(checkpoint.meta.model.clone(), settings, tensors)?;
+        let read = Adapter::from_checkpoint(self, &read)?;
+        let own = probe_logits(self, Some(&own))?;
+        let apart = distance(&own, &probe_logits(self, Some(&read))?);
+        // What is no number is not near.
+        if !(apart <= SAME_LOGITS && own.iter().all(|logit| logit.is_finite())) {
+            return Err(EngineError::adapter(
+                format!("the written {}", format.name),
+                "the logits that the adapter has",
+                format!("logits that differ by {apart} of the largest"),
+            ));
+        }
+        Ok(files)
+    }
+
+    /// Reads an adapter of this base that a tool wrote, whichever format its files are in.
+    ///
+    /// # Errors
+    /// [`EngineError::Adapter`] when the files are of no format, damaged or for another base, or when a prompt's logits are the
+    /// base's with it.
+    pub fn import_adapter(
+        &self,
+        model: ModelName,
+        files: &[AdapterFile],
+    ) -> Result<Checkpoint, EngineError> {
+        let (settings, tensors) = match gguf_lora::is_gguf(files) {
+            true => (gguf_lora::FORMAT.read)(self, files)?,
+            false => (peft::FORMAT.read)(self, files)?,
+        };
+        let checkpoint = self.checkpoint_of(model, settings, tensors)?;
+        let adapter = Adapter::from_checkpoint(self, &checkpoint)?;
+        let with = probe_logits(self, Some(&adapter))?;
+        if !with.iter().all(|logit| logit.is_finite()) {
+            return Err(EngineError::adapter(
+                "tensors",
+                "finite logits",
+                "a logit that is no number",
+            ));
+        }
+        if distance(&with, &probe_logits(self, None)?) == 0.0 {
+            return Err(EngineError::adapter(
+                "tensors",
+                "an adapter that changes what the base says",
+                "one with which every logit of a prompt is the base's, as one that was not trained yet",
+            ));
+        }
+        Ok(checkpoint)
+    }
+
+    fn checkpoint_of(
+        &self,
+        model: ModelName,
+        settings: Json,
+        mut tensors: Vec<NamedTensor>,
+    ) -> Result<Checkpoint, EngineError> {
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let recipe = method_of(&settings, &self.config)?;
+        Ok(Checkpoint {
+            meta: CheckpointMeta {
+                method: recipe.0.into(),
+                base_digest: self.info.digest,
+                adapter_config: recipe.1.adapter_config(model.as_str()),
+                model,
+                step: 0,
+                total_steps: 0,
+                trainer_state: Json::Null,
+            },
+            adapter: tensors,
+            optimizer: Vec::new(),
+        })
+    }
+}
+
+/// Computes the logits after a prompt that every vocabulary has.
+pub(crate) fn probe_logits(
+    model: &LoadedModel,
+    adapter: Option<&Adapter>,
+) -> Result<Vec<f32>, EngineError> {
+    let length = PROBE_TOKENS.min(model.config.context_length);
+    let vocabulary = model.config.vocab_size;
+    let ids: Vec<u32> = (1..=length)
+        .map(|i| (i * 7919 % vocabulary) as u32)
+        .collect();
+    let mut cache = model.decoder.new_cache(length)?;
+    let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
+    batch.push(0, &ids, 0);
+    batch.wanted = vec![length - 1];
+    let mut logits = Vec::new();
+    model.decoder.forward(
+        &model.team,
+        &batch,
+        &mut [&mut cache],
+        model.updates_of(adapter)?,
+        &mut buffers,
+        &mut |_, row| logits.extend_from_slice(row),
+    )?;
+    Ok(logits)
+}
+
+fn find(name: &str) -> Result<&'static Format, EngineError> {
+    let format = FORMATS.iter().find(|format| format.name == name);
+    format.ok_or_else(|| {
+        EngineError::Invalid(format!(
+            "format: expected one of {}, found {name:?}",
+            NAMES.join(", ")
+        ))
+    })
+}
+
+/// The largest difference, relative to the largest of the first.
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let largest = a.iter().fold(1e-6f32, |largest, x| largest.max(x.abs()));
+    let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    apart.fold(0.0, f32::max) / largest
+}
+
+fn file<'a>(files: &'a [AdapterFile], name: &str) -> Result<&'a AdapterFile, EngineError> {
+    let file = files.iter().find(|file| file.name == name);
+    file.ok_or_else(|| {
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        let found = match names.is_empty() {
+            true => "no file".to_string(),
+            false => names.join(", "),
+        };
+        EngineError::adapter(name, "this file", found)
+    })
+}

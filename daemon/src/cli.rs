@@ -14,6 +14,7 @@ mod plugin;
 mod quickstart;
 mod serve;
 mod system;
+mod train;
 mod workflow;
 
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ Examples:
   autodidact serve                           start the daemon
   autodidact model add smollm2-135m-instruct fetch a known model
   autodidact dataset import seeds my-seeds.jsonl
-  autodidact workflow submit self-instruct.yaml --watch"
+  autodidact workflow submit self-instruct.yaml --watch
+  autodidact train my-run --model smollm2-135m-instruct --data my-data"
 )]
 struct Cli {
     #[command(flatten)]
@@ -91,6 +93,8 @@ enum Command {
     /// Submit workflows and follow them
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
+    /// Fine-tune a model on a dataset
+    Train(train::TrainArgs),
     /// Import, show and export datasets
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
@@ -163,6 +167,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Workflow(command) => {
             runtime.block_on(interruptible(workflow::run(command, &global)))
         }
+        Command::Train(args) => runtime.block_on(interruptible(train::run(args, &global))),
         Command::Dataset(command) => {
             runtime.block_on(interruptible(dataset::run(command, &global)))
         }

@@ -24,8 +24,8 @@ use autodidact_domain::ports::{Checkpoints, Engine, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
     Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef, Embeddings,
-    GenerateRequest, Interrupt, Message, ModelName, ModelRef, PortError, PortResult, TrainRequest,
-    TrainSegment,
+    GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError, PortResult,
+    TrainOptions, TrainRequest, TrainSegment,
 };
 use autodidact_engine::{Compute, DeviceChoice};
 
@@ -59,6 +59,7 @@ pub(crate) struct DeviceThread {
     compute: String,
     memory: MemoryLimit,
     checkpoints: Arc<dyn Checkpoints>,
+    device: DeviceChoice,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -102,6 +103,7 @@ impl DeviceThread {
             compute,
             memory,
             checkpoints: stored,
+            device: options.device,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -381,6 +383,12 @@ impl Engine for DeviceThread {
 
     fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {
         autodidact_engine::Engine::check_constraint(constraint)
+    }
+
+    fn check_training(&self, model: &ModelSummary, options: &TrainOptions) -> Result<(), String> {
+        let path = std::path::Path::new(&model.path);
+        let checked = autodidact_engine::Engine::check_training(path, options, self.device);
+        checked.map_err(|error| error.to_string())
     }
 
     fn compute(&self) -> &str {

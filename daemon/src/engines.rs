@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use autodidact_domain::exchange::AdapterFile;
 use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::{Engine, Models};
-use autodidact_domain::training::TrainProgress;
+use autodidact_domain::training::{TrainOptions, TrainProgress};
 use autodidact_domain::{
     Account, Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef,
     Embeddings, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
@@ -190,6 +190,10 @@ impl Engine for Engines {
 
     fn check_constraint(&self, constraint: &Constraint) -> Result<(), String> {
         self.device.check_constraint(constraint)
+    }
+
+    fn check_training(&self, model: &ModelSummary, options: &TrainOptions) -> Result<(), String> {
+        self.device.check_training(model, options)
     }
 
     fn compute(&self) -> &str {

@@ -176,6 +176,21 @@ fn adapters_go_to_other_tools_and_come_from_them() -> Result<()> {
         assert_eq!(talk(&home, &["--adapter", &name], said)?, own, "{format}");
     }
 
+    // A name that is taken stays what it is.
+    let out = home.path().join("out-peft");
+    let out = out.to_string_lossy();
+    home.text(&["model", "import", "tiny", &out, "--as", "back-peft"])?;
+    for name in ["back-gguf-lora", "tiny-loop.round-1"] {
+        let config = home.path().join("out-peft/adapter_config.json");
+        let text = std::fs::read_to_string(&config)?;
+        let alpha = text.replace("\"lora_alpha\": 8", "\"lora_alpha\": 9");
+        assert_ne!(text, alpha);
+        std::fs::write(&config, alpha)?;
+        let taken = home.run(&["model", "import", "tiny", &out, "--as", name])?;
+        assert!(!taken.status.success(), "{name}");
+        std::fs::write(&config, text)?;
+    }
+
     // What PEFT itself made for another base says what does not fit.
     let foreign = repository().join("tests/golden/methods/dora");
     let import = [
@@ -244,6 +259,64 @@ fn every_method_trains_in_a_workflow() -> Result<()> {
         let said = talk(&home, &["--adapter", &adapter], "Name a bird.\n")?;
         assert!(!said.trim().is_empty());
     }
+    Ok(())
+}
+
+/// A dataset alone is trained on, a run goes on from another's adapter, and what cannot be is refused before it begins.
+#[test]
+fn train_makes_an_adapter_of_a_dataset() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    let base = ["--model", "tiny", "--data", "seeds-en"];
+    let quick = [
+        "--set",
+        "r=2",
+        "--set",
+        "max_length=96",
+        "--set",
+        "learning_rate=5e-3",
+    ];
+    home.text(
+        &[
+            &["train", "first", "--held-out", "heldout-en"][..],
+            &base,
+            &quick,
+        ]
+        .concat(),
+    )?;
+    let first = home.json(&["checkpoint", "show", "first.round-1"])?;
+    assert_eq!(first["step"], first["total_steps"]);
+    let second = ["train", "second", "--init-adapter", "first.round-1"];
+    home.text(&[&second[..], &base, &quick].concat())?;
+    let losses = |name: &str| -> Result<Value> { home.report(name) };
+    let (first, second) = (losses("first")?, losses("second")?);
+    assert_ne!(first["adapter_digest"], second["adapter_digest"]);
+    // A finished run has nothing left to do.
+    let resumed = home.run(&["train", "--resume", "first"])?;
+    let message = String::from_utf8_lossy(&resumed.stderr).into_owned();
+    assert!(message.contains("it is done"), "{message}");
+
+    let refused = |more: &[&str], expect: &str| -> Result<()> {
+        let output = home.run(&[&["train", "third"][..], &base, more].concat())?;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{more:?}");
+        assert!(message.contains(expect), "{more:?}: {message}");
+        Ok(())
+    };
+    refused(
+        &["--set", "target_modules=layers.9.self_attn.q_proj"],
+        "did you mean \"q_proj\"?",
+    )?;
+    refused(&["--set", "target_modules=qproj"], "q_proj")?;
+    refused(&["--set", "r=0"], "r")?;
+    refused(&["--set", "rr=1"], "rr")?;
+    refused(&["--set", "r"], "OPTION=VALUE")?;
+    refused(&["--init-adapter", "frist.round-1"], "first.round-1")?;
+    refused(
+        &["--method", "ia3", "--set", "feedforward_modules=[q_proj]"],
+        "feedforward_modules",
+    )?;
     Ok(())
 }
 

@@ -231,15 +231,7 @@ async fn submit(
     global: &Global,
 ) -> Result<(), Failure> {
     let yaml = read_file(file)?;
-    let request = v1::SubmitWorkflowRequest {
-        request_id: request_id(),
-        workflow: Some(v1::submit_workflow_request::Workflow::Yaml(yaml)),
-    };
-    let answer = connection.workflows().submit(request).await;
-    let answer = answer
-        .map_err(|status| Failure::client(status.into(), Some(&file.display().to_string())))?;
-    let workflow = answer.into_inner().workflow.unwrap_or_default();
-    tell(&workflow, global)?;
+    let workflow = submit_text(connection, yaml, &file.display().to_string(), global).await?;
     if watch_it {
         return watch(connection, &workflow.name, global).await;
     }
@@ -252,6 +244,24 @@ async fn submit(
     Ok(())
 }
 
+/// Submits a workflow's text, which came from `origin`, and tells its state.
+pub(super) async fn submit_text(
+    connection: &Client,
+    yaml: String,
+    origin: &str,
+    global: &Global,
+) -> Result<v1::Workflow, Failure> {
+    let request = v1::SubmitWorkflowRequest {
+        request_id: request_id(),
+        workflow: Some(v1::submit_workflow_request::Workflow::Yaml(yaml)),
+    };
+    let answer = connection.workflows().submit(request).await;
+    let answer = answer.map_err(|status| Failure::client(status.into(), Some(origin)))?;
+    let workflow = answer.into_inner().workflow.unwrap_or_default();
+    tell(&workflow, global)?;
+    Ok(workflow)
+}
+
 /// Shows a stage's name, such as `generate`.
 pub(crate) fn stage_name(stage: v1::Stage) -> String {
     stage
@@ -260,7 +270,8 @@ pub(crate) fn stage_name(stage: v1::Stage) -> String {
         .to_lowercase()
 }
 
-async fn watch(connection: &Client, name: &str, global: &Global) -> Result<(), Failure> {
+/// Follows a workflow to its end.
+pub(super) async fn watch(connection: &Client, name: &str, global: &Global) -> Result<(), Failure> {
     let display = if global.json {
         Display::json_lines()
     } else {

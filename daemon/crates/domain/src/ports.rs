@@ -8,7 +8,7 @@ use crate::exchange::AdapterFile;
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
-use crate::training::TrainProgress;
+use crate::training::{TrainOptions, TrainProgress};
 use crate::{
     Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, Constraint, DatasetName,
     DatasetSummary, Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody,
@@ -17,8 +17,8 @@ use crate::{
     TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
 };
 
-/// What an engine without bases on this machine says.
-const NO_ADAPTERS: &str = "there is no model on this machine that adapters could be exchanged for";
+/// What an engine of models elsewhere says.
+const NO_ADAPTERS: &str = "adapters are exchanged for models on this machine alone";
 
 /// Generates, scores and trains. Implementations queue calls for the one thread that owns the device.
 pub trait Engine: Send + Sync {
@@ -117,6 +117,15 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// What is wrong with it.
     fn check_constraint(&self, constraint: &Constraint) -> Result<(), String>;
+
+    /// Holds training options against a model on this machine, for a look at them.
+    ///
+    /// # Errors
+    /// What is wrong with them, the field's name first.
+    fn check_training(&self, model: &ModelSummary, options: &TrainOptions) -> Result<(), String> {
+        let _ = (model, options);
+        Ok(())
+    }
 
     /// Names what generates: the compute path `exact` or `fast`, or number format and device such as `bf16 on cuda:0`.
     fn compute(&self) -> &str;

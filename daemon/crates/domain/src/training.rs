@@ -44,6 +44,11 @@ impl LrScheduler {
 /// The names of the methods; the engine has a recipe for each.
 pub const METHODS: [&str; 3] = ["lora", "qlora", "ia3"];
 
+/// Tells whether a method leaves the base quantised as its files have it.
+pub fn keeps_base_quantised(method: &str) -> bool {
+    method == "qlora"
+}
+
 /// What fine-tuning takes; names and meanings are PEFT's and transformers' own, and a method leaves alone what it does not
 /// know. Runs that were stored before an option was there have its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

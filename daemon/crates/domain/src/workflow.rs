@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::training::TrainOptions;
 use crate::{
-    Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName, ModelSummary,
-    PluginSummary, WorkflowName,
+    CheckpointId, Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName,
+    ModelSummary, PluginSummary, WorkflowName,
 };
 
 /// A checked workflow: every default is filled in.
@@ -331,6 +331,9 @@ impl ConstraintSpec {
 /// How a round trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
+    /// The adapter that a round's begins as; without one it begins afresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_adapter: Option<CheckpointId>,
     /// The method and its options.
     #[serde(flatten)]
     pub options: TrainOptions,

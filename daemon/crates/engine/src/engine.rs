@@ -228,6 +228,7 @@ impl Engine {
             team: self.team.clone(),
             compute: self.compute,
             weights: Mutex::new(Weak::new()),
+            device_weights: Mutex::new(Weak::new()),
             grammars: OnceLock::new(),
         })
     }
@@ -349,6 +350,8 @@ pub struct LoadedModel {
     pub(crate) room: Room,
     held: u64,
     weights: Mutex<Weak<Weights>>,
+    /// The same on the device that generates, where that is no processor's kernels.
+    pub(crate) device_weights: Mutex<Weak<Weights>>,
     /// Made when the first constraint comes; some MiB for a large vocabulary.
     grammars: OnceLock<Result<Grammars, String>>,
 }

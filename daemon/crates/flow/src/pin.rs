@@ -2,6 +2,7 @@
 
 use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::ports::Ports;
+use autodidact_domain::training::keeps_base_quantised;
 use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
 use autodidact_domain::{ModelSummary, WorkflowSpec};
 
@@ -44,6 +45,36 @@ fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Option<F
     })
 }
 
+/// Finds the fault of training options that do not fit the model.
+fn refuse_training(
+    ports: &Ports,
+    spec: &WorkflowSpec,
+    model: Option<&ModelSummary>,
+    yaml: &str,
+) -> Option<Fault> {
+    let options = &spec.stages.train.as_ref()?.options;
+    let message = ports.engine.check_training(model?, options).err()?;
+    // The engine names the field first.
+    let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
+    let named = message.split_once(": ");
+    let named = named.filter(|(field, _)| field.chars().all(is_word));
+    let (line, path, message) = match named {
+        Some((field, rest)) => {
+            let path = format!("stages.train.{field}");
+            (line_of(yaml, field, ""), path, rest.to_string())
+        }
+        None => (line_of(yaml, "train", ""), "stages.train".into(), message),
+    };
+    Some(Fault {
+        line,
+        path,
+        message,
+        expected: "options that fit the model".into(),
+        found: spec.model.to_string(),
+        nearest: None,
+    })
+}
+
 /// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
 pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fault>> {
     let named = spec.named_models();
@@ -76,6 +107,19 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
                 "`autodidact model add` registers one, [remote_models.NAME] in the configuration file names one on a server",
             );
         }
+    }
+    let init_adapter = spec.stages.train.as_ref();
+    let init_adapter = init_adapter.and_then(|train| train.init_adapter.as_ref());
+    let found = init_adapter.and_then(|id| ports.checkpoints.get(id).ok());
+    if let Some(adapter) = init_adapter.filter(|_| found.is_none()) {
+        let known = ports.checkpoints.list().unwrap_or_default().into_iter();
+        missing(
+            "stages.train.init_adapter",
+            "checkpoint",
+            adapter.as_str(),
+            known.map(|checkpoint| checkpoint.id.to_string()).collect(),
+            "`autodidact checkpoint list` lists them, `autodidact model import` takes one of another tool's",
+        );
     }
     let model = ports.models.get(&spec.model).ok();
     let mut dataset = |path: &str, name: Option<&autodidact_domain::DatasetName>| {
@@ -116,6 +160,22 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         });
     }
     faults.extend(refuse_constraint(ports, spec, yaml));
+    if let (Some(adapter), Some(model)) = (&found, &model)
+        && adapter.meta.base_digest != model.digest
+    {
+        faults.push(Fault {
+            line: line_of(yaml, "init_adapter", adapter.id.as_str()),
+            path: "stages.train.init_adapter".into(),
+            message: format!("{} is an adapter of {}", adapter.id, adapter.meta.model),
+            expected: format!("an adapter of {}", spec.model),
+            found: format!("{:?}", adapter.id.as_str()),
+            nearest: None,
+        });
+    }
+    let local = model
+        .as_ref()
+        .filter(|model| !model.is_remote() && !is_encoder(&model.architecture));
+    faults.extend(refuse_training(ports, spec, local, yaml));
     let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
     if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
         faults.push(Fault {
@@ -199,10 +259,12 @@ fn memory_fault(
     yaml: &str,
 ) -> Option<Fault> {
     let (model, limit) = (model?, ports.engine.memory_limit()?);
-    let (weights, trained) = (model.details.memory_bytes, spec.stages.train.is_some());
-    // Training holds the weights in f32 beside those that generate.
+    let (weights, train) = (model.details.memory_bytes, spec.stages.train.as_ref());
+    let trained = train.is_some();
+    let stays_quantised = train.is_some_and(|train| keeps_base_quantised(&train.options.method));
+    // Training holds the weights in f32 beside those that generate, where they do not stay quantised.
     let in_f32 = model.parameters.saturating_mul(size_of::<f32>() as u64);
-    let needed = match trained {
+    let needed = match trained && !stays_quantised {
         true => weights.saturating_add(in_f32),
         false => weights,
     };
@@ -215,9 +277,13 @@ fn memory_fault(
         line: line_of(yaml, "model", name),
         path: "model".into(),
         message: format!(
-            "{name} needs {} MiB of memory to {work}, and there are {}; take a smaller model, or one quantised to fewer bits",
+            "{name} needs {} MiB of memory to {work}, and there are {}; take a smaller model, {}",
             needed.div_ceil(1 << 20),
-            limit >> 20
+            limit >> 20,
+            match trained && !stays_quantised {
+                true => "or the method qlora",
+                false => "or one quantised to fewer bits",
+            }
         ),
         expected: format!("a model that takes at most {} MiB", limit >> 20),
         found: format!("{name:?}"),

@@ -13,7 +13,6 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "ia3",
     peft_type: "IA3",
-    keeps_base_quantised: false,
     from_options: |options, config| Ok(Box::new(Ia3::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Ia3::new(of_settings(settings)?, config)?)),
 };

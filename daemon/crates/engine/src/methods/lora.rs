@@ -2,7 +2,8 @@
 //!
 //! Variants: rank-stabilised scales (`use_rslora`, Kalajdzievski 2023), ranks and scales of their own for some layers
 //! (`rank_pattern`, `alpha_pattern`), trained biases (`bias`), and weights decomposed into magnitude and direction
-//! (`use_dora`, Liu et al. 2024).
+//! (`use_dora`, Liu et al. 2024). In training with dropout, DoRA drops what its update takes alone, where PEFT drops what W takes
+//! too; what is learned has the same meaning.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,6 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "lora",
     peft_type: "LORA",
-    keeps_base_quantised: false,
     from_options: |options, config| Ok(Box::new(Lora::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Lora::new(of_settings(settings)?, config)?)),
 };
@@ -26,7 +26,6 @@ pub(super) const METHOD: Method = Method {
 /// The same while the base stays quantised (QLoRA, Dettmers et al. 2023, in the quantisation of the base's own file).
 pub(super) const QUANTISED: Method = Method {
     name: "qlora",
-    keeps_base_quantised: true,
     ..METHOD
 };
 
@@ -51,6 +50,14 @@ const NEUTRAL: &[(&str, &[&str])] = &[
     ("use_bdlora", &["null", "false"]),
     ("alora_invocation_tokens", &["null"]),
     ("arrow_config", &["null"]),
+    ("kasa_config", &["null"]),
+    ("velora_config", &["null"]),
+    ("monteclora_config", &["null"]),
+    // Others, such as `pissa`, change the base's weights when PEFT loads the adapter.
+    (
+        "init_lora_weights",
+        &["null", "true", "false", "\"gaussian\""],
+    ),
 ];
 
 /// What the method is told.

@@ -30,8 +30,6 @@ struct Method {
     name: &'static str,
     /// Its name in `adapter_config.json`.
     peft_type: &'static str,
-    /// Whether the base stays as its files have it while it is trained on.
-    keeps_base_quantised: bool,
     /// Reads a run's options.
     from_options: fn(&TrainOptions, &ModelConfig) -> Read,
     /// Reads an adapter's settings.
@@ -48,12 +46,6 @@ pub(crate) trait Recipe {
 
     /// Writes PEFT's `adapter_config.json`, with the fields that every PEFT from 0.10 on reads and no others.
     fn adapter_config(&self, base_model: &str) -> Json;
-}
-
-/// Tells whether a method leaves the base as its files have it.
-pub(crate) fn keeps_base_quantised(name: &str) -> bool {
-    let method = METHODS.iter().find(|method| method.name == name);
-    method.is_some_and(|method| method.keeps_base_quantised)
 }
 
 /// Reads a run's options.

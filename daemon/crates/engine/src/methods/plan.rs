@@ -299,7 +299,7 @@ impl Plan {
                 ));
             }
         }
-        let mut layers = self.zeros();
+        let mut fitting = Vec::with_capacity(self.places.len());
         for place in &self.places {
             let Place { name, shape, .. } = place;
             let refuse = |found: String| {
@@ -315,16 +315,21 @@ impl Plan {
                     tensor.shape
                 )));
             }
-            layers[place.layer][place.range.clone()].copy_from_slice(&tensor.data);
+            fitting.push((place, tensor));
         }
-        match left.values().next() {
-            Some(tensor) => Err(EngineError::adapter(
+        if let Some(tensor) = left.values().next() {
+            return Err(EngineError::adapter(
                 &tensor.name,
                 format!("only the {} tensors of these settings", self.places.len()),
                 "this tensor too",
-            )),
-            None => Ok(layers),
+            ));
         }
+        // Settings may ask for anything; room is made for what is there.
+        let mut layers = self.zeros();
+        for (place, tensor) in fitting {
+            layers[place.layer][place.range.clone()].copy_from_slice(&tensor.data);
+        }
+        Ok(layers)
     }
 
     fn zeros(&self) -> Vec<Vec<f32>> {

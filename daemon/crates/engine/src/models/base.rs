@@ -53,9 +53,10 @@ impl BaseWeights {
         }))
     }
 
-    /// Tells the bytes that they take in memory as long as they are held.
+    /// Tells the bytes that they take in this machine's memory as long as they are held.
     pub fn bytes(&self) -> u64 {
         match self {
+            Self::Held(weights) if !weights.embed_tokens.device().is_cpu() => 0,
             Self::Held(weights) => {
                 let layers = weights.layers.iter().flat_map(LayerWeights::tensors);
                 let others = [&weights.embed_tokens, &weights.norm].into_iter();

@@ -56,20 +56,29 @@ pub struct LayerWeights {
 }
 
 impl Weights {
+    /// Refuses a model that can only generate and score.
+    pub(crate) fn check_trainable(
+        files: &ModelFiles,
+        config: &ModelConfig,
+    ) -> Result<(), EngineError> {
+        match is_foreign(&config.architecture) {
+            true => Err(EngineError::unsupported(
+                &files.path,
+                "architecture",
+                "a family of our own decoder, for training",
+                format!("{}, which generates and scores", config.architecture),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Reads and dequantises every tensor.
     ///
     /// # Errors
     /// [`EngineError::ModelFile`] when a tensor is missing or of another shape than the configuration says,
     /// [`EngineError::Io`] when the file cannot be read.
     pub(crate) fn load(files: &ModelFiles, config: &ModelConfig) -> Result<Self, EngineError> {
-        if is_foreign(&config.architecture) {
-            return Err(EngineError::unsupported(
-                &files.path,
-                "architecture",
-                "a family of our own decoder, for training",
-                format!("{}, which generates and scores", config.architecture),
-            ));
-        }
+        Self::check_trainable(files, config)?;
         let layers = (0..config.layers)
             .map(|index| LayerWeights::load(files, config, index))
             .collect::<Result<_, _>>()?;

@@ -65,7 +65,8 @@ impl Run<'_> {
         let parameters = match init {
             None => self.plan.initial(self.request.seed, self.weights)?,
             Some(init) => {
-                self.check_base(init)?;
+                // The settings name the method as other tools do: qlora's adapters are lora's.
+                expect_same("base_digest", &self.base_digest, &init.meta.base_digest)?;
                 let (ours, theirs) = (self.adapter_config(), &init.meta.adapter_config);
                 for (field, ours) in ours.as_object().into_iter().flatten() {
                     if !OF_NO_MATTER.contains(&field.as_str()) {

@@ -277,6 +277,7 @@ fn settings_whose_arithmetic_is_not_ours_are_refused() {
     let model = model.expect("the base");
     for (setting, value) in [
         ("lora_bias", Json::from(true)),
+        ("init_lora_weights", Json::from("pissa")),
         ("fan_in_fan_out", Json::from(true)),
         ("modules_to_save", serde_json::json!(["lm_head"])),
         ("layer_replication", serde_json::json!([[0, 1]])),

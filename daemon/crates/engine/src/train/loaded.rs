@@ -1,16 +1,56 @@
 //! Training a loaded model.
 
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
 use autodidact_domain::random::Random;
-use autodidact_domain::training::TrainProgress;
+use autodidact_domain::training::{TrainProgress, keeps_base_quantised};
 use autodidact_domain::{
     Checkpoint, Interrupt, Message, ModelName, ModelRef, TrainOptions, TrainRequest, TrainSegment,
 };
 
-use super::{Base, EncodedExample, run};
-use crate::methods::keeps_base_quantised;
+use super::{Base, EncodedExample, check_options, run};
+use crate::methods::from_options;
 use crate::models::base::BaseWeights;
+use crate::models::files::ModelFiles;
+use crate::models::weights::Weights;
 use crate::runtime::Runner;
-use crate::{EngineError, LoadedModel, Pause};
+use crate::{DeviceChoice, Engine, EngineError, LoadedModel, Pause};
+
+impl Engine {
+    /// Holds training options against a model's header.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] with the field and what was expected; [`EngineError::ModelFile`] and [`EngineError::Io`] where the
+    /// model cannot be read, or is one that is not trained.
+    pub fn check_training(
+        path: &Path,
+        options: &TrainOptions,
+        device: DeviceChoice,
+    ) -> Result<(), EngineError> {
+        let (files, config, _) = ModelFiles::open(path)?;
+        Weights::check_trainable(&files, &config)?;
+        if device != DeviceChoice::Cpu {
+            refuse_on_device(options)?;
+        }
+        check_options(options)?;
+        from_options(options, &config).map(drop)
+    }
+}
+
+/// Refuses what the plain operations of a GPU do not have.
+fn refuse_on_device(options: &TrainOptions) -> Result<(), EngineError> {
+    let refuse = |field: &str, found: &str| {
+        Err(EngineError::Invalid(format!(
+            "{field}: expected another on a GPU, where every state and the base in f32 are held, found {found}; or use the device cpu"
+        )))
+    };
+    match options {
+        options if keeps_base_quantised(&options.method) => refuse("method", &options.method),
+        options if options.gradient_checkpointing => refuse("gradient_checkpointing", "true"),
+        _ => Ok(()),
+    }
+}
 
 impl LoadedModel {
     /// Trains for a stretch; see [`run`]. `init` is the adapter that `request.model.adapter` names, where it names one.
@@ -115,8 +155,19 @@ impl LoadedModel {
     pub fn training_weights(&self, options: &TrainOptions) -> Result<BaseWeights, EngineError> {
         match &self.decoder {
             Runner::Device(decoder) => {
-                let weights = self.weights()?.to_device(decoder.device())?;
-                Ok(BaseWeights::from(weights))
+                if !decoder.device().is_cpu() {
+                    refuse_on_device(options)?;
+                }
+                let mut held = self
+                    .device_weights
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if let Some(weights) = held.upgrade() {
+                    return Ok(BaseWeights::Held(weights));
+                }
+                let weights = Arc::new(self.weights()?.to_device(decoder.device())?);
+                *held = Arc::downgrade(&weights);
+                Ok(BaseWeights::Held(weights))
             }
             Runner::Own(_) if keeps_base_quantised(&options.method) => {
                 BaseWeights::stored(&self.files, &self.config)
@@ -137,10 +188,8 @@ impl LoadedModel {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::{Adapter, Compute, Engine};
+    use crate::{Adapter, Compute};
 
     #[test]
     fn training_and_scoring_agree_on_the_loss_before_and_after() {

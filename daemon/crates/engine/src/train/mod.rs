@@ -95,18 +95,14 @@ pub fn run(
         data_digest,
         total_steps,
     };
-    let mut position = match &request.resume {
-        Some(checkpoint) => run.resume(checkpoint)?,
-        None => run.start(init)?,
-    };
-
-    let last_step = position.step.saturating_add(request.steps).min(total_steps);
+    let first_step = request.resume.as_ref().map_or(0, |resume| resume.meta.step);
+    let last_step = first_step.saturating_add(request.steps).min(total_steps);
     let batches_of_step = |step: u32| -> Vec<PackedBatch> {
         let examples = order.batch(step as usize);
         let batches = examples.chunks(batch_size);
         batches.map(|indices| data.batch(indices)).collect()
     };
-    let steps: Vec<Vec<PackedBatch>> = (position.step..last_step).map(batches_of_step).collect();
+    let steps: Vec<Vec<PackedBatch>> = (first_step..last_step).map(batches_of_step).collect();
     let max_tokens = steps
         .iter()
         .flatten()
@@ -114,6 +110,10 @@ pub fn run(
         .max()
         .unwrap_or(0);
     check_memory(&base, &plan, options, max_tokens)?;
+    let mut position = match &request.resume {
+        Some(checkpoint) => run.resume(checkpoint)?,
+        None => run.start(init)?,
+    };
     let model = TrainableModel::new(
         base.config,
         base.weights,
@@ -173,6 +173,10 @@ fn check_memory(
     options: &TrainOptions,
     max_tokens: usize,
 ) -> Result<(), EngineError> {
+    if !base.weights.device().is_cpu() {
+        // The states are the device's, which says itself when they do not fit.
+        return Ok(());
+    }
     let numbers = plan.parameters() * size_of::<f32>();
     let states = model::state_bytes(base.config, max_tokens, options.gradient_checkpointing);
     let need = Need {

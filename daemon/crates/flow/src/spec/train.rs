@@ -23,6 +23,7 @@ const BIASES: [&str; 3] = ["none", "lora_only", "all"];
 pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
     let mut fields = node.mapping("stages.train");
     let default = TrainOptions::default();
+    let init_adapter = fields.parsed("init_adapter");
     let schedulers = LrScheduler::ALL.map(LrScheduler::name);
     let scheduler = fields.choice(
         "lr_scheduler_type",
@@ -85,7 +86,10 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
         checkpoint_steps: fields.small("checkpoint_steps", 1..=100_000, default.checkpoint_steps),
     };
     fields.finish();
-    TrainSpec { options }
+    TrainSpec {
+        init_adapter,
+        options,
+    }
 }
 
 /// Reads names of linear layers, paths and patterns: a list, or one text. None where nothing is given.

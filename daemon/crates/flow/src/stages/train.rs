@@ -143,7 +143,7 @@ fn run_segment(
     let request = TrainRequest {
         model: ModelRef {
             model: run.spec().model.clone(),
-            adapter: None,
+            adapter: spec.init_adapter.clone(),
         },
         options: spec.options.clone(),
         examples: conversations.to_vec(),

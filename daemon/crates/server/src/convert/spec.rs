@@ -63,7 +63,7 @@ stages:
       - score: {least: 4, model: far}
   respond: {input_temperature: 0.6, temperature: 0.1, top_p: 0.8, repetition_penalty: 1.2, max_input_tokens: 33, max_tokens: 55, batch: 6, model: far, examples: 2, classify: true, constraint: {json_schema: {type: object, properties: {b: {type: string}, a: {type: string}}}}}
   validate: {chain: [rules, {score: {least: 2}}]}
-  train: {method: ia3, use_dora: true, bias: all, rank_pattern: {q_proj: 3}, alpha_pattern: {v_proj: 2.5}, feedforward_modules: [o_proj], init_ia3_weights: false, gradient_checkpointing: true, label_smoothing_factor: 0.125, r: 4, lora_alpha: 7.5, lora_dropout: 0.05, target_modules: [k_proj], learning_rate: 0.0003, weight_decay: 0.01, warmup_ratio: 0.1, max_grad_norm: 0.5, epochs: 2, batch_size: 3, max_length: 77, checkpoint_steps: 5, use_rslora: true, lr_scheduler_type: linear, warmup_steps: 6, decay_ratio: 0.25, gradient_accumulation_steps: 3, neftune_noise_alpha: 5.0}
+  train: {init_adapter: run.round-1, method: ia3, use_dora: true, bias: all, rank_pattern: {q_proj: 3}, alpha_pattern: {v_proj: 2.5}, feedforward_modules: [o_proj], init_ia3_weights: false, gradient_checkpointing: true, label_smoothing_factor: 0.125, r: 4, lora_alpha: 7.5, lora_dropout: 0.05, target_modules: [k_proj], learning_rate: 0.0003, weight_decay: 0.01, warmup_ratio: 0.1, max_grad_norm: 0.5, epochs: 2, batch_size: 3, max_length: 77, checkpoint_steps: 5, use_rslora: true, lr_scheduler_type: linear, warmup_steps: 6, decay_ratio: 0.25, gradient_accumulation_steps: 3, neftune_noise_alpha: 5.0}
   evaluate: {max_tokens: 22, batch: 9}
   promote: {min_diversity: 0.4}
 on_drop: seeds

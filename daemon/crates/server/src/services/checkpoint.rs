@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use autodidact_domain::exchange::{AdapterFile, FORMATS};
-use autodidact_domain::{CheckpointId, EventBody, ModelName};
+use autodidact_domain::{CheckpointId, EventBody, ModelName, PortError};
 use autodidact_proto::v1;
 use autodidact_proto::v1::checkpoint_service_server::CheckpointService;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,6 +18,9 @@ use crate::safetensors;
 use crate::status::{OrStatus, bad_field, bad_name};
 use crate::stream::{Outgoing, outgoing};
 use crate::transfer::{self, Part};
+
+/// Stands in the names of what workflows train.
+const OF_WORKFLOWS: &str = ".round-";
 
 api!(
     /// Answers the calls of `CheckpointService`.
@@ -144,6 +147,12 @@ impl CheckpointService for CheckpointApi {
         let (header, bytes) = (upload.header, upload.bytes);
         let id = CheckpointId::new(header.id.clone()).map_err(bad_name("header.id"))?;
         let model = ModelName::new(header.model.clone()).map_err(bad_name("header.model"))?;
+        if header.id.contains(OF_WORKFLOWS) {
+            return Err(bad_field(
+                "header.id",
+                format!("expected a name without {OF_WORKFLOWS:?}, which workflows give to theirs"),
+            ));
+        }
         let response = blocking(&self.context, move |context| {
             let size = header
                 .files
@@ -166,6 +175,12 @@ impl CheckpointService for CheckpointApi {
                 let files: Vec<AdapterFile> = files.collect();
                 let ports = &context.ports;
                 let checkpoint = ports.engine.import_adapter(&model, files).or_status()?;
+                // The same again changes nothing; another one does not take a place that is taken.
+                if let Ok(there) = ports.checkpoints.get(&id)
+                    && there.adapter_digest != checkpoint.adapter_digest()
+                {
+                    return Err(taken(&id)).or_status();
+                }
                 let summary = ports.checkpoints.save(&id, &checkpoint).or_status()?;
                 let step = checkpoint.meta.step;
                 let id = id.to_string();
@@ -177,6 +192,14 @@ impl CheckpointService for CheckpointApi {
             })
         });
         response.await.map(Response::new)
+    }
+}
+
+fn taken(id: &CheckpointId) -> PortError {
+    PortError::Exists {
+        what: "checkpoint",
+        name: id.to_string(),
+        detail: "it is another adapter; import this one under another name".into(),
     }
 }
 

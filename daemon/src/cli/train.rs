@@ -1,0 +1,114 @@
+//! `autodidact train`: fine-tunes on a dataset, by a workflow that only trains.
+
+use autodidact_client::v1;
+use autodidact_domain::training::METHODS;
+use clap::Args;
+
+use super::workflow::{submit_text, watch};
+use super::{Failure, Global, connect, request_id};
+
+/// What to train.
+#[derive(Args)]
+#[command(after_help = "\
+It submits a workflow that has the train stage alone, so everything of `autodidact workflow` serves it: watch, pause, resume, report.
+A run that was interrupted goes on with --resume where its last checkpoint stands, and ends as if it had not been.
+
+Every option of stages.train may be given with --set; `autodidact workflow fields stages.train` lists them.
+
+Examples:
+  autodidact train my-run --model smollm2-135m-instruct --data my-data
+  autodidact train my-run --model gemma-3-270m --data my-data --method qlora --set gradient_checkpointing=true
+  autodidact train wide --model smollm2-135m-instruct --data my-data --set r=32 --set target_modules=all-linear --set use_dora=true
+  autodidact train second --model smollm2-135m-instruct --data more --init-adapter my-run.round-1
+  autodidact train --resume my-run")]
+pub(super) struct TrainArgs {
+    /// The run's name; its adapter is NAME.round-1
+    #[arg(required_unless_present = "resume")]
+    name: Option<String>,
+    /// The base model
+    #[arg(long, required_unless_present = "resume")]
+    model: Option<String>,
+    /// The dataset to train on
+    #[arg(long, required_unless_present = "resume", value_name = "DATASET")]
+    data: Option<String>,
+    /// A dataset to measure the adapter on, beside the base
+    #[arg(long, value_name = "DATASET")]
+    held_out: Option<String>,
+    /// How to fine-tune
+    #[arg(long, default_value = METHODS[0], value_parser = METHODS)]
+    method: String,
+    /// Begin as this adapter does
+    #[arg(long, value_name = "ADAPTER")]
+    init_adapter: Option<String>,
+    /// Decides order and first values
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// An option of the trainer or the method
+    #[arg(long = "set", value_name = "OPTION=VALUE")]
+    options: Vec<String>,
+    /// Let a run go on that was paused, failed or cut
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["name", "model", "data", "held_out", "method", "init_adapter", "seed", "options"])]
+    resume: Option<String>,
+    /// Do not follow it to its end
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Submits or resumes the run, and follows it.
+pub(super) async fn run(args: TrainArgs, global: &Global) -> Result<(), Failure> {
+    let client = connect(global).await?;
+    let name = match &args.resume {
+        Some(name) => {
+            let request = v1::ResumeWorkflowRequest {
+                request_id: request_id(),
+                name: name.clone(),
+            };
+            client.workflows().resume(request).await?;
+            name.clone()
+        }
+        None => {
+            let text = workflow_text(&args)?;
+            submit_text(&client, text, "the command line", global)
+                .await?
+                .name
+        }
+    };
+    match args.detach {
+        true => Ok(()),
+        false => watch(&client, &name, global).await,
+    }
+}
+
+/// Writes the workflow. JSON is YAML, so texts are written as JSON has them.
+fn workflow_text(args: &TrainArgs) -> Result<String, Failure> {
+    let quoted = |text: &Option<String>| serde_json::Value::from(text.as_deref()).to_string();
+    let mut text = format!(
+        "name: {}\nseed: {}\nmodel: {}\nseeds: {}\n",
+        quoted(&args.name),
+        args.seed,
+        quoted(&args.model),
+        quoted(&args.data)
+    );
+    if args.held_out.is_some() {
+        text += &format!("held_out: {}\n", quoted(&args.held_out));
+    }
+    text += &format!("stages:\n  train:\n    method: {}\n", args.method);
+    if args.init_adapter.is_some() {
+        text += &format!("    init_adapter: {}\n", quoted(&args.init_adapter));
+    }
+    for option in &args.options {
+        let (field, value) = option
+            .split_once('=')
+            .filter(|(field, value)| !field.is_empty() && !value.contains('\n'))
+            .ok_or_else(|| {
+                Failure::usage(&format!(
+                    "--set {option}: expected OPTION=VALUE, such as r=16"
+                ))
+            })?;
+        text += &format!("    {field}: {value}\n");
+    }
+    if args.held_out.is_some() {
+        text += "  evaluate:\n";
+    }
+    Ok(text)
+}

@@ -18,6 +18,7 @@ use crate::methods::{LowRankPlan, Target, from_settings};
 use crate::models::config::ModelConfig;
 use crate::models::files::gguf_name;
 use crate::models::gguf::{GgufHeader, Value as Field};
+use crate::models::interleaved::{half_split_rows, interleave_rows};
 use crate::{EngineError, LoadedModel};
 
 pub(super) const FORMAT: Format = Format {
@@ -70,7 +71,7 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
             let folded = scale * *rank as f32 / alpha;
             let b: Vec<f32> = values[b.clone()].iter().map(|x| x * folded).collect();
             let b = match interleaved_heads(target, config) {
-                Some(heads) => interleave(&b, outputs, heads),
+                Some(heads) => interleave_rows(&b, outputs, heads),
                 None => b,
             };
             let base = gguf_name(&format!("{}.weight", target.path(layer)), config);
@@ -167,7 +168,7 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
                 return Err(fault(name, &format!("{outputs} rows"), rows.to_string()));
             }
             if let Some(heads) = interleaved_heads(target, config) {
-                data = half_split(&data, rows, heads);
+                data = half_split_rows(&data, rows, heads);
             }
             ranks.insert(target.path(layer), columns);
             modules.push(target.path(layer));
@@ -219,34 +220,4 @@ fn interleaved_heads(target: Target, config: &ModelConfig) -> Option<usize> {
         Target::K if config.interleaves_in_gguf() => Some(config.kv_heads),
         _ => None,
     }
-}
-
-/// Puts the two halves of every head's rows in turn.
-fn interleave(data: &[f32], rows: usize, heads: usize) -> Vec<f32> {
-    move_rows(data, rows, heads, &|within, half| {
-        (within % half) * 2 + within / half
-    })
-}
-
-/// Undoes [`interleave`].
-fn half_split(data: &[f32], rows: usize, heads: usize) -> Vec<f32> {
-    move_rows(data, rows, heads, &|within, half| {
-        (within % 2) * half + within / 2
-    })
-}
-
-fn move_rows(
-    data: &[f32],
-    rows: usize,
-    heads: usize,
-    to: &dyn Fn(usize, usize) -> usize,
-) -> Vec<f32> {
-    let (width, head_dim) = (data.len() / rows, rows / heads);
-    let mut moved = vec![0f32; data.len()];
-    for (row, values) in data.chunks_exact(width).enumerate() {
-        let (head, within) = (row / head_dim, row % head_dim);
-        let row = head * head_dim + to(within, head_dim / 2);
-        moved[row * width..][..width].copy_from_slice(values);
-    }
-    moved
 }

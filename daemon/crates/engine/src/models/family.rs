@@ -456,12 +456,6 @@ impl ModelConfig {
         family.is_some_and(|row| row.traits.gguf_interleaves)
     }
 
-    /// Tells whether GGUF stores rows of q and k in the order that interleaved rope takes.
-    pub(super) fn gguf_interleaves(&self) -> bool {
-        let family = FAMILIES.iter().find(|row| row.gguf == self.architecture);
-        family.is_some_and(|row| row.traits.gguf_interleaves)
-    }
-
     /// Tells whether a layer sees the last positions only.
     pub(crate) fn window_of(&self, layer: usize) -> Option<&Window> {
         self.variant

@@ -15,6 +15,7 @@ use super::dequantize::ElementType;
 use super::folder::{digest_file, parse_json, read_json, read_optional, weights_files};
 use super::foreign::{self, is_foreign};
 use super::gguf::{GgufHeader, TensorPlace};
+use super::interleaved::half_split_rows;
 use super::long_rope::{CONSTANTS, ROPE_FACTORS, SHORT_ROPE_FACTORS, read_rope_factors};
 use super::multimodal::{text_config, text_tensor};
 use super::safetensors;
@@ -123,7 +124,7 @@ impl ModelFiles {
             }
         }
         let mut tensors = BTreeMap::new();
-        let interleaves = config.gguf_interleaves();
+        let interleaves = config.interleaves_in_gguf();
         let weights = header
             .tensors
             .iter()
@@ -530,35 +531,9 @@ fn layer_names(
     special.iter().chain(LAYER_NAMES)
 }
 
-/// Undoes GGUF's interleaving: row `2 i + j` of a head goes to row `j * half + i`.
-fn half_split_rows(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
-    let row_bytes = bytes.len() / rows;
-    let head_dim = rows / heads;
-    let half = head_dim / 2;
-    let mut out = vec![0u8; bytes.len()];
-    for head in 0..heads {
-        for within in 0..head_dim {
-            let from = head * head_dim + within;
-            let to = head * head_dim + (within % 2) * half + within / 2;
-            out[to * row_bytes..][..row_bytes]
-                .copy_from_slice(&bytes[from * row_bytes..][..row_bytes]);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_are_put_in_half_split_order() {
-        // One head of width 6: rows (0,0) (0,1) (1,0) (1,1) (2,0) (2,1) as (pair, side).
-        assert_eq!(
-            half_split_rows(&[0, 10, 1, 11, 2, 12], 6, 1),
-            [0, 1, 2, 10, 11, 12]
-        );
-    }
 
     #[test]
     fn names_are_translated() {

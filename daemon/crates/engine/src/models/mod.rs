@@ -10,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod foreign;
 pub(crate) mod gguf;
+pub(crate) mod interleaved;
 pub(crate) mod long_rope;
 mod multimodal;
 pub(crate) mod safetensors;

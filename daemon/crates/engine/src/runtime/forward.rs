@@ -9,7 +9,7 @@ use super::attention::{Attention, Scratch};
 use super::cache::{KvCache, SharedCache};
 use super::decoder::{Decoder, DecoderLayer, Linear};
 use super::team::Team;
-use super::updates::{LayerUpdates, LinearUpdate, Part, apply_updates};
+use super::updates::{LayerUpdates, LinearUpdate, Part, apply_updates, scale_inputs};
 use crate::EngineError;
 use crate::kernels::{QuantizedRows, SharedMut, Write, gelu_mul, rms_norm, silu_mul};
 use crate::methods::Target;
@@ -324,7 +324,7 @@ impl Pass<'_> {
         mixed.resize(tokens * queries, 0.0);
         self.attend_all(index, qkv, stride, SharedMut::new(mixed));
         let update = updates.of(Target::O);
-        self.scale_inputs(update, mixed, queries);
+        scale_inputs(self.team, update, mixed, queries);
         if let Linear::Fast(_) = layer.o {
             quantized.resize(tokens, queries);
             let shared = quantized.share();
@@ -349,19 +349,6 @@ impl Pass<'_> {
                 apply_updates(self.team, &parts, mixed, queries, out, hidden);
             },
         );
-    }
-
-    /// Multiplies what a layer takes, `[tokens, width]`, where its update does that.
-    fn scale_inputs(&self, update: Option<&LinearUpdate>, x: &mut [f32], width: usize) {
-        let Some(factors) = update.and_then(|update| update.input_factors.as_deref()) else {
-            return;
-        };
-        let shared = SharedMut::new(x);
-        self.each_row(self.tokens(), &|row| {
-            // SAFETY: this row belongs to this task.
-            let row = unsafe { shared.slice(row * width, width) };
-            row.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
-        });
     }
 
     /// Adds what `project` gives to the residual: at once, or after a norm where the family has one, and after the update's

@@ -112,6 +112,27 @@ impl LinearUpdate {
     }
 }
 
+/// Multiplies what a layer takes, `[rows, width]`, where its update does that.
+pub(crate) fn scale_inputs(
+    team: &Team,
+    update: Option<&LinearUpdate>,
+    x: &mut [f32],
+    width: usize,
+) {
+    let Some(factors) = update.and_then(|update| update.input_factors.as_deref()) else {
+        return;
+    };
+    let rows = x.len() / width;
+    let shared = SharedMut::new(x);
+    team.run_ranges(rows, ROWS, &|range| {
+        for row in range {
+            // SAFETY: this row belongs to this task.
+            let row = unsafe { shared.slice(row * width, width) };
+            row.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
+        }
+    });
+}
+
 /// Where a layer's output stands in the rows of a buffer.
 pub(crate) struct Part<'a> {
     pub(crate) update: Option<&'a LinearUpdate>,

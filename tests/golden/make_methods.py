@@ -1,25 +1,37 @@
 #!/usr/bin/env python3
 """Writes methods/: PEFT's own adapters of small models, and ten steps of training from each.
 
-usage: make_methods.py --golden tests/golden
+usage: make_methods.py --golden tests/golden [CASE...]
 
 A case is a folder: `adapter_config.json` and `adapter_model.safetensors` as PEFT saves them before the first step,
 `final.safetensors` after the last, and `steps.json` with the batches, the losses and norms of every step, and the logits of one
 prompt with the first adapter. Everything is f32; dropout is 0.
+
+Two kinds of case differ. A projected prefix is saved by PEFT as the projection's result alone, so `encoder_init.safetensors` and
+`encoder_final.safetensors` hold the tensors that are trained, with PEFT's own names. Full training begins with the base itself:
+there is only `final.safetensors`, with the trained tensors by Hugging Face's names, and `steps.json` has the `patterns` that
+name them.
+
+Weight decay is on what transformers' Trainer decays: every trained tensor with neither `bias` nor a norm in its name. So LoRA's,
+DoRA's and IA3's tensors are decayed, virtual tokens, prefixes, the projection's weights, embeddings, `lm_head` and linear
+weights too, but no norm and no bias.
 """
 import argparse
 import json
 import math
+import re
 from pathlib import Path
 
 import torch
-from peft import IA3Config, LoraConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-STEPS, WARMUP_STEPS, PEAK_RATE = 10, 2, 1e-2
+STEPS, WARMUP_STEPS, PEAK_RATE, FULL_PEAK_RATE = 10, 2, 1e-2, 1e-3
 BETAS, EPSILON, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.999), 1e-8, 0.01, 1.0
 ROWS, WIDTH, IGNORED, PROMPT = 3, 24, -100, 17
+# transformers 5.24.0, trainer.py, get_decay_parameter_names
+NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
 # name: the base's folder in tests/golden, and PEFT's configuration
 CASES = {
@@ -41,13 +53,34 @@ CASES = {
     "ia3_biased": ("families/qwen2", IA3Config(
         target_modules=["q_proj", "v_proj", "o_proj", "down_proj"], feedforward_modules=["o_proj", "down_proj"],
         task_type="CAUSAL_LM")),
+    "lora_modules_to_save": ("families/llama3", LoraConfig(
+        r=2, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"], task_type="CAUSAL_LM")),
+    # `norm` is meant to show that PEFT goes by the end of a module's name: it takes every norm of the model.
+    "lora_norms_to_save": ("families/gemma3", LoraConfig(
+        r=2, lora_alpha=8, target_modules=["v_proj"], modules_to_save=["input_layernorm", "norm"], task_type="CAUSAL_LM")),
+    "lora_linear_to_save": ("families/qwen2", LoraConfig(
+        r=2, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["o_proj", "k_proj"], task_type="CAUSAL_LM")),
+    "prompt": ("families/llama3", PromptTuningConfig(num_virtual_tokens=5, prompt_tuning_init="RANDOM", task_type="CAUSAL_LM")),
+    "prompt_gemma": ("families/gemma3", PromptTuningConfig(
+        num_virtual_tokens=5, prompt_tuning_init="RANDOM", task_type="CAUSAL_LM")),
+    "prefix": ("families/llama3", PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")),
+    "prefix_biased": ("families/qwen2", PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")),
+    "prefix_qwen3": ("families/qwen3", PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")),
+    "prefix_mistral": ("families/mistral", PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")),
+    "prefix_gemma": ("families/gemma3", PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")),
+    "prefix_projection": ("families/llama3", PrefixTuningConfig(
+        num_virtual_tokens=4, prefix_projection=True, encoder_hidden_size=12, task_type="CAUSAL_LM")),
+    # Without an adapter: the patterns that a trained parameter's name has to hold one of.
+    "full": ("families/qwen2", [".*"]),
+    "full_untied": ("families/llama3", [".*"]),
+    "full_patterns": ("families/gemma3", [r"layers\.1\.mlp\.", r"^model\.norm\."]),
 }
 
 
-def rate_at(step):
+def rate_at(step, peak):
     if step < WARMUP_STEPS:
-        return PEAK_RATE * (step + 1) / WARMUP_STEPS
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))
+        return peak * (step + 1) / WARMUP_STEPS
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))
 
 
 def make_batches(vocabulary, generator):
@@ -73,57 +106,95 @@ def draw(tensors, generator):
             tensors[name].add_(torch.randn(tensors[name].shape, generator=generator) * 0.05)
 
 
-def make(golden, name, base, config):
-    generator = torch.Generator().manual_seed(len(name))
-    torch.manual_seed(len(name))
-    folder = golden / "methods" / name
-    model = AutoModelForCausalLM.from_pretrained(golden / base, dtype=torch.float32, attn_implementation="eager").eval()
-    model = get_peft_model(model, config, autocast_adapter_dtype=False)
-    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    draw(trained, generator)
-    model.peft_config["default"].base_model_name_or_path = base
-    model.save_pretrained(folder)
-    for extra in ("README.md",):
-        (folder / extra).unlink(missing_ok=True)
-    vocabulary = model.config.vocab_size
-    prompt = torch.randint(3, vocabulary, (PROMPT,), generator=generator).tolist()
-    with torch.no_grad():
-        logits = model(torch.tensor([prompt]), use_cache=False).logits[0, -1]
-    batches = make_batches(vocabulary, generator)
-    # Biases are not decayed, as in transformers' Trainer.
+def save(tensors, path):
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def loss_of(model, batch):
+    """The mean over the labels; a row of virtual tokens' logits in front answers for no label."""
+    out = model(**batch, use_cache=False)
+    logits = out.logits[:, -WIDTH:]
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+    assert abs(loss.item() - out.loss.item()) < 1e-5, "the library's own loss is another"
+    return loss
+
+
+def train(model, trained, batches, peak):
     groups = [
-        {"params": [p for n, p in trained.items() if not n.endswith("bias")], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for n, p in trained.items() if n.endswith("bias")], "weight_decay": 0.0},
+        {"params": [p for n, p in trained.items() if not NOT_DECAYED.search(n.lower())], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for n, p in trained.items() if NOT_DECAYED.search(n.lower())], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON, foreach=False)
     steps = []
     for step in range(STEPS):
         batch = {key: torch.tensor(value) for key, value in batches[step % 2].items()}
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step)
-        out = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(out[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+            group["lr"] = rate_at(step, peak)
+        loss = loss_of(model, batch)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained.values(), CLIP_NORM)
         optimizer.step()
-        steps.append({"step": step, "batch": step % 2, "lr": rate_at(step), "loss": loss.item(), "grad_norm": norm.item()})
-    from peft import get_peft_model_state_dict
-    final = get_peft_model_state_dict(model)
-    save_file({k: v.detach().clone().contiguous() for k, v in final.items()}, folder / "final.safetensors", metadata={"format": "pt"})
+        steps.append({"step": step, "batch": step % 2, "lr": rate_at(step, peak), "loss": loss.item(), "grad_norm": norm.item()})
+    return steps
+
+
+def check_padding(model, batch):
+    """A row alone, without padding and without a mask, has the logits that it has in a padded batch."""
+    with torch.no_grad():
+        together = model(torch.tensor(batch["input_ids"]), attention_mask=torch.tensor(batch["attention_mask"]), use_cache=False).logits
+        for row, (ids, mask) in enumerate(zip(batch["input_ids"], batch["attention_mask"])):
+            alone = model(torch.tensor([ids[:sum(mask)]]), use_cache=False).logits[0]
+            difference = (together[row, :len(alone)] - alone).abs().max().item()
+            assert difference < 1e-5, f"row {row} differs by {difference}"
+
+
+def make(golden, name, base, config):
+    generator = torch.Generator().manual_seed(len(name))
+    torch.manual_seed(len(name))
+    folder = golden / "methods" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    model = AutoModelForCausalLM.from_pretrained(golden / base, dtype=torch.float32, attn_implementation="eager").eval()
+    full = isinstance(config, list)
+    if full:
+        for parameter, tensor in model.named_parameters():
+            tensor.requires_grad_(any(re.search(pattern, parameter) for pattern in config))
+    else:
+        model = get_peft_model(model, config, autocast_adapter_dtype=False)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    projected = getattr(config, "prefix_projection", False)
+    if not full:
+        draw(trained, generator)
+        model.peft_config["default"].base_model_name_or_path = base
+        model.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)
+    if projected:
+        save(trained, folder / "encoder_init.safetensors")
+    vocabulary = model.config.vocab_size
+    prompt = torch.randint(3, vocabulary, (PROMPT,), generator=generator).tolist()
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt]), use_cache=False).logits[0, -1]
+    batches = make_batches(vocabulary, generator)
+    check_padding(model, batches[0])
+    steps = train(model, trained, batches, FULL_PEAK_RATE if full else PEAK_RATE)
+    save(trained if full else get_peft_model_state_dict(model), folder / "final.safetensors")
+    if projected:
+        save(trained, folder / "encoder_final.safetensors")
     (folder / "steps.json").write_text(json.dumps({
-        "base": base, "weight_decay": WEIGHT_DECAY, "max_grad_norm": CLIP_NORM,
+        "base": base, **({"patterns": config} if full else {}), "weight_decay": WEIGHT_DECAY, "max_grad_norm": CLIP_NORM,
         "prompt_ids": prompt, "last_logits": [round(x, 6) for x in logits.tolist()], "batches": batches, "steps": steps,
     }) + "\n")
-    print(name, [round(s["loss"], 4) for s in steps], sorted(final)[:3], len(final))
+    print(name, [round(s["loss"], 4) for s in steps], sorted(trained)[:3], len(trained))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--golden", type=Path, required=True)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to make; all of them if none is named")
     args = parser.parse_args()
-    for name, (base, config) in CASES.items():
-        make(args.golden, name, base, config)
+    torch.set_num_threads(1)
+    for name in args.cases or CASES:
+        make(args.golden, name, *CASES[name])
 
 
 if __name__ == "__main__":

@@ -18,20 +18,16 @@ weights too, but no norm and no bias.
 """
 import argparse
 import json
-import math
 import re
 from pathlib import Path
 
 import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-STEPS, WARMUP_STEPS, PEAK_RATE, FULL_PEAK_RATE = 10, 2, 1e-2, 1e-3
-BETAS, EPSILON, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.999), 1e-8, 0.01, 1.0
-ROWS, WIDTH, IGNORED, PROMPT = 3, 24, -100, 17
-# transformers 5.24.0, trainer.py, get_decay_parameter_names
-NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+from ten_steps import CLIP_NORM, PEAK_RATE, WEIGHT_DECAY, check_padding, draw, draw_prompt, last_logits, make_batches, save, train
+
+FULL_PEAK_RATE = 1e-3
 
 # name: the base's folder in tests/golden, and PEFT's configuration
 CASES = {
@@ -77,78 +73,6 @@ CASES = {
 }
 
 
-def rate_at(step, peak):
-    if step < WARMUP_STEPS:
-        return peak * (step + 1) / WARMUP_STEPS
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))
-
-
-def make_batches(vocabulary, generator):
-    """Two batches of random tokens of several lengths; the second half of every row carries loss."""
-    batches = []
-    for _ in range(2):
-        batch = {"input_ids": [], "attention_mask": [], "labels": []}
-        for row in range(ROWS):
-            length = WIDTH - 5 * row
-            ids = torch.randint(3, vocabulary, (length,), generator=generator).tolist()
-            pad = WIDTH - length
-            batch["input_ids"].append(ids + [0] * pad)
-            batch["attention_mask"].append([1] * length + [0] * pad)
-            batch["labels"].append([IGNORED] * (length // 2) + ids[length // 2:] + [IGNORED] * pad)
-        batches.append(batch)
-    return batches
-
-
-def draw(tensors, generator):
-    """Moves every trained tensor off what it begins with, so that each has an effect and a gradient."""
-    with torch.no_grad():
-        for name in sorted(tensors):
-            tensors[name].add_(torch.randn(tensors[name].shape, generator=generator) * 0.05)
-
-
-def save(tensors, path):
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path, metadata={"format": "pt"})
-
-
-def loss_of(model, batch):
-    """The mean over the labels; a row of virtual tokens' logits in front answers for no label."""
-    out = model(**batch, use_cache=False)
-    logits = out.logits[:, -WIDTH:]
-    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
-    assert abs(loss.item() - out.loss.item()) < 1e-5, "the library's own loss is another"
-    return loss
-
-
-def train(model, trained, batches, peak):
-    groups = [
-        {"params": [p for n, p in trained.items() if not NOT_DECAYED.search(n.lower())], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for n, p in trained.items() if NOT_DECAYED.search(n.lower())], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON, foreach=False)
-    steps = []
-    for step in range(STEPS):
-        batch = {key: torch.tensor(value) for key, value in batches[step % 2].items()}
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, peak)
-        loss = loss_of(model, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained.values(), CLIP_NORM)
-        optimizer.step()
-        steps.append({"step": step, "batch": step % 2, "lr": rate_at(step, peak), "loss": loss.item(), "grad_norm": norm.item()})
-    return steps
-
-
-def check_padding(model, batch):
-    """A row alone, without padding and without a mask, has the logits that it has in a padded batch."""
-    with torch.no_grad():
-        together = model(torch.tensor(batch["input_ids"]), attention_mask=torch.tensor(batch["attention_mask"]), use_cache=False).logits
-        for row, (ids, mask) in enumerate(zip(batch["input_ids"], batch["attention_mask"])):
-            alone = model(torch.tensor([ids[:sum(mask)]]), use_cache=False).logits[0]
-            difference = (together[row, :len(alone)] - alone).abs().max().item()
-            assert difference < 1e-5, f"row {row} differs by {difference}"
-
-
 def make(golden, name, base, config):
     generator = torch.Generator().manual_seed(len(name))
     torch.manual_seed(len(name))
@@ -171,9 +95,8 @@ def make(golden, name, base, config):
     if projected:
         save(trained, folder / "encoder_init.safetensors")
     vocabulary = model.config.vocab_size
-    prompt = torch.randint(3, vocabulary, (PROMPT,), generator=generator).tolist()
-    with torch.no_grad():
-        logits = model(torch.tensor([prompt]), use_cache=False).logits[0, -1]
+    prompt = draw_prompt(vocabulary, generator)
+    logits = last_logits(model, prompt)
     batches = make_batches(vocabulary, generator)
     check_padding(model, batches[0])
     steps = train(model, trained, batches, FULL_PEAK_RATE if full else PEAK_RATE)
@@ -182,7 +105,7 @@ def make(golden, name, base, config):
         save(trained, folder / "encoder_final.safetensors")
     (folder / "steps.json").write_text(json.dumps({
         "base": base, **({"patterns": config} if full else {}), "weight_decay": WEIGHT_DECAY, "max_grad_norm": CLIP_NORM,
-        "prompt_ids": prompt, "last_logits": [round(x, 6) for x in logits.tolist()], "batches": batches, "steps": steps,
+        "prompt_ids": prompt, "last_logits": logits, "batches": batches, "steps": steps,
     }) + "\n")
     print(name, [round(s["loss"], 4) for s in steps], sorted(trained)[:3], len(trained))
 

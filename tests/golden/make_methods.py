@@ -51,9 +51,9 @@ CASES = {
         task_type="CAUSAL_LM")),
     "lora_modules_to_save": ("families/llama3", LoraConfig(
         r=2, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"], task_type="CAUSAL_LM")),
-    # `norm` is meant to show that PEFT goes by the end of a module's name: it takes every norm of the model.
+    # PEFT goes by the end of a module's name, whatever is before it: `norm` takes every norm of the model.
     "lora_norms_to_save": ("families/gemma3", LoraConfig(
-        r=2, lora_alpha=8, target_modules=["v_proj"], modules_to_save=["input_layernorm", "norm"], task_type="CAUSAL_LM")),
+        r=2, lora_alpha=8, target_modules=["down_proj"], modules_to_save=["input_layernorm", "norm"], task_type="CAUSAL_LM")),
     "lora_linear_to_save": ("families/qwen2", LoraConfig(
         r=2, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["o_proj", "k_proj"], task_type="CAUSAL_LM")),
     "prompt": ("families/llama3", PromptTuningConfig(num_virtual_tokens=5, prompt_tuning_init="RANDOM", task_type="CAUSAL_LM")),

@@ -3,7 +3,7 @@
 
 usage: adapters.py --binary target/release/autodidact --llama-libs LIBS
 
-Every case of tests/golden/methods is imported from PEFT's own files, exported as PEFT's and llama.cpp's, and loaded there: the
+Every case of tests/golden/methods that PEFT saved is imported from its own files, exported as PEFT's and llama.cpp's, and loaded there: the
 logits of a prompt against those that PEFT had when it made the adapter. LIBS is the folder under `bins/` of the npm package
 `@node-llama-cpp/linux-x64`. Needs: pip install torch transformers peft gguf numpy.
 """
@@ -102,6 +102,8 @@ def main():
         try:
             known = set()
             for case in sorted((GOLDEN / "methods").iterdir()):
+                if not (case / "adapter_model.safetensors").exists():
+                    continue
                 steps = json.loads((case / "steps.json").read_text())
                 base, ids, want = GOLDEN / steps["base"], steps["prompt_ids"], steps["last_logits"]
                 if base not in known:

@@ -1,7 +1,7 @@
 //! Adapters on their way to and from other tools.
 
-/// The formats: Hugging Face PEFT's folder, and llama.cpp's GGUF file.
-pub const FORMATS: [&str; 2] = ["peft", "gguf-lora"];
+/// The formats: Hugging Face PEFT's folder, llama.cpp's GGUF file, and AdapterHub's folder.
+pub const FORMATS: [&str; 3] = ["peft", "gguf-lora", "adapterhub"];
 
 /// A file of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]

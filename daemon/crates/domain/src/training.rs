@@ -42,7 +42,9 @@ impl LrScheduler {
 }
 
 /// The names of the methods; the engine has a recipe for each.
-pub const METHODS: [&str; 3] = ["lora", "qlora", "ia3"];
+pub const METHODS: [&str; 7] = [
+    "lora", "qlora", "ia3", "adapter", "prompt", "prefix", "full",
+];
 
 /// Tells whether a method leaves the base quantised as its files have it.
 pub fn keeps_base_quantised(method: &str) -> bool {
@@ -69,8 +71,10 @@ pub struct TrainOptions {
     /// The biases that are trained: `none`, `lora_only` or `all`.
     pub bias: String,
     /// The linear layers that the method acts on: names such as `q_proj`, paths, patterns of whole paths, or `all-linear`;
-    /// none takes the method's default.
+    /// none takes the method's default. For `full` modules of any kind, and none takes all.
     pub target_modules: Vec<String>,
+    /// Modules that LoRA trains whole beside its updates: every one whose path ends so, such as `lm_head`.
+    pub modules_to_save: Vec<String>,
     /// Ranks of some layers, by patterns of the ends of their paths.
     pub rank_pattern: BTreeMap<String, u32>,
     /// The lora_alpha of some layers, by patterns of the ends of their paths.
@@ -79,6 +83,22 @@ pub struct TrainOptions {
     pub feedforward_modules: Vec<String>,
     /// Whether IA3's vectors begin as ones.
     pub init_ia3_weights: bool,
+    /// The form of bottleneck adapters, `pfeiffer` or `houlsby`.
+    pub bottleneck: String,
+    /// The hidden size is this many times a bottleneck's.
+    pub reduction_factor: f32,
+    /// The activation inside of a bottleneck, `relu` or `swish`; none for the form's own.
+    pub non_linearity: String,
+    /// The positions that prompt and prefix tuning put before every sequence.
+    pub num_virtual_tokens: u32,
+    /// How prompt tuning begins: `RANDOM`, or `TEXT` for the embeddings of a text.
+    pub prompt_tuning_init: String,
+    /// That text.
+    pub prompt_tuning_init_text: String,
+    /// Whether a small network makes the prefix.
+    pub prefix_projection: bool,
+    /// Its width inside; 0 for a key's.
+    pub encoder_hidden_size: u32,
     /// The peak learning rate.
     pub learning_rate: f64,
     /// Decoupled weight decay on what is trained, biases apart.
@@ -122,10 +142,19 @@ impl Default for TrainOptions {
             use_dora: false,
             bias: "none".into(),
             target_modules: Vec::new(),
+            modules_to_save: Vec::new(),
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             feedforward_modules: Vec::new(),
             init_ia3_weights: true,
+            bottleneck: "pfeiffer".into(),
+            reduction_factor: 16.0,
+            non_linearity: String::new(),
+            num_virtual_tokens: 20,
+            prompt_tuning_init: "RANDOM".into(),
+            prompt_tuning_init_text: String::new(),
+            prefix_projection: false,
+            encoder_hidden_size: 0,
             learning_rate: 2e-4,
             weight_decay: 0.0,
             lr_scheduler_type: LrScheduler::Cosine,

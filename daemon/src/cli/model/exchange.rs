@@ -9,8 +9,14 @@ use serde_json::json;
 
 use crate::cli::{Failure, Global, connect, output, request_id};
 
-/// What PEFT's folder holds.
-const PEFT_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+/// What the folders of PEFT and of AdapterHub hold.
+const SETTINGS: &str = "adapter_config.json";
+const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter.safetensors"];
+/// What they hold where they were not told to write safetensors, and what tells them.
+const PICKLED: [(&str, &str); 2] = [
+    ("adapter_model.bin", "safe_serialization=True"),
+    ("pytorch_adapter.bin", "use_safetensors=True"),
+];
 /// The most bytes of a file that are read; the daemon takes no more in all.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
@@ -18,7 +24,8 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 #[derive(Args)]
 #[command(after_help = "\
 What is written is read back and compared on the base before it is handed out.
-peft is Hugging Face PEFT's folder; gguf-lora is one file for llama.cpp (--lora), for low-rank updates alone.
+peft is Hugging Face PEFT's folder; gguf-lora is one file for llama.cpp (--lora), for low-rank updates alone; adapterhub is the
+folder of AdapterHub's adapters, for bottleneck adapters.
 
 Examples:
   autodidact model export smollm2-135m-instruct --adapter self-instruct.round-1 --format peft --out my-adapter
@@ -107,20 +114,10 @@ pub(super) async fn export(args: ExportArgs, global: &Global) -> Result<(), Fail
 /// Reads an adapter.
 pub(super) async fn import(args: ImportArgs, global: &Global) -> Result<(), Failure> {
     let ImportArgs { name, path, id } = args;
-    let paths: Vec<PathBuf> = match path.is_dir() {
-        true => PEFT_FILES.map(|file| path.join(file)).to_vec(),
-        false => vec![path.clone()],
+    let paths = match path.is_dir() {
+        true => folder_files(&path)?,
+        false => vec![path],
     };
-    if path.join("adapter_model.bin").is_file() && !paths[paths.len() - 1].is_file() {
-        return Err(Failure::refused(
-            "INVALID_ARGUMENT",
-            format!(
-                "{} holds adapter_model.bin, which may run code when it is read; expected {}: save it with safe_serialization=True",
-                path.display(),
-                PEFT_FILES[1]
-            ),
-        ));
-    }
     let mut files = Vec::new();
     for path in paths {
         let size = std::fs::metadata(&path).map_err(|error| local("read", &path, &error))?;
@@ -150,6 +147,26 @@ pub(super) async fn import(args: ImportArgs, global: &Global) -> Result<(), Fail
         checkpoint.method,
         output::size(checkpoint.size)
     ))
+}
+
+/// Lists the files of an adapter's folder.
+fn folder_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let weights = WEIGHTS.map(|file| path.join(file));
+    let found = weights.iter().find(|weights| weights.is_file());
+    if found.is_none()
+        && let Some((file, told)) = PICKLED.iter().find(|(file, _)| path.join(file).is_file())
+    {
+        return Err(Failure::refused(
+            "INVALID_ARGUMENT",
+            format!(
+                "{} holds {file}, which may run code when it is read; expected {}: save it with {told}",
+                path.display(),
+                WEIGHTS.join(" or ")
+            ),
+        ));
+    }
+    let weights = found.unwrap_or(&weights[0]);
+    Ok(vec![path.join(SETTINGS), weights.clone()])
 }
 
 fn local(verb: &str, path: &Path, error: &std::io::Error) -> Failure {

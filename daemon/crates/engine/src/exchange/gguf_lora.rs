@@ -51,8 +51,11 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
     // One alpha for all; what an update's scale lacks of it goes into B.
     let alpha = meta.adapter_config["lora_alpha"].as_f64();
     let alpha = alpha.ok_or_else(|| unsupported("another method"))? as f32;
+    if plan.replaces_weights() {
+        return Err(unsupported("modules that are trained whole"));
+    }
     let mut tensors = Vec::new();
-    for (layer, values) in values.iter().enumerate() {
+    for (layer, values) in values[..config.layers].iter().enumerate() {
         for target in Target::ALL {
             let linear = plan.layer(layer).linear(target);
             if linear.scales_output() || linear.input_scale.is_some() {

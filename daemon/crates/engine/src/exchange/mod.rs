@@ -3,6 +3,7 @@
 //! What is written is read back, and what is read is tried: an adapter that is taken gives other logits than the base, and one
 //! that is handed out gives, read back from the file, the logits it had.
 
+mod adapter_hub;
 mod gguf_lora;
 mod peft;
 
@@ -22,7 +23,7 @@ const SAME_LOGITS: [f32; 2] = [1e-3, 3e-2];
 /// The tokens of the prompt that is tried.
 const PROBE_TOKENS: usize = 24;
 
-/// What an adapter's files say: PEFT's settings, and tensors under PEFT's names.
+/// What an adapter's files say: settings, and tensors under the names that its method gives them.
 type Contents = (Json, Vec<NamedTensor>);
 
 /// A format.
@@ -36,7 +37,7 @@ pub(crate) struct Format {
 }
 
 /// Every format.
-pub(crate) const FORMATS: [Format; 2] = [peft::FORMAT, gguf_lora::FORMAT];
+pub(crate) const FORMATS: [Format; 3] = [peft::FORMAT, gguf_lora::FORMAT, adapter_hub::FORMAT];
 
 impl LoadedModel {
     /// Writes an adapter of this base in a format, reads it back and compares the logits of a prompt.
@@ -79,10 +80,12 @@ impl LoadedModel {
         model: ModelName,
         files: &[AdapterFile],
     ) -> Result<Checkpoint, EngineError> {
-        let (settings, tensors) = match gguf_lora::is_gguf(files) {
-            true => (gguf_lora::FORMAT.read)(self, files)?,
-            false => (peft::FORMAT.read)(self, files)?,
+        let format = match files {
+            files if gguf_lora::is_gguf(files) => &gguf_lora::FORMAT,
+            files if adapter_hub::is_adapter_hub(files) => &adapter_hub::FORMAT,
+            _ => &peft::FORMAT,
         };
+        let (settings, tensors) = (format.read)(self, files)?;
         let checkpoint = self.checkpoint_of(model, settings, tensors)?;
         let adapter = Adapter::from_checkpoint(self, &checkpoint)?;
         let with = probe_logits(self, Some(&adapter))?;
@@ -132,11 +135,12 @@ pub(crate) fn probe_logits(
     model: &LoadedModel,
     adapter: Option<&Adapter>,
 ) -> Result<Vec<f32>, EngineError> {
-    let length = PROBE_TOKENS.min(model.config.context_length);
+    let updates = model.updates_of(adapter)?;
+    let mut ids = model.virtual_ids(updates);
     let vocabulary = model.config.vocab_size;
-    let ids: Vec<u32> = (1..=length)
-        .map(|i| (i * 7919 % vocabulary) as u32)
-        .collect();
+    ids.extend((1..=PROBE_TOKENS).map(|i| (i * 7919 % vocabulary) as u32));
+    ids.truncate(model.config.context_length);
+    let length = ids.len();
     let mut cache = model.decoder.new_cache(length)?;
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     batch.push(0, &ids, 0);
@@ -146,7 +150,7 @@ pub(crate) fn probe_logits(
         &model.team,
         &batch,
         &mut [&mut cache],
-        model.updates_of(adapter)?,
+        updates,
         &mut buffers,
         &mut |_, row| logits.extend_from_slice(row),
     )?;

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
 
 use super::{Contents, Format, file};
+use crate::methods::{PROMPT, VirtualTokens, from_settings};
 use crate::{EngineError, LoadedModel};
 
 pub(super) const FORMAT: Format = Format {
@@ -23,43 +24,105 @@ const PREFIX: &str = "base_model.model.model.layers.";
 const BARE_PREFIX: &str = "base_model.model.layers.";
 
 fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile>, EngineError> {
+    let meta = &checkpoint.meta;
+    if !meta.adapter_config["peft_type"].is_string() {
+        return Err(EngineError::Invalid(format!(
+            "format: peft has no form for the method {}; expected {}",
+            meta.method,
+            match meta.method.as_str() {
+                "adapter" => "adapterhub",
+                _ => "a format of whole models",
+            }
+        )));
+    }
     if model.config.variant.fused {
         return Err(EngineError::Invalid(format!(
             "format: expected a family whose linear layers PEFT knows one by one, found {}, whose q, k and v are one matrix",
             model.info.architecture
         )));
     }
-    let config = serde_json::to_vec_pretty(&checkpoint.meta.adapter_config);
+    let recipe = from_settings(&meta.method, &meta.adapter_config, &model.config)?;
+    match recipe.plan().outside().virtual_tokens() {
+        // PEFT keeps what a prefix encoder made, not the encoder.
+        Some(VirtualTokens::Prefix { count, encoder }) => {
+            let slices = recipe.plan().read_tensors("", &checkpoint.adapter)?;
+            let slice = slices.last().map(Vec::as_slice).unwrap_or_default();
+            let table = Tensor::from_slice(slice, slice.len(), &Device::Cpu)?;
+            let table = encoder.table(&table, *count)?;
+            let tensor = NamedTensor {
+                name: PROMPT.into(),
+                shape: table.dims().to_vec(),
+                data: table.flatten_all()?.to_vec1()?,
+            };
+            write_files(&meta.adapter_config, &[tensor], WEIGHTS)
+        }
+        _ => write_files(&meta.adapter_config, &checkpoint.adapter, WEIGHTS),
+    }
+}
+
+/// Writes settings, and tensors under a name.
+pub(super) fn write_files(
+    settings: &Json,
+    tensors: &[NamedTensor],
+    weights: &str,
+) -> Result<Vec<AdapterFile>, EngineError> {
+    let config = serde_json::to_vec_pretty(settings);
     let config = config.map_err(|error| EngineError::Invalid(format!("{CONFIG}: {error}")))?;
     let tensor = |tensor: &NamedTensor| {
         let values = Tensor::from_slice(&tensor.data, tensor.shape.as_slice(), &Device::Cpu)?;
         Ok((tensor.name.clone(), values))
     };
-    let tensors = checkpoint.adapter.iter().map(tensor);
+    let tensors = tensors.iter().map(tensor);
     let tensors: HashMap<String, Tensor> = tensors.collect::<Result<_, candle_core::Error>>()?;
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let weights = safetensors::serialize(&tensors, Some(metadata));
-    let weights = weights.map_err(|error| EngineError::Invalid(format!("{WEIGHTS}: {error}")))?;
+    let bytes = safetensors::serialize(&tensors, Some(metadata));
+    let bytes = bytes.map_err(|error| EngineError::Invalid(format!("{weights}: {error}")))?;
     Ok(vec![
         AdapterFile {
             name: CONFIG.into(),
             bytes: config,
         },
         AdapterFile {
-            name: WEIGHTS.into(),
-            bytes: weights,
+            name: weights.into(),
+            bytes,
         },
     ])
 }
 
 fn read(_model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineError> {
+    let mut settings = settings(files)?;
+    let tensors = read_tensors(files, WEIGHTS)?;
+    if tensors.iter().any(|tensor| tensor.name == PROMPT)
+        && settings["prefix_projection"].is_boolean()
+    {
+        // The encoder is not in the file; what it made is.
+        settings["prefix_projection"] = Json::Bool(false);
+    }
+    let renamed = tensors.into_iter().map(|mut tensor| {
+        if let Some(rest) = tensor.name.strip_prefix(BARE_PREFIX) {
+            tensor.name = format!("{PREFIX}{rest}");
+        }
+        tensor
+    });
+    Ok((settings, renamed.collect()))
+}
+
+/// Reads the settings.
+pub(super) fn settings(files: &[AdapterFile]) -> Result<Json, EngineError> {
     let config = &file(files, CONFIG)?.bytes;
-    let settings: Json = serde_json::from_slice(config)
-        .map_err(|error| EngineError::adapter(CONFIG, "a JSON object", error))?;
-    let weights = &file(files, WEIGHTS)?.bytes;
+    serde_json::from_slice(config)
+        .map_err(|error| EngineError::adapter(CONFIG, "a JSON object", error))
+}
+
+/// Reads the tensors of a file.
+pub(super) fn read_tensors(
+    files: &[AdapterFile],
+    weights: &str,
+) -> Result<Vec<NamedTensor>, EngineError> {
+    let bytes = &file(files, weights)?.bytes;
     let damaged =
-        |error: &dyn std::fmt::Display| EngineError::adapter(WEIGHTS, "a safetensors file", error);
-    let tensors = candle_core::safetensors::load_buffer(weights, &Device::Cpu)
+        |error: &dyn std::fmt::Display| EngineError::adapter(weights, "a safetensors file", error);
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
         .map_err(|error| damaged(&error))?;
     let mut read = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -68,10 +131,6 @@ fn read(_model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineE
             let found = format!("{:?}", tensor.dtype());
             return Err(EngineError::adapter(name, "f32, f16 or bf16", found));
         }
-        let name = match name.strip_prefix(BARE_PREFIX) {
-            Some(rest) => format!("{PREFIX}{rest}"),
-            None => name,
-        };
         let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         read.push(NamedTensor {
             name,
@@ -79,5 +138,5 @@ fn read(_model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineE
             data,
         });
     }
-    Ok((settings, read))
+    Ok(read)
 }

@@ -12,7 +12,9 @@ use crate::{Adapter, EngineError};
 /// One text at work.
 struct Text {
     index: usize,
+    /// Virtual tokens first, whose states do not count.
     ids: Vec<u32>,
+    virtual_tokens: usize,
     computed: usize,
     /// The states of the tokens computed so far, added up in their order.
     sum: Vec<f32>,
@@ -41,7 +43,8 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
-        let lora = self.updates_of(adapter)?;
+        let updates = self.updates_of(adapter)?;
+        let virtual_ids = self.virtual_ids(updates);
         let hidden = self.config.hidden_size;
         let budget = self.cache_budget();
         let report = self.embed_report(texts)?;
@@ -55,7 +58,9 @@ impl LoadedModel {
         let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
         loop {
             while waiting < texts.len() && active.len() < MAX_SEQUENCES {
-                let ids = self.text_ids(waiting, &texts[waiting])?;
+                let text = self.text_ids(waiting, &texts[waiting])?;
+                let mut ids = [virtual_ids.as_slice(), &text].concat();
+                ids.truncate(self.config.context_length);
                 let used: usize = caches.iter().map(SequenceCache::bytes).sum();
                 if !active.is_empty() && used + self.decoder.cache_bytes(ids.len()) > budget {
                     break;
@@ -65,6 +70,7 @@ impl LoadedModel {
                 active.push(Text {
                     index: waiting,
                     ids,
+                    virtual_tokens: virtual_ids.len(),
                     computed: 0,
                     sum: vec![0.0; hidden],
                 });
@@ -80,7 +86,7 @@ impl LoadedModel {
             let mut shared: Vec<&mut SequenceCache> = caches.iter_mut().collect();
             let mut states = self
                 .decoder
-                .hidden_states(&self.team, &batch, &mut shared, lora, &mut buffers)?
+                .hidden_states(&self.team, &batch, &mut shared, updates, &mut buffers)?
                 .chunks_exact(hidden);
             for part in &parts {
                 let sum = &mut active[part.active].sum;
@@ -93,10 +99,12 @@ impl LoadedModel {
                     let Text {
                         index,
                         ids,
+                        virtual_tokens,
                         mut sum,
                         ..
                     } = active.remove(place);
-                    sum.iter_mut().for_each(|x| *x /= ids.len() as f32);
+                    let tokens = (ids.len() - virtual_tokens) as f32;
+                    sum.iter_mut().for_each(|x| *x /= tokens);
                     embeddings.vectors[index] = normalized(sum);
                     caches.remove(place);
                 }
@@ -145,10 +153,11 @@ fn fill(active: &mut [Text], batch: &mut Batch) -> Vec<Part> {
         }
         let from = text.computed;
         let first = batch.push(index, &text.ids[from..from + count], from);
-        batch.wanted.extend(first..first + count);
+        let unwanted = text.virtual_tokens.saturating_sub(from).min(count);
+        batch.wanted.extend(first + unwanted..first + count);
         parts.push(Part {
             active: index,
-            count,
+            count: count - unwanted,
         });
         text.computed += count;
     }

@@ -85,7 +85,8 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
-        let lora = self.updates_of(adapter)?;
+        let updates = self.updates_of(adapter)?;
+        let virtual_ids = self.virtual_ids(updates);
         let budget = self.cache_budget();
         let mut losses = vec![
             ResponseLoss {
@@ -104,10 +105,10 @@ impl LoadedModel {
                     Some(scored) => scored,
                     None => {
                         waiting += 1;
-                        Scored {
-                            row: waiting - 1,
-                            ..lay_out(waiting - 1)?
-                        }
+                        let mut scored = lay_out(waiting - 1)?;
+                        scored.row = waiting - 1;
+                        scored.precede(&virtual_ids, self.config.context_length);
+                        scored
                     }
                 };
                 let used: usize = caches.iter().map(SequenceCache::bytes).sum();
@@ -135,7 +136,7 @@ impl LoadedModel {
                 &self.team,
                 &batch,
                 &mut shared,
-                lora,
+                updates,
                 &mut buffers,
                 &mut |first, logits| {
                     for (logits, (row, id)) in logits
@@ -202,6 +203,21 @@ impl Scored {
     fn push(&mut self, ids: &[u32], is_response: bool) {
         self.ids.extend_from_slice(ids);
         self.is_response.resize(self.ids.len(), is_response);
+    }
+
+    /// Puts virtual tokens before the row, and cuts it where the context ends.
+    fn precede(&mut self, virtual_ids: &[u32], context: usize) {
+        if virtual_ids.is_empty() {
+            return;
+        }
+        self.ids.splice(..0, virtual_ids.iter().copied());
+        // The first token counts no more than without them.
+        if let Some(first) = self.is_response.first_mut() {
+            *first = false;
+        }
+        let flags = std::iter::repeat_n(false, virtual_ids.len());
+        self.is_response.splice(..0, flags);
+        self.truncate(context);
     }
 
     /// Leaves the last answer alone to be counted.

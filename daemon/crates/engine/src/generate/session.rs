@@ -35,7 +35,9 @@ pub enum Urgency {
 /// Sequences of one model and one adapter that are generated together; others may join at any time.
 pub struct Session<'a> {
     model: &'a LoadedModel,
-    lora: Option<&'a Updates>,
+    updates: Option<&'a Updates>,
+    /// What stands before every prompt.
+    virtual_ids: Vec<u32>,
     /// Requests that have no place yet, the next one first.
     waiting: VecDeque<Waiting>,
     /// Sequences at work, the urgent ones first, and beside them their caches.
@@ -88,9 +90,11 @@ impl LoadedModel {
     /// # Errors
     /// [`EngineError::Adapter`] when the adapter is of another base.
     pub fn session<'a>(&'a self, adapter: Option<&'a Adapter>) -> Result<Session<'a>, EngineError> {
+        let updates = self.updates_of(adapter)?;
         Ok(Session {
             model: self,
-            lora: self.updates_of(adapter)?,
+            updates,
+            virtual_ids: self.virtual_ids(updates),
             waiting: VecDeque::new(),
             active: Vec::new(),
             caches: Vec::new(),
@@ -115,7 +119,8 @@ impl Session<'_> {
         urgency: Urgency,
     ) -> Result<usize, EngineError> {
         let number = self.added;
-        let prompt = self.model.encode_prompt(&request)?;
+        let encoded = self.model.encode_prompt(&request)?;
+        let prompt = [self.virtual_ids.as_slice(), &encoded].concat();
         let forms = &mut self.forms;
         let form = match &request.constraint {
             Some(constraint) => forms.get(self.model, constraint).map(Some),
@@ -130,7 +135,7 @@ impl Session<'_> {
                     true => FinishReason::Length,
                     false => FinishReason::NoRoom,
                 },
-                prompt_tokens: prompt.len() as u32,
+                prompt_tokens: encoded.len() as u32,
                 completion_tokens: 0,
                 logprobs: Vec::new(),
             };
@@ -268,7 +273,13 @@ impl Session<'_> {
             number,
             urgency,
             max_tokens: sampling.max_tokens as usize,
-            sampler: Sampler::new(self.model, &request, form, &prompt),
+            // Those before it are no tokens that can be chosen.
+            sampler: Sampler::new(
+                self.model,
+                &request,
+                form,
+                &prompt[self.virtual_ids.len()..],
+            ),
             stream: TextStream::new(&self.model.tokenizer, self.model.stops(&request)),
             prompt_tokens: prompt.len(),
             ids: prompt,
@@ -384,7 +395,7 @@ impl Session<'_> {
             &model.team,
             batch,
             &mut caches,
-            self.lora,
+            self.updates,
             buffers,
             &mut |first, logits| {
                 let rows = logits.chunks_exact_mut(model.config.vocab_size);
@@ -450,7 +461,7 @@ impl Session<'_> {
             let completion = Completion {
                 text: sequence.stream.finish(),
                 finish,
-                prompt_tokens: sequence.prompt_tokens as u32,
+                prompt_tokens: (sequence.prompt_tokens - self.virtual_ids.len()) as u32,
                 completion_tokens: (sequence.ids.len() - sequence.prompt_tokens) as u32,
                 logprobs: sequence.sampler.into_logprobs(),
             };

@@ -6,13 +6,13 @@ use serde_json::{Value as Json, json};
 use super::plan::Initial;
 use super::settings::Settings;
 use super::target::{Target, names_of, select};
-use super::{Method, Plan, Recipe};
+use super::{Method, Plan, Recipe, SettingsOf};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 
 pub(super) const METHOD: Method = Method {
     name: "ia3",
-    peft_type: "IA3",
+    settings: SettingsOf::Peft("IA3"),
     from_options: |options, config| Ok(Box::new(Ia3::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Ia3::new(of_settings(settings)?, config)?)),
 };

@@ -1,7 +1,7 @@
 //! LoRA (Hu et al. 2021) as PEFT has it: W + s·B·A for every target layer, s = lora_alpha / r.
 //!
 //! Variants: rank-stabilised scales (`use_rslora`, Kalajdzievski 2023), ranks and scales of their own for some layers
-//! (`rank_pattern`, `alpha_pattern`), trained biases (`bias`), and weights decomposed into magnitude and direction
+//! (`rank_pattern`, `alpha_pattern`), trained biases (`bias`), modules that are trained whole (`modules_to_save`), and weights decomposed into magnitude and direction
 //! (`use_dora`, Liu et al. 2024). In training with dropout, DoRA drops what its update takes alone, where PEFT drops what W takes
 //! too; what is learned has the same meaning.
 
@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 use autodidact_domain::TrainOptions;
 use serde_json::{Value as Json, json};
 
+use super::module::{Module, select_by_suffix};
 use super::settings::{Settings, number};
-use super::target::{Patterns, Target, names_of, select};
-use super::{Method, Plan, Recipe};
+use super::target::{KEY_PREFIX, Patterns, Target, names_of, select};
+use super::{Method, Plan, Recipe, SettingsOf};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 
 pub(super) const METHOD: Method = Method {
     name: "lora",
-    peft_type: "LORA",
+    settings: SettingsOf::Peft("LORA"),
     from_options: |options, config| Ok(Box::new(Lora::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Lora::new(of_settings(settings)?, config)?)),
 };
@@ -39,7 +40,6 @@ const BIASES: [&str; 3] = ["none", "lora_only", "all"];
 /// they do not.
 const NEUTRAL: &[(&str, &[&str])] = &[
     ("fan_in_fan_out", &["null", "false"]),
-    ("modules_to_save", &["null", "[]"]),
     ("layers_pattern", &["null", "[]"]),
     ("layer_replication", &["null", "[]"]),
     ("exclude_modules", &["null", "[]"]),
@@ -69,6 +69,7 @@ struct Told {
     lora_dropout: f32,
     bias: String,
     target_modules: Vec<String>,
+    modules_to_save: Vec<String>,
     rank_pattern: BTreeMap<String, f32>,
     alpha_pattern: BTreeMap<String, f32>,
     /// The decoder layers that are adapted; none where all are.
@@ -85,6 +86,7 @@ fn of_options(options: &TrainOptions) -> Told {
         lora_dropout: options.lora_dropout,
         bias: options.bias.clone(),
         target_modules: options.target_modules.clone(),
+        modules_to_save: options.modules_to_save.clone(),
         rank_pattern: ranks
             .map(|(key, rank)| (key.clone(), *rank as f32))
             .collect(),
@@ -105,6 +107,7 @@ fn of_settings(settings: &Json) -> Result<Told, EngineError> {
         lora_dropout: 0.0,
         bias: settings.choice("bias", &BIASES)?,
         target_modules: settings.some_modules("target_modules")?,
+        modules_to_save: settings.modules("modules_to_save")?,
         rank_pattern: settings.patterns("rank_pattern")?,
         alpha_pattern: settings.patterns("alpha_pattern")?,
         layers: settings.layers("layers_to_transform")?,
@@ -172,14 +175,34 @@ impl Lora {
                 plan.add_magnitude(*layer, *target, widths.1);
             }
         }
+        let saved = match told.modules_to_save.as_slice() {
+            [] => Vec::new(),
+            entries => select_by_suffix("modules_to_save", entries, config)?,
+        };
+        for module in &saved {
+            if let Module::Linear(layer, target) = module
+                && selection.contains(&(*layer, *target))
+            {
+                return invalid(format!(
+                    "modules_to_save: expected modules that are not target_modules too, found {}",
+                    target.path(*layer)
+                ));
+            }
+            plan.add_module(*module, config, KEY_PREFIX);
+        }
         for layer in 0..config.layers {
-            for target in Target::ALL.into_iter().filter(|t| t.has_bias(config)) {
+            let is_whole = |target| saved.contains(&Module::Linear(layer, target));
+            let targets = Target::ALL.into_iter();
+            for target in targets.filter(|t| t.has_bias(config) && !is_whole(*t)) {
                 let outputs = target.widths(config).1;
                 match selection.contains(&(layer, target)) {
                     true if told.bias != "none" => {
-                        plan.add_bias(layer, target, outputs, "base_layer.bias");
+                        let name = target.key(layer, "base_layer.bias");
+                        plan.add_bias(layer, target, outputs, name);
                     }
-                    false if told.bias == "all" => plan.add_bias(layer, target, outputs, "bias"),
+                    false if told.bias == "all" => {
+                        plan.add_bias(layer, target, outputs, target.key(layer, "bias"));
+                    }
                     _ => {}
                 }
             }
@@ -219,7 +242,10 @@ impl Recipe for Lora {
             "target_modules": self.target_names,
             "bias": self.told.bias,
             "fan_in_fan_out": false,
-            "modules_to_save": null,
+            "modules_to_save": match self.told.modules_to_save.as_slice() {
+                [] => Json::Null,
+                modules => json!(modules),
+            },
             "rank_pattern": numbers(rank_pattern),
             "alpha_pattern": numbers(alpha_pattern),
             "use_rslora": self.told.use_rslora,
@@ -318,7 +344,8 @@ mod tests {
             let numbers = (0..plan.parameters()).map(|i| (i * 7 + layer) as f32);
             numbers.collect::<Vec<f32>>()
         });
-        let values: Vec<Vec<f32>> = values.collect();
+        // Nothing outside of the layers.
+        let values: Vec<Vec<f32>> = values.chain([Vec::new()]).collect();
         let tensors = whole.to_tensors("", &values);
         assert_eq!(tensors.len(), 2 * 3 * 2);
         assert!(tensors.windows(2).all(|pair| pair[0].name < pair[1].name));

@@ -3,20 +3,33 @@
 //! A recipe reads its settings from a run's options or from an adapter's `adapter_config.json`, and makes a [`Plan`]:
 //! the numbers that are trained, where they act (`ops/`, `runtime/`) and what they are called on disk.
 
+mod bottleneck;
+mod full;
 mod ia3;
+mod layer_plan;
 mod lora;
+mod module;
 mod plan;
+mod prefix;
+mod prompt;
 mod settings;
 mod target;
+mod virtual_tokens;
 
 use std::collections::BTreeSet;
 
 use autodidact_domain::TrainOptions;
 use serde_json::Value as Json;
 
+pub(crate) use bottleneck::NAME as BOTTLENECK_NAME;
+pub(crate) use layer_plan::{
+    BottleneckPlan, LayerPlan, LinearPlan, LowRankPlan, NonLinearity, Part, PrefixPlan, Slice,
+};
+pub(crate) use module::{Module, Norm};
 pub use plan::Plan;
-pub(crate) use plan::{LayerPlan, LinearPlan, LowRankPlan};
+pub(crate) use plan::{Beginning, PROMPT};
 pub use target::Target;
+pub(crate) use virtual_tokens::VirtualTokens;
 
 use crate::EngineError;
 use crate::models::config::ModelConfig;
@@ -28,8 +41,8 @@ type Read = Result<Box<dyn Recipe>, EngineError>;
 struct Method {
     /// Its name in workflows and checkpoints.
     name: &'static str,
-    /// Its name in `adapter_config.json`.
-    peft_type: &'static str,
+    /// How the settings of its adapters tell whose they are.
+    settings: SettingsOf,
     /// Reads a run's options.
     from_options: fn(&TrainOptions, &ModelConfig) -> Read,
     /// Reads an adapter's settings.
@@ -37,14 +50,51 @@ struct Method {
 }
 
 /// Every method.
-const METHODS: [Method; 3] = [lora::METHOD, lora::QUANTISED, ia3::METHOD];
+const METHODS: [Method; 7] = [
+    lora::METHOD,
+    lora::QUANTISED,
+    ia3::METHOD,
+    bottleneck::METHOD,
+    prompt::METHOD,
+    prefix::METHOD,
+    full::METHOD,
+];
+
+/// What settings say about their method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum SettingsOf {
+    /// PEFT's `peft_type`.
+    Peft(&'static str),
+    /// AdapterHub's `config`, an object with the place and form of bottlenecks.
+    AdapterHub,
+    /// Our own `modules` of a model that is trained itself.
+    Weights,
+}
+
+impl SettingsOf {
+    fn is_said_by(self, settings: &Json) -> bool {
+        match self {
+            Self::Peft(name) => settings["peft_type"] == name,
+            Self::AdapterHub => settings["config"].is_object(),
+            Self::Weights => settings["modules"].is_array(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Peft(name) => name,
+            Self::AdapterHub => "AdapterHub's config",
+            Self::Weights => "modules",
+        }
+    }
+}
 
 /// A method's checked settings for one model.
 pub(crate) trait Recipe {
     /// Lays out what is trained.
     fn plan(&self) -> &Plan;
 
-    /// Writes PEFT's `adapter_config.json`, with the fields that every PEFT from 0.10 on reads and no others.
+    /// Writes `adapter_config.json`: PEFT's with the fields that every PEFT from 0.10 on reads and no others, or AdapterHub's.
     fn adapter_config(&self, base_model: &str) -> Json;
 }
 
@@ -72,13 +122,14 @@ pub(crate) fn method_of(
     settings: &Json,
     config: &ModelConfig,
 ) -> Result<(&'static str, Box<dyn Recipe>), EngineError> {
-    let found = &settings["peft_type"];
-    let method = METHODS.iter().find(|method| *found == method.peft_type);
+    let method = METHODS
+        .iter()
+        .find(|method| method.settings.is_said_by(settings));
     let method = method.ok_or_else(|| {
-        let names: BTreeSet<&str> = METHODS.iter().map(|method| method.peft_type).collect();
+        let names: BTreeSet<&str> = METHODS.iter().map(|m| m.settings.name()).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let part = "adapter_config.peft_type";
-        EngineError::adapter(part, names.join(" or "), found)
+        EngineError::adapter(part, names.join(" or "), &settings["peft_type"])
     })?;
     Ok((method.name, from_settings(method.name, settings, config)?))
 }
@@ -94,9 +145,13 @@ pub(crate) fn from_settings(name: &str, settings: &Json, config: &ModelConfig) -
         EngineError::adapter("method", format!("one of {names}"), name)
     })?;
     let peft_type = &settings["peft_type"];
-    if !peft_type.is_null() && peft_type != method.peft_type {
+    if !peft_type.is_null() && !method.settings.is_said_by(settings) {
         let part = "adapter_config.peft_type";
-        return Err(EngineError::adapter(part, method.peft_type, peft_type));
+        return Err(EngineError::adapter(
+            part,
+            method.settings.name(),
+            peft_type,
+        ));
     }
     (method.from_settings)(settings, config).map_err(|error| match error {
         EngineError::Invalid(text) => {

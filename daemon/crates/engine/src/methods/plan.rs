@@ -1,7 +1,7 @@
 //! How a method fits a model: the numbers it trains, where they act, what they are called and how they begin.
 //!
 //! The trainable numbers of a decoder layer stand in one slice, so that the layer is one operation with one gradient
-//! (`ops/decoder_layer.rs`).
+//! (`ops/decoder_layer.rs`); those of what is outside of the layers stand in one more.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,105 +9,46 @@ use std::ops::Range;
 use autodidact_domain::NamedTensor;
 use autodidact_domain::random::Random;
 
+use super::layer_plan::{
+    BottleneckPlan, LayerPlan, LowRankPlan, NonLinearity, Part, PrefixPlan, Slice,
+};
+use super::module::Module;
 use super::target::Target;
+use super::virtual_tokens::{PrefixEncoder, VirtualTokens};
 use crate::EngineError;
 use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
 
-/// A low-rank update in its layer's slice: `scale * B * A`.
-#[derive(Clone, Debug)]
-pub(crate) struct LowRankPlan {
-    /// A `[rank, inputs]`.
-    pub(crate) a: Range<usize>,
-    /// B `[outputs, rank]`, which follows A.
-    pub(crate) b: Range<usize>,
-    /// The rank.
-    pub(crate) rank: usize,
-    /// What multiplies the update.
-    pub(crate) scale: f32,
-    /// The chance that an element of the update's input is zeroed in training.
-    pub(crate) dropout: f32,
-}
-
-/// What is trained about one linear layer y = Wx + b.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LinearPlan {
-    /// Adds an update to W.
-    pub(crate) low_rank: Option<LowRankPlan>,
-    /// The norms of the rows of W and its update, `[outputs]`, which the update does not change (DoRA).
-    pub(crate) magnitude: Option<Range<usize>>,
-    /// Multiplies y, b included, `[outputs]` (IA3).
-    pub(crate) output_scale: Option<Range<usize>>,
-    /// Multiplies x, `[inputs]` (IA3).
-    pub(crate) input_scale: Option<Range<usize>>,
-    /// Stands in b's place, `[outputs]`.
-    pub(crate) bias: Option<Range<usize>>,
-}
-
-impl LinearPlan {
-    /// Tells whether anything is trained.
-    pub(crate) fn is_trained(&self) -> bool {
-        self.reads_input() || self.bias.is_some()
-    }
-
-    /// Tells whether the gradients of the trained numbers need the layer's input.
-    pub(crate) fn reads_input(&self) -> bool {
-        self.low_rank.is_some() || self.scales_output() || self.input_scale.is_some()
-    }
-
-    /// Tells whether something multiplies what the layer gives.
-    pub(crate) fn scales_output(&self) -> bool {
-        self.magnitude.is_some() || self.output_scale.is_some()
-    }
-}
-
-/// What is trained in one decoder layer.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LayerPlan {
-    linear: [LinearPlan; Target::ALL.len()],
-    /// Ranges of the slice that weight decay leaves alone.
-    undecayed: Vec<Range<usize>>,
-    parameters: usize,
-}
-
-impl LayerPlan {
-    /// Shows what is trained about a linear layer.
-    pub(crate) fn linear(&self, target: Target) -> &LinearPlan {
-        &self.linear[target as usize]
-    }
-
-    /// Counts the trainable numbers.
-    pub(crate) fn parameters(&self) -> usize {
-        self.parameters
-    }
-
-    /// A slice of so many numbers, to test what goes through slices.
-    #[cfg(test)]
-    pub(crate) fn of_ranges(parameters: usize, undecayed: &[Range<usize>]) -> Self {
-        Self {
-            undecayed: undecayed.to_vec(),
-            parameters,
-            ..Self::default()
-        }
-    }
-
-    /// Shows the ranges that weight decay leaves alone, in their order.
-    pub(crate) fn undecayed(&self) -> &[Range<usize>] {
-        &self.undecayed
-    }
-}
+/// What PEFT calls the numbers before a sequence on disk.
+pub(crate) const PROMPT: &str = "prompt_embeddings";
+/// Before the names of a prefix encoder's tensors in PEFT's models.
+const PREFIX_ENCODER: &str = "prompt_encoder.default.";
 
 /// How a tensor begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Initial {
     /// Drawn evenly within the bound, from the seed and the tensor's name alone.
     Uniform(f64),
+    /// Drawn normally with the standard deviation, from the same.
+    Normal(f64),
     /// The same number everywhere.
     Constant(f32),
     /// The base's bias.
-    Bias(Target),
+    Bias(usize, Target),
     /// The norms of the rows of the base's matrix.
-    RowNorms(Target),
+    RowNorms(usize, Target),
+    /// The base's weight.
+    Weight(Module),
+    /// The embeddings of a text's tokens, over and over.
+    Text(String),
+}
+
+/// What first values are made of.
+pub(crate) struct Beginning<'a> {
+    pub(crate) seed: u64,
+    pub(crate) base: &'a BaseWeights,
+    /// Splits a text as a prompt is split.
+    pub(crate) tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>, EngineError>,
 }
 
 /// A trained tensor.
@@ -115,16 +56,53 @@ pub(crate) enum Initial {
 struct Place {
     name: String,
     shape: Vec<usize>,
-    layer: usize,
+    /// The layer's, or the one after the last.
+    slice: usize,
     range: Range<usize>,
     initial: Initial,
+}
+
+/// What is trained outside of the decoder layers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OutsidePlan {
+    slice: Slice,
+    virtual_tokens: Option<VirtualTokens>,
+    embedding: Option<Range<usize>>,
+    last_norm: Option<Range<usize>>,
+    head: Option<Range<usize>>,
+}
+
+impl OutsidePlan {
+    /// Shows what stands before every sequence.
+    pub(crate) fn virtual_tokens(&self) -> Option<&VirtualTokens> {
+        self.virtual_tokens.as_ref()
+    }
+
+    /// Shows where the embedding of the vocabulary stands, `[vocab_size, hidden]`.
+    pub(crate) fn embedding(&self) -> Option<&Range<usize>> {
+        self.embedding.as_ref()
+    }
+
+    /// Shows where the last norm stands, `[hidden]`, as Hugging Face has it.
+    pub(crate) fn last_norm(&self) -> Option<&Range<usize>> {
+        self.last_norm.as_ref()
+    }
+
+    /// Shows where the output matrix stands, `[vocab_size, hidden]`; the embedding's place where one matrix is both.
+    pub(crate) fn head(&self) -> Option<&Range<usize>> {
+        self.head.as_ref()
+    }
 }
 
 /// How a method fits a model.
 #[derive(Clone, Debug)]
 pub struct Plan {
     layers: Vec<LayerPlan>,
+    outside: OutsidePlan,
     places: Vec<Place>,
+    /// Hugging Face's files of the family have norms less one.
+    is_less_one: bool,
+    embedding_scale: f32,
 }
 
 impl Plan {
@@ -132,26 +110,32 @@ impl Plan {
     pub(crate) fn new(config: &ModelConfig) -> Self {
         Self {
             layers: vec![LayerPlan::default(); config.layers],
+            outside: OutsidePlan::default(),
             places: Vec::new(),
+            is_less_one: config.variant.published_norms_less_one,
+            embedding_scale: config.variant.embedding_scale.unwrap_or(1.0),
         }
     }
 
-    /// Adds a tensor to a layer's slice; tells where it stands.
+    /// Adds a tensor to a slice, the layer's or the one after the last; tells where it stands.
     fn add(
         &mut self,
-        layer: usize,
+        slice: usize,
         name: String,
         shape: impl Into<Vec<usize>>,
         initial: Initial,
+        is_decayed: bool,
     ) -> Range<usize> {
         let shape = shape.into();
-        let plan = &mut self.layers[layer];
-        let range = plan.parameters..plan.parameters + shape.iter().product::<usize>();
-        plan.parameters = range.end;
+        let numbers = shape.iter().product();
+        let range = match self.layers.get_mut(slice) {
+            Some(layer) => layer.slice.add(numbers, is_decayed),
+            None => self.outside.slice.add(numbers, is_decayed),
+        };
         self.places.push(Place {
             name,
             shape,
-            layer,
+            slice,
             range: range.clone(),
             initial,
         });
@@ -170,9 +154,9 @@ impl Plan {
         let bound = 1.0 / (inputs as f64).sqrt();
         let name = |matrix: &str| target.key(layer, &format!("{matrix}.weight"));
         let uniform = Initial::Uniform(bound);
-        let a = self.add(layer, name("lora_A"), [rank, inputs], uniform);
+        let a = self.add(layer, name("lora_A"), [rank, inputs], uniform, true);
         let zero = Initial::Constant(0.0);
-        let b = self.add(layer, name("lora_B"), [outputs, rank], zero);
+        let b = self.add(layer, name("lora_B"), [outputs, rank], zero, true);
         self.layers[layer].linear[target as usize].low_rank = Some(LowRankPlan {
             a,
             b,
@@ -185,7 +169,8 @@ impl Plan {
     /// Trains the norms of a matrix's rows (DoRA).
     pub(crate) fn add_magnitude(&mut self, layer: usize, target: Target, outputs: usize) {
         let name = target.key(layer, "lora_magnitude_vector");
-        let range = self.add(layer, name, [outputs], Initial::RowNorms(target));
+        let initial = Initial::RowNorms(layer, target);
+        let range = self.add(layer, name, [outputs], initial, true);
         self.layers[layer].linear[target as usize].magnitude = Some(range);
     }
 
@@ -202,7 +187,7 @@ impl Plan {
             true => [1, inputs],
             false => [outputs, 1],
         };
-        let range = self.add(layer, target.key(layer, "ia3_l"), shape, initial);
+        let range = self.add(layer, target.key(layer, "ia3_l"), shape, initial, true);
         let linear = &mut self.layers[layer].linear[target as usize];
         match of_input {
             true => linear.input_scale = Some(range),
@@ -210,13 +195,116 @@ impl Plan {
         }
     }
 
-    /// Trains a bias that the base has; `what` is its key's end.
-    pub(crate) fn add_bias(&mut self, layer: usize, target: Target, outputs: usize, what: &str) {
-        let bias = Initial::Bias(target);
-        let range = self.add(layer, target.key(layer, what), [outputs], bias);
-        let plan = &mut self.layers[layer];
-        plan.undecayed.push(range.clone());
-        plan.linear[target as usize].bias = Some(range);
+    /// Trains a bias that the base has, under a name.
+    pub(crate) fn add_bias(&mut self, layer: usize, target: Target, outputs: usize, name: String) {
+        let bias = Initial::Bias(layer, target);
+        let range = self.add(layer, name, [outputs], bias, false);
+        self.layers[layer].linear[target as usize].bias = Some(range);
+    }
+
+    /// Trains a module's weight whole, and its bias where it has one; names are its path after a prefix.
+    pub(crate) fn add_module(&mut self, module: Module, config: &ModelConfig, prefix: &str) {
+        let path = format!("{prefix}{}", module.path(config));
+        let name = format!("{path}.weight");
+        let (shape, initial) = (module.shape(config), Initial::Weight(module));
+        let slice = match module {
+            Module::Linear(layer, _) | Module::Norm(layer, _) => layer,
+            Module::Embedding | Module::LastNorm | Module::Head => self.layers.len(),
+        };
+        let range = self.add(slice, name, shape, initial, !module.is_norm());
+        match module {
+            Module::Embedding => self.outside.embedding = Some(range),
+            Module::LastNorm => self.outside.last_norm = Some(range),
+            Module::Head => self.outside.head = Some(range),
+            Module::Norm(layer, norm) => self.layers[layer].norms[norm as usize] = Some(range),
+            Module::Linear(layer, target) => {
+                self.layers[layer].linear[target as usize].weight = Some(range);
+                if target.has_bias(config) {
+                    let outputs = target.widths(config).1;
+                    self.add_bias(layer, target, outputs, format!("{path}.bias"));
+                }
+            }
+        }
+    }
+
+    /// Lets the trained embedding be the output matrix too, as in a base with one matrix for both.
+    pub(crate) fn tie_head(&mut self) {
+        self.outside.head = self.outside.embedding.clone();
+    }
+
+    /// Trains a bottleneck after a part of a layer. Weights begin normal, biases as 0 (`adapters`' `init_weights: bert`).
+    pub(crate) fn add_bottleneck(
+        &mut self,
+        (layer, part): (usize, Part),
+        names: &dyn Fn(&str) -> String,
+        (hidden, width): (usize, usize),
+        non_linearity: NonLinearity,
+        reads_stream: bool,
+    ) {
+        const SPREAD: f64 = 0.02;
+        let (normal, zero) = (Initial::Normal(SPREAD), Initial::Constant(0.0));
+        let mut add = |name: &str, shape: &[usize], initial: &Initial, is_decayed| {
+            self.add(layer, names(name), shape, initial.clone(), is_decayed)
+        };
+        let bottleneck = BottleneckPlan {
+            down: add("adapter_down.0.weight", &[width, hidden], &normal, true),
+            down_bias: add("adapter_down.0.bias", &[width], &zero, false),
+            up: add("adapter_up.weight", &[hidden, width], &normal, true),
+            up_bias: add("adapter_up.bias", &[hidden], &zero, false),
+            width,
+            non_linearity,
+            reads_stream,
+        };
+        self.layers[layer].bottlenecks[part as usize] = Some(bottleneck);
+    }
+
+    /// Trains embeddings that stand before every sequence, `[count, hidden]`.
+    pub(crate) fn add_prompt(&mut self, count: usize, hidden: usize, initial: Initial) {
+        let (slice, name) = (self.layers.len(), PROMPT.to_string());
+        let rows = self.add(slice, name, [count, hidden], initial, true);
+        self.outside.virtual_tokens = Some(VirtualTokens::Prompt { count, rows });
+    }
+
+    /// Trains keys and values of `width` numbers that stand before those of every sequence in every layer: themselves, or
+    /// by an encoder with so many numbers inside.
+    pub(crate) fn add_prefix(&mut self, count: usize, width: usize, encoder_hidden: Option<usize>) {
+        let slice = self.layers.len();
+        let columns = self.layers.len() * 2 * width;
+        // As PyTorch begins an embedding, and a linear layer.
+        let even = |inputs: usize| Initial::Uniform(1.0 / (inputs as f64).sqrt());
+        let encoder = match encoder_hidden {
+            None => {
+                let normal = Initial::Normal(1.0);
+                let table = self.add(slice, PROMPT.into(), [count, columns], normal, true);
+                PrefixEncoder::Table(table)
+            }
+            Some(hidden) => {
+                let mut add = |name: &str, shape: &[usize], initial, is_decayed| {
+                    let name = format!("{PREFIX_ENCODER}{name}");
+                    self.add(slice, name, shape, initial, is_decayed)
+                };
+                let normal = Initial::Normal(1.0);
+                PrefixEncoder::Projection {
+                    embedding: add("embedding.weight", &[count, width], normal, true),
+                    inner: [
+                        add("transform.0.weight", &[hidden, width], even(width), true),
+                        add("transform.0.bias", &[hidden], even(width), false),
+                    ],
+                    outer: [
+                        add("transform.2.weight", &[columns, hidden], even(hidden), true),
+                        add("transform.2.bias", &[columns], even(hidden), false),
+                    ],
+                }
+            }
+        };
+        self.outside.virtual_tokens = Some(VirtualTokens::Prefix { count, encoder });
+        for layer in &mut self.layers {
+            let keys = layer.parameters()..layer.parameters() + count * width;
+            layer.prefix = Some(PrefixPlan {
+                values: keys.end..keys.end + count * width,
+                keys,
+            });
+        }
     }
 
     /// Shows what is trained in a decoder layer.
@@ -229,48 +317,121 @@ impl Plan {
         &self.layers
     }
 
-    /// Counts the trainable numbers of all layers.
-    pub fn parameters(&self) -> usize {
-        self.layers.iter().map(LayerPlan::parameters).sum()
+    /// Shows what is trained outside of the layers.
+    pub(crate) fn outside(&self) -> &OutsidePlan {
+        &self.outside
     }
 
-    /// Makes the first values of every layer's slice, of a seed and the base.
+    /// Counts the positions that stand before every sequence.
+    pub(crate) fn virtual_tokens(&self) -> usize {
+        let tokens = self.outside.virtual_tokens.as_ref();
+        tokens.map_or(0, VirtualTokens::count)
+    }
+
+    /// Tells whether weights are trained in the base's places, biases apart.
+    pub(crate) fn replaces_weights(&self) -> bool {
+        let is_weight = |place: &Place| matches!(place.initial, Initial::Weight(_));
+        self.places.iter().any(is_weight)
+    }
+
+    /// Shows the slices: every layer's, and the one of what is outside of them.
+    pub(crate) fn slices(&self) -> Vec<&Slice> {
+        let layers = self.layers.iter().map(LayerPlan::slice);
+        layers.chain([&self.outside.slice]).collect()
+    }
+
+    /// Tells what makes a trained norm one that numbers are multiplied by.
+    pub(crate) fn norm_offset(&self) -> f32 {
+        match self.is_less_one {
+            true => 1.0,
+            false => 0.0,
+        }
+    }
+
+    /// Counts the trainable numbers of all slices.
+    pub fn parameters(&self) -> usize {
+        self.slices().into_iter().map(Slice::parameters).sum()
+    }
+
+    /// Makes the first values of every slice.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] when the base lacks a tensor that a value begins as.
-    pub fn initial(&self, seed: u64, base: &BaseWeights) -> Result<Vec<Vec<f32>>, EngineError> {
-        let mut layers = self.zeros();
+    /// [`EngineError::Invalid`] when the base lacks a tensor that a value begins as, or a text has no tokens.
+    pub(crate) fn initial(&self, beginning: &Beginning<'_>) -> Result<Vec<Vec<f32>>, EngineError> {
+        let mut slices = self.zeros();
         for place in &self.places {
-            let values = &mut layers[place.layer][place.range.clone()];
-            match place.initial {
-                Initial::Uniform(bound) => {
-                    let mut random = Random::at(seed, &["lora", &place.name]);
-                    values.fill_with(|| ((2.0 * random.next_f64() - 1.0) * bound) as f32);
-                }
-                Initial::Constant(value) => values.fill(value),
-                Initial::Bias(target) => {
-                    let layer = base.layer(place.layer).read()?;
-                    let bias = layer.bias(target).ok_or_else(|| {
-                        EngineError::Invalid(format!("{}: the base has no such bias", place.name))
-                    })?;
-                    values.copy_from_slice(&bias.to_vec1::<f32>()?);
-                }
-                Initial::RowNorms(target) => {
-                    let layer = base.layer(place.layer).read()?;
-                    let norms = layer.linear(target).sqr()?.sum(1)?.sqrt()?;
-                    values.copy_from_slice(&norms.to_vec1::<f32>()?);
-                }
-            }
+            let values = &mut slices[place.slice][place.range.clone()];
+            self.begin(place, beginning, values)?;
         }
-        Ok(layers)
+        Ok(slices)
     }
 
-    /// Writes the slices of all layers as tensors under their names with a prefix, sorted by name.
-    pub fn to_tensors(&self, prefix: &str, layers: &[Vec<f32>]) -> Vec<NamedTensor> {
+    /// As [`Self::initial`], of a plan without a text.
+    #[cfg(test)]
+    pub(crate) fn drawn(&self, seed: u64, base: &BaseWeights) -> Vec<Vec<f32>> {
+        let tokenize = &|_: &str| Ok(vec![1, 2, 3]);
+        let beginning = Beginning {
+            seed,
+            base,
+            tokenize,
+        };
+        self.initial(&beginning).expect("first values")
+    }
+
+    fn begin(
+        &self,
+        place: &Place,
+        beginning: &Beginning<'_>,
+        values: &mut [f32],
+    ) -> Result<(), EngineError> {
+        let base = beginning.base;
+        let random = || Random::at(beginning.seed, &["lora", &place.name]);
+        match &place.initial {
+            Initial::Uniform(bound) => {
+                let mut random = random();
+                values.fill_with(|| ((2.0 * random.next_f64() - 1.0) * bound) as f32);
+            }
+            Initial::Normal(deviation) => {
+                let mut random = random();
+                values.fill_with(|| (normal(&mut random) * deviation) as f32);
+            }
+            Initial::Constant(value) => values.fill(*value),
+            Initial::Bias(layer, target) => {
+                let layer = base.layer(*layer).read()?;
+                let bias = layer.bias(*target).ok_or_else(|| {
+                    EngineError::Invalid(format!("{}: the base has no such bias", place.name))
+                })?;
+                values.copy_from_slice(&bias.to_vec1::<f32>()?);
+            }
+            Initial::RowNorms(layer, target) => {
+                let layer = base.layer(*layer).read()?;
+                let norms = layer.linear(*target).sqr()?.sum(1)?.sqrt()?;
+                values.copy_from_slice(&norms.to_vec1::<f32>()?);
+            }
+            Initial::Weight(module) => {
+                values.copy_from_slice(&module.read(base, self.is_less_one)?);
+            }
+            Initial::Text(text) => {
+                let ids = (beginning.tokenize)(text)?;
+                if ids.is_empty() {
+                    return Err(EngineError::Invalid(format!(
+                        "prompt_tuning_init_text: expected a text with at least one token, found {text:?}"
+                    )));
+                }
+                let rows = base.embeddings(&ids)?.flatten_all()?.to_vec1::<f32>()?;
+                let scaled = rows.iter().map(|x| x * self.embedding_scale).cycle();
+                values.iter_mut().zip(scaled).for_each(|(to, x)| *to = x);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the slices as tensors under their names with a prefix, sorted by name.
+    pub fn to_tensors(&self, prefix: &str, slices: &[Vec<f32>]) -> Vec<NamedTensor> {
         let write = |place: &Place| NamedTensor {
             name: format!("{prefix}{}", place.name),
             shape: place.shape.clone(),
-            data: layers[place.layer][place.range.clone()].to_vec(),
+            data: slices[place.slice][place.range.clone()].to_vec(),
         };
         let mut tensors: Vec<NamedTensor> = self.places.iter().map(write).collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -325,15 +486,21 @@ impl Plan {
             ));
         }
         // Settings may ask for anything; room is made for what is there.
-        let mut layers = self.zeros();
+        let mut slices = self.zeros();
         for (place, tensor) in fitting {
-            layers[place.layer][place.range.clone()].copy_from_slice(&tensor.data);
+            slices[place.slice][place.range.clone()].copy_from_slice(&tensor.data);
         }
-        Ok(layers)
+        Ok(slices)
     }
 
     fn zeros(&self) -> Vec<Vec<f32>> {
-        let layers = self.layers.iter();
-        layers.map(|layer| vec![0f32; layer.parameters]).collect()
+        let slices = self.slices().into_iter();
+        slices.map(|slice| vec![0f32; slice.parameters()]).collect()
     }
+}
+
+/// Draws from the normal distribution (Box and Muller 1958).
+fn normal(random: &mut Random) -> f64 {
+    let (radius, angle) = (1.0 - random.next_f64(), random.next_f64());
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }

@@ -2,9 +2,12 @@
 
 use fancy_regex::Regex;
 
+use super::module::Module;
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 
+/// Before a module's path in PEFT's keys.
+pub(super) const KEY_PREFIX: &str = "base_model.model.";
 /// Asks for every linear layer but the output matrix, as in PEFT.
 const ALL_LINEAR: &str = "all-linear";
 
@@ -63,7 +66,7 @@ impl Target {
 
     /// Tells PEFT's key of something that belongs to the layer, such as `lora_A.weight`.
     pub fn key(self, layer: usize, what: &str) -> String {
-        format!("base_model.model.{}.{what}", self.path(layer))
+        format!("{KEY_PREFIX}{}.{what}", self.path(layer))
     }
 
     /// Tells the (inputs, outputs) of the layer in a model.
@@ -97,45 +100,77 @@ pub(crate) fn select(
     entries: &[String],
     config: &ModelConfig,
 ) -> Result<Vec<(usize, Target)>, EngineError> {
-    let invalid = |message: String| Err(EngineError::Invalid(message));
+    let all = (0..config.layers).flat_map(|layer| Target::ALL.map(|target| (layer, target)));
+    let all = all.map(|(layer, target)| ((layer, target), target.path(layer), true));
+    let names = Target::ALL.map(|target| target.name().to_string());
+    select_among((field, "linear layer"), entries, all.collect(), &names)
+}
+
+/// Finds the modules of any kind that such a list means, in the order of [`Module::all`]; `all-linear` means the linear layers.
+///
+/// # Errors
+/// As [`select`].
+pub(super) fn select_modules(
+    field: &str,
+    entries: &[String],
+    config: &ModelConfig,
+) -> Result<Vec<Module>, EngineError> {
+    let all = Module::all(config).into_iter();
+    let all = all.map(|module| {
+        let is_linear = matches!(module, Module::Linear(..));
+        (module, module.path(config), is_linear)
+    });
+    let names = Module::names(config);
+    select_among((field, "module"), entries, all.collect(), &names)
+}
+
+/// Finds what a list means among things with paths, of which some are linear layers.
+fn select_among<T>(
+    (field, what): (&str, &str),
+    entries: &[String],
+    all: Vec<(T, String, bool)>,
+    names: &[String],
+) -> Result<Vec<T>, EngineError> {
     if entries.is_empty() {
-        return invalid(format!(
-            "{field}: expected at least one linear layer, such as q_proj; found none"
-        ));
+        return Err(EngineError::Invalid(format!(
+            "{field}: expected at least one {what}, such as q_proj; found none"
+        )));
     }
-    let all: Vec<(usize, Target)> = (0..config.layers)
-        .flat_map(|layer| Target::ALL.map(|target| (layer, target)))
-        .collect();
     let mut is_chosen = vec![false; all.len()];
     for entry in entries {
         let matcher = Matcher::of(field, entry)?;
         let mut any = false;
-        for ((layer, target), is_chosen) in all.iter().zip(&mut is_chosen) {
-            if matcher.matches(field, &target.path(*layer))? {
+        for ((_, path, is_linear), is_chosen) in all.iter().zip(&mut is_chosen) {
+            let is_meant = match matcher {
+                Matcher::AllLinear => *is_linear,
+                _ => matcher.matches(field, path)?,
+            };
+            if is_meant {
                 (any, *is_chosen) = (true, true);
             }
         }
         if !any {
-            let last = entry.rsplit('.').next().unwrap_or(entry);
-            let nearest = Target::ALL
-                .map(Target::name)
-                .into_iter()
-                .max_by(|a, b| {
-                    strsim::jaro_winkler(a, last).total_cmp(&strsim::jaro_winkler(b, last))
-                })
-                .unwrap_or_default();
-            let names = Target::ALL.map(Target::name).join(", ");
-            return invalid(format!(
-                "{field}: no linear layer is meant by {entry:?}; did you mean {nearest:?}? \
+            let nearest = nearest(entry, names);
+            let names = names.join(", ");
+            return Err(EngineError::Invalid(format!(
+                "{field}: no {what} is meant by {entry:?}; did you mean {nearest:?}? \
                  expected any of {names}, a path such as {:?}, a pattern of whole paths, or {ALL_LINEAR}",
                 Target::Q.path(0)
-            ));
+            )));
         }
     }
     let chosen = all.into_iter().zip(is_chosen);
     Ok(chosen
-        .filter_map(|(place, is_chosen)| is_chosen.then_some(place))
+        .filter_map(|((one, ..), is_chosen)| is_chosen.then_some(one))
         .collect())
+}
+
+/// Finds the name that a path's last part is most like.
+pub(super) fn nearest<'a>(entry: &str, names: &'a [String]) -> &'a str {
+    let last = entry.rsplit('.').next().unwrap_or(entry);
+    let like = |name: &&String| strsim::jaro_winkler(name, last);
+    let nearest = names.iter().max_by(|a, b| like(a).total_cmp(&like(b)));
+    nearest.map(String::as_str).unwrap_or_default()
 }
 
 /// Names a selection as PEFT reads it: by the layers' names where every decoder layer has the same ones, else by whole paths.
@@ -153,7 +188,7 @@ pub(crate) fn names_of(selection: &[(usize, Target)], config: &ModelConfig) -> V
 }
 
 enum Matcher<'a> {
-    All,
+    AllLinear,
     Name(&'a str),
     Pattern(Regex),
 }
@@ -163,7 +198,7 @@ impl<'a> Matcher<'a> {
         let is_name =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.') || !c.is_ascii();
         if entry == ALL_LINEAR {
-            return Ok(Self::All);
+            return Ok(Self::AllLinear);
         }
         if entry.chars().all(is_name) {
             return Ok(Self::Name(entry));
@@ -173,7 +208,7 @@ impl<'a> Matcher<'a> {
 
     fn matches(&self, field: &str, path: &str) -> Result<bool, EngineError> {
         match self {
-            Self::All => Ok(true),
+            Self::AllLinear => Ok(false),
             Self::Name(name) => Ok(path == *name
                 || path
                     .strip_suffix(name)

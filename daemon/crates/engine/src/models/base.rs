@@ -123,6 +123,14 @@ impl BaseWeights {
         }
     }
 
+    /// Shows the embedding of the vocabulary, `[vocab_size, hidden_size]`.
+    pub(crate) fn embedding(&self) -> BaseMatrix {
+        match self {
+            Self::Held(weights) => BaseMatrix::Held(weights.embed_tokens.clone()),
+            Self::Stored(stored) => BaseMatrix::Stored(stored.clone(), EMBEDDING),
+        }
+    }
+
     /// Looks up the embeddings of tokens of the vocabulary, `[tokens, hidden_size]`.
     pub(crate) fn embeddings(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
         match self {

@@ -173,6 +173,8 @@ pub struct Variant {
     pub sandwich_norms: bool,
     /// The files hold norm weights less one (Gemma in Hugging Face's format).
     pub norms_less_one: bool,
+    /// Hugging Face's files of the family do, whatever these are.
+    pub published_norms_less_one: bool,
     /// Embeddings are multiplied by this; 1 where none is.
     pub embedding_scale: Option<f32>,
     /// One matrix holds q, k and v, and one gate and up (Phi-3).
@@ -196,6 +198,7 @@ impl Traits {
             qk_norm: self.qk_norm,
             sandwich_norms: self.sandwich_norms,
             norms_less_one: false,
+            published_norms_less_one: self.norms_less_one,
             embedding_scale: self.scaled_embedding.then(|| (hidden_size as f32).sqrt()),
             fused: self.fused,
             activation: self.activation,

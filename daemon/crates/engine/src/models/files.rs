@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use autodidact_domain::Digest;
 use serde_json::Value as Json;
@@ -18,6 +19,7 @@ use super::gguf::{GgufHeader, TensorPlace};
 use super::interleaved::half_split_rows;
 use super::long_rope::{CONSTANTS, ROPE_FACTORS, SHORT_ROPE_FACTORS, read_rope_factors};
 use super::multimodal::{text_config, text_tensor};
+use super::replaced::Replaced;
 use super::safetensors;
 use crate::EngineError;
 
@@ -67,13 +69,17 @@ pub(crate) enum TextFiles {
 }
 
 /// Opened weights files with the places of their tensors.
+#[derive(Clone)]
 pub(crate) struct ModelFiles {
     /// The file or folder that was named.
     pub(crate) path: PathBuf,
-    files: Vec<(PathBuf, File)>,
+    files: Vec<(PathBuf, Arc<File>)>,
     tensors: BTreeMap<String, StoredTensor>,
+    /// What stands in the place of tensors, in f32 and Hugging Face's order of rows.
+    pub(super) replaced: BTreeMap<String, Replaced>,
 }
 
+#[derive(Clone)]
 struct StoredTensor {
     file: usize,
     place: TensorPlace,
@@ -156,8 +162,9 @@ impl ModelFiles {
         }
         let files = Self {
             path: path.to_path_buf(),
-            files: vec![(path.to_path_buf(), file)],
+            files: vec![(path.to_path_buf(), Arc::new(file))],
             tensors,
+            replaced: BTreeMap::new(),
         };
         Ok((files, config, TextFiles::Gguf(header)))
     }
@@ -225,6 +232,7 @@ impl ModelFiles {
         let mut files = Self {
             path: path.to_path_buf(),
             files: Vec::new(),
+            replaced: BTreeMap::new(),
             tensors: BTreeMap::new(),
         };
         for name in weights_files(path)? {
@@ -248,7 +256,7 @@ impl ModelFiles {
                     ));
                 }
             }
-            files.files.push((file_path, file));
+            files.files.push((file_path, Arc::new(file)));
         }
         Ok(files)
     }
@@ -304,6 +312,13 @@ impl ModelFiles {
 
     /// Reads a tensor as stored, q and k rows put in half-split order.
     pub(crate) fn read_raw(&self, name: &str) -> Result<RawTensor, EngineError> {
+        if let Some(Replaced { shape, data }) = self.replaced.get(name) {
+            return Ok(RawTensor {
+                element: ElementType::F32,
+                shape: shape.clone(),
+                bytes: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            });
+        }
         let stored = self.stored(name)?;
         let (path, file) = &self.files[stored.file];
         let place = &stored.place;
@@ -356,6 +371,10 @@ impl ModelFiles {
         first: usize,
         out: &mut [f32],
     ) -> Result<(), EngineError> {
+        if let Some(Replaced { shape, data }) = self.replaced.get(name) {
+            out.copy_from_slice(&data[first * shape[1]..][..out.len()]);
+            return Ok(());
+        }
         let stored = self.stored(name)?;
         let (path, file) = &self.files[stored.file];
         let place = &stored.place;

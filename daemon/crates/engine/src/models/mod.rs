@@ -13,5 +13,6 @@ pub(crate) mod gguf;
 pub(crate) mod interleaved;
 pub(crate) mod long_rope;
 mod multimodal;
+pub(crate) mod replaced;
 pub(crate) mod safetensors;
 pub mod weights;

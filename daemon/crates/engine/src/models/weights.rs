@@ -8,7 +8,7 @@ use super::config::ModelConfig;
 use super::files::ModelFiles;
 use super::foreign::is_foreign;
 use crate::EngineError;
-use crate::methods::Target;
+use crate::methods::{Norm, Target};
 
 /// Every tensor of a decoder, f32 on the CPU.
 #[derive(Clone, Debug)]
@@ -222,6 +222,19 @@ impl LayerWeights {
             Target::Gate => &self.gate_proj,
             Target::Up => &self.up_proj,
             Target::Down => &self.down_proj,
+        }
+    }
+
+    /// Shows a norm, where the family has it.
+    pub(crate) fn norm(&self, norm: Norm) -> Option<&Tensor> {
+        let heads = self.head_norms.as_ref();
+        match norm {
+            Norm::Input => Some(&self.input_norm),
+            Norm::Attention => self.attention_norm.as_ref(),
+            Norm::FeedForward => Some(&self.feed_forward_norm),
+            Norm::Output => self.output_norm.as_ref(),
+            Norm::Queries => heads.map(|[queries, _]| queries),
+            Norm::Keys => heads.map(|[_, keys]| keys),
         }
     }
 

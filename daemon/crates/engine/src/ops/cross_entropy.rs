@@ -4,20 +4,24 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffers::{Buffer, BufferPool};
 use super::gemm::{Matrix, Store, multiply};
 use super::pause::Pause;
-use super::storage::slice;
-use super::vector::{dot, exp_sum, max, scale, vectorized};
+use super::storage::{Reading, slice};
+use super::vector::{dot, exp, exp_sum, max, scale, vectorized};
 use crate::models::base::{BaseMatrix, MatrixReading};
 
 /// Positions that one thread takes at a time: enough to make reading the whole matrix for them cheap.
 const MAX_POSITIONS_PER_CHUNK: usize = 256;
 /// The part of the vocabulary that is taken at a time: its logits stay in a core's caches between the two products.
 pub(crate) const VOCABULARY_PER_BLOCK: usize = 8192;
+
+/// Rows of a trained matrix whose gradient one task computes, and positions that it takes at a time.
+const TOKENS_PER_TASK: usize = 512;
+const POSITIONS_AT_ONCE: usize = 256;
 
 /// Columns whose mean one task takes.
 const COLUMNS_PER_TASK: usize = 64;
@@ -48,8 +52,16 @@ pub(crate) struct LinearCrossEntropy {
     pool: Arc<BufferPool>,
     /// Whenever every thread is through with a block.
     pause: Pause,
-    /// dx of the rows in `targets`, `[positions, width]`, from the forward until the backward takes it.
-    gradient: Mutex<Option<Vec<f32>>>,
+    /// From the forward until the backward takes it.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// What the backward needs.
+struct Kept {
+    /// dx of the rows in `targets`, `[positions, width]`.
+    gradient: Vec<f32>,
+    /// The logarithm of the summed exponentials of each position's logits.
+    log_sums: Vec<f32>,
 }
 
 impl LinearCrossEntropy {
@@ -67,7 +79,7 @@ impl LinearCrossEntropy {
             smoothing,
             pool,
             pause,
-            gradient: Mutex::new(None),
+            kept: Mutex::new(None),
         }
     }
 
@@ -176,8 +188,10 @@ impl Row {
 
 impl Chunk<'_> {
     /// Makes the gradient that of the mean over `positions`; gives the summed loss.
+    /// Log-sums go to their places.
     fn finish(
         &mut self,
+        log_sums: &mut [f32],
         head: &MatrixReading<'_>,
         smoothing: Option<&Smoothing>,
         positions: usize,
@@ -186,9 +200,10 @@ impl Chunk<'_> {
         let mut loss = 0f64;
         vectorized(|| {
             let inputs = self.inputs.chunks_exact(width);
-            let gradients = self.gradient.chunks_exact_mut(width);
-            for ((gradient, row), input) in gradients.zip(&self.rows).zip(inputs) {
+            let gradients = self.gradient.chunks_exact_mut(width).zip(log_sums);
+            for (((gradient, kept), row), input) in gradients.zip(&self.rows).zip(inputs) {
                 let log_sum = f64::from(row.sum).ln() + f64::from(row.highest);
+                *kept = log_sum as f32;
                 let chosen = head.rows(row.token..row.token + 1)?;
                 let of_chosen = f64::from(row.chosen);
                 let Some(Smoothing { share, mean }) = smoothing else {
@@ -212,13 +227,9 @@ impl Chunk<'_> {
     }
 }
 
-impl CustomOp1 for LinearCrossEntropy {
-    fn name(&self) -> &'static str {
-        "linear-cross-entropy"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let input = slice(storage, layout)?;
+impl LinearCrossEntropy {
+    /// Computes the mean loss over the positions of x, and keeps what the backward needs.
+    fn forward(&self, input: &[f32]) -> Result<f32> {
         let (vocabulary, width) = self.head.dims()?;
         let positions = self.targets.rows.len();
         let in_range = self
@@ -233,12 +244,13 @@ impl CustomOp1 for LinearCrossEntropy {
                 .all(|token| (*token as usize) < vocabulary);
         if positions == 0 || positions != self.targets.tokens.len() || !in_range {
             return Err(Error::msg(format!(
-                "{positions} positions of {:?} against a vocabulary of {vocabulary}",
-                layout.shape()
+                "{positions} positions of {} numbers against a vocabulary of {vocabulary}",
+                input.len()
             )));
         }
         let head = self.head.reading();
         let mut gradient = vec![0f32; positions * width];
+        let mut log_sums = vec![0f32; positions];
         let threads = rayon::current_num_threads();
         let per_chunk = positions_per_chunk(positions, threads);
         let at_once = per_chunk * threads;
@@ -274,13 +286,92 @@ impl CustomOp1 for LinearCrossEntropy {
                     .for_each(|chunk| self.block(chunk, first, block, capacity));
             }
             // In order, so that the sum is always the same.
-            for chunk in &mut chunks {
-                loss += chunk.finish(&head, smoothing.as_ref(), positions)?;
+            let log_sums = log_sums[at * at_once..].chunks_mut(per_chunk);
+            for (chunk, log_sums) in chunks.iter_mut().zip(log_sums) {
+                loss += chunk.finish(log_sums, &head, smoothing.as_ref(), positions)?;
             }
         }
-        let loss = loss / positions as f64;
-        *self.gradient.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradient);
-        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
+        let kept = Kept { gradient, log_sums };
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok((loss / positions as f64) as f32)
+    }
+
+    fn take(&self) -> Result<Kept> {
+        let kept = self.kept.lock();
+        let kept = kept.unwrap_or_else(PoisonError::into_inner).take();
+        kept.ok_or_else(|| Error::msg("linear-cross-entropy: a second backward"))
+    }
+
+    /// Puts the positions' gradients into x's, `[tokens, width]`.
+    fn input_gradient(&self, kept: &Kept, input: &Tensor, factor: f32) -> Result<Tensor> {
+        let width = input.dim(1)?;
+        let mut dx = vec![0f32; input.elem_count()];
+        for (from, row) in kept.gradient.chunks_exact(width).zip(&self.targets.rows) {
+            for (dx, g) in dx[*row as usize * width..][..width].iter_mut().zip(from) {
+                *dx += g * factor;
+            }
+        }
+        Tensor::from_vec(dx, input.shape(), input.device())
+    }
+
+    /// Computes the gradient of the matrix, `[vocabulary, width]`: of every position the probabilities less the target, times x.
+    /// The probabilities are computed once more, a block of the vocabulary at a time.
+    fn head_gradient(&self, kept: &Kept, input: &[f32], factor: f32) -> Result<Vec<f32>> {
+        let (vocabulary, width) = self.head.dims()?;
+        let targets = &*self.targets;
+        let positions = targets.rows.len();
+        let (head, smoothing) = (self.head.reading(), self.smoothing);
+        let factor = factor / positions as f32;
+        let mut gradient = vec![0f32; vocabulary * width];
+        let mut taken = self.pool.take(positions, width);
+        for (to, row) in taken.chunks_exact_mut(width).zip(&targets.rows) {
+            to.copy_from_slice(&input[*row as usize * width..][..width]);
+        }
+        for block in blocks(vocabulary) {
+            self.pause.here();
+            let (first, rows) = (block.start, head.rows(block)?);
+            let tasks = rows
+                .par_chunks(TOKENS_PER_TASK * width)
+                .zip(gradient[first * width..].par_chunks_mut(TOKENS_PER_TASK * width));
+            tasks.enumerate().for_each(|(task, (rows, gradient))| {
+                let tokens = rows.len() / width;
+                let first = first + task * TOKENS_PER_TASK;
+                let rows = Matrix::new(rows, tokens, width);
+                for (at, taken) in taken.chunks(POSITIONS_AT_ONCE * width).enumerate() {
+                    let count = taken.len() / width;
+                    let x = Matrix::new(taken, count, width);
+                    let mut weights = vec![0f32; count * tokens];
+                    multiply(&mut weights, Store::Replace, 1.0, x, rows.transposed());
+                    let at = at * POSITIONS_AT_ONCE;
+                    let known = kept.log_sums[at..].iter().zip(&targets.tokens[at..]);
+                    for (weights, (log_sum, token)) in weights.chunks_exact_mut(tokens).zip(known) {
+                        vectorized(|| exponentials(weights, *log_sum));
+                        if smoothing > 0.0 {
+                            let spread = smoothing / vocabulary as f32;
+                            weights.iter_mut().for_each(|weight| *weight -= spread);
+                        }
+                        let chosen = (*token as usize).checked_sub(first);
+                        if let Some(chosen) = chosen.and_then(|at| weights.get_mut(at)) {
+                            *chosen -= 1.0 - smoothing;
+                        }
+                    }
+                    let weights = Matrix::new(&weights, count, tokens);
+                    multiply(gradient, Store::Add, factor, weights.transposed(), x);
+                }
+            });
+        }
+        Ok(gradient)
+    }
+}
+
+impl CustomOp1 for LinearCrossEntropy {
+    fn name(&self) -> &'static str {
+        "linear-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let loss = self.forward(slice(storage, layout)?)?;
+        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
     }
 
     fn bwd(
@@ -289,22 +380,53 @@ impl CustomOp1 for LinearCrossEntropy {
         _loss: &Tensor,
         loss_gradient: &Tensor,
     ) -> Result<Option<Tensor>> {
-        let gradient = self
-            .gradient
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let gradient =
-            gradient.ok_or_else(|| Error::msg("linear-cross-entropy: a second backward"))?;
         let factor = loss_gradient.to_scalar::<f32>()?;
-        let width = input.dim(1)?;
-        let mut dx = vec![0f32; input.elem_count()];
-        for (from, row) in gradient.chunks_exact(width).zip(&self.targets.rows) {
-            for (dx, g) in dx[*row as usize * width..][..width].iter_mut().zip(from) {
-                *dx += g * factor;
-            }
-        }
-        Tensor::from_vec(dx, input.shape(), input.device()).map(Some)
+        let kept = self.take()?;
+        self.input_gradient(&kept, input, factor).map(Some)
+    }
+}
+
+/// The same where the matrix is trained: an operation on x and W, which is the one that [`LinearCrossEntropy`] was made with.
+pub(crate) struct TrainedLinearCrossEntropy(pub(crate) LinearCrossEntropy);
+
+impl CustomOp2 for TrainedLinearCrossEntropy {
+    fn name(&self) -> &'static str {
+        "trained-linear-cross-entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        _head: &CpuStorage,
+        _of_head: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let loss = self.0.forward(slice(storage, layout)?)?;
+        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        head: &Tensor,
+        _loss: &Tensor,
+        loss_gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let factor = loss_gradient.to_scalar::<f32>()?;
+        let kept = self.0.take()?;
+        let dx = self.0.input_gradient(&kept, input, factor)?;
+        let reading = Reading::of(input);
+        let of_head = self.0.head_gradient(&kept, reading.slice()?, factor)?;
+        let of_head = Tensor::from_vec(of_head, head.shape(), head.device())?;
+        Ok((Some(dx), Some(of_head)))
+    }
+}
+
+/// Makes logits the probabilities of softmax.
+#[inline(always)]
+fn exponentials(logits: &mut [f32], log_sum: f32) {
+    for logit in logits {
+        *logit = exp(*logit - log_sum);
     }
 }
 
@@ -352,6 +474,25 @@ mod tests {
             plain::cross_entropy(&x[0], &head, &row_tensor, &token_tensor, smoothing)? * 2.5
         };
         assert_same_gradients(&[&[tokens, width]], &fused, &plain);
+        if vocabulary > VOCABULARY_PER_BLOCK {
+            return;
+        }
+        let trained = |x: &[Tensor]| {
+            let operation = LinearCrossEntropy::new(
+                BaseMatrix::Held(x[1].clone()),
+                targets.clone(),
+                smoothing,
+                pool.clone(),
+                Pause::never(),
+            );
+            x[0].apply_op2(&x[1], TrainedLinearCrossEntropy(operation))? * 2.5
+        };
+        let plain = |x: &[Tensor]| {
+            let smoothing = f64::from(smoothing);
+            plain::cross_entropy(&x[0], &x[1], &row_tensor, &token_tensor, smoothing)? * 2.5
+        };
+        let shapes: [&[usize]; 2] = [&[tokens, width], &[vocabulary, width]];
+        assert_same_gradients(&shapes, &trained, &plain);
     }
 
     #[test]
@@ -359,6 +500,7 @@ mod tests {
         check(37, 9, vec![0, 3, 4, 8], 0.0);
         check(37, 9, vec![0, 3, 4, 8], 0.1);
         check(37, 4, vec![2], 0.0);
+        check(TOKENS_PER_TASK + 30, 9, vec![1, 4, 5], 0.1);
         // Several blocks of the vocabulary.
         check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5], 0.0);
         check(2 * VOCABULARY_PER_BLOCK + 5, 6, vec![0, 1, 3, 5], 0.9);

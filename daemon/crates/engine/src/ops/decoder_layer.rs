@@ -1,8 +1,9 @@
 //! A whole decoder layer of the Llama family (Touvron et al. 2023) and its relatives (`models/family.rs`).
 //!
-//! Takes x `[tokens, hidden]` and the layer's trainable numbers `[parameters]` (laid out by a [`Plan`]), and gives
+//! Takes x `[tokens, hidden]` and the layer's trainable numbers with its prefix `[taken]` (laid out by a [`Plan`]), and gives
 //! the next x: by our kernels as one operation ([`super::fused_layer`]), or by candle's own.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use autodidact_domain::random::Random;
@@ -15,7 +16,7 @@ use super::pause::Pause;
 use super::plain;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
-use crate::methods::{LayerPlan, Plan, Target};
+use crate::methods::{LayerPlan, Norm, Part, Plan, PrefixPlan, Target};
 use crate::models::base::BaseLayer;
 use crate::models::config::ModelConfig;
 use crate::models::family::Activation;
@@ -82,7 +83,7 @@ impl Batch {
 pub(crate) struct DecoderLayer {
     /// Which of the model's layers it is, from the input up.
     pub(crate) index: usize,
-    /// The frozen weights.
+    /// The base's weights.
     pub(crate) weights: BaseLayer,
     /// What the layers share.
     pub(crate) batch: Arc<Batch>,
@@ -115,29 +116,50 @@ impl DecoderLayer {
             let plan = self.plan().linear(target);
             plain::linear(x, weight, bias, plan, parameters, self.dropout(target))
         };
-        let norm = |x: &Tensor, weight: &Tensor| plain::rms_norm(x, weight, batch.epsilon);
-        let norm_if = |x: Tensor, weight: &Option<Tensor>| match weight {
-            Some(weight) => norm(&x, weight),
-            None => Ok(x),
+        let norm = |x: &Tensor, norm: Norm| {
+            let trained = self.plan().norm(norm).map(|range| {
+                let trained = parameters.narrow(0, range.start, range.len())?;
+                trained + f64::from(batch.plan.norm_offset())
+            });
+            match (trained.transpose()?.as_ref(), weights.norm(norm)) {
+                (Some(weight), _) | (None, Some(weight)) => {
+                    plain::rms_norm(x, weight, batch.epsilon)
+                }
+                (None, None) => Ok(x.clone()),
+            }
         };
         let head_dim = batch.heads.head_dim;
-        let heads = |x: Tensor, place: usize| {
-            let x = match &weights.head_norms {
-                Some(norms) => {
-                    let (tokens, width) = x.dims2()?;
-                    let heads = x.reshape((tokens * (width / head_dim), head_dim))?;
-                    norm(&heads, &norms[place])?.reshape((tokens, width))?
-                }
-                None => x,
-            };
+        let heads = |x: Tensor, of_heads: Norm| {
+            let (tokens, width) = x.dims2()?;
+            let heads = x.reshape((tokens * (width / head_dim), head_dim))?;
+            let x = norm(&heads, of_heads)?.reshape((tokens, width))?;
             plain::rope(&x, &batch.sequences, head_dim, &self.rope)
         };
+        let with_prefix = |rows: Tensor, part: fn(&PrefixPlan) -> &Range<usize>| {
+            let Some(plan) = self.plan().prefix() else {
+                return Ok(rows);
+            };
+            let range = part(plan);
+            let prefix = parameters.narrow(0, range.start, range.len())?;
+            plain::with_prefix(&rows, &prefix, &batch.sequences)
+        };
+        let with_bottleneck = |stream: Tensor, given: &Tensor, part: Part| {
+            let Some(plan) = self.plan().bottleneck(part) else {
+                return Ok(stream);
+            };
+            let taken = match plan.reads_stream {
+                true => &stream,
+                false => given,
+            };
+            &stream + plain::bottleneck(taken, plan, parameters)?
+        };
 
-        let normed = norm(x, &weights.input_norm)?;
+        let normed = norm(x, Norm::Input)?;
         let q = linear(&normed, Target::Q)?;
         let k = linear(&normed, Target::K)?;
-        let v = linear(&normed, Target::V)?;
-        let (q, k) = (heads(q, 0)?, heads(k, 1)?);
+        let v = with_prefix(linear(&normed, Target::V)?, |plan| &plan.values)?;
+        let (q, k) = (heads(q, Norm::Queries)?, heads(k, Norm::Keys)?);
+        let k = with_prefix(k, |plan| &plan.keys)?;
         let attended = plain::attention(
             &q,
             &k,
@@ -147,14 +169,14 @@ impl DecoderLayer {
             batch.attention_scale,
             self.window,
         )?;
-        let attended = linear(&attended, Target::O)?;
-        let middle = (x + norm_if(attended, &weights.attention_norm)?)?;
-        let normed = norm(&middle, &weights.feed_forward_norm)?;
+        let given = norm(&linear(&attended, Target::O)?, Norm::Attention)?;
+        let middle = with_bottleneck((x + &given)?, &given, Part::Attention)?;
+        let normed = norm(&middle, Norm::FeedForward)?;
         let gate = linear(&normed, Target::Gate)?;
         let up = linear(&normed, Target::Up)?;
         let product = plain::gated(&gate, &up, batch.activation)?;
-        let added = linear(&product, Target::Down)?;
-        middle + norm_if(added, &weights.output_norm)?
+        let given = norm(&linear(&product, Target::Down)?, Norm::Output)?;
+        with_bottleneck((middle + &given)?, &given, Part::FeedForward)
     }
 
     /// Shows what is trained in the layer.
@@ -275,7 +297,7 @@ mod tests {
         };
         let recipe = from_options(&options, &config).expect("a configuration");
         let plan = Arc::new(recipe.plan().clone());
-        let parameters = plan.layer(0).parameters();
+        let parameters = plan.layer(0).taken();
         let sequences = Sequences::new([7, 1, 5]);
         let tokens = sequences.tokens();
         let frequencies = frequencies(config.head_dim, config.rope_theta);
@@ -347,6 +369,47 @@ mod tests {
         check_method(of("lora", "none"), &ALL, like_gemma.clone(), 4, true);
         check_method(dora("none"), &ALL, like_gemma.clone(), 4, true);
         check_method(ia3(), &ALL, like_gemma, 4, true);
+    }
+
+    #[test]
+    fn so_do_bottlenecks_prefixes_and_trained_weights() {
+        let plain = Variant::default;
+        let like_gemma = || Variant {
+            qk_norm: true,
+            sandwich_norms: true,
+            published_norms_less_one: true,
+            ..plain()
+        };
+        let biased = || Variant {
+            qkv_bias: true,
+            ..plain()
+        };
+        for variant in [plain(), like_gemma(), biased()] {
+            for (method, bottleneck) in [
+                ("adapter", "pfeiffer"),
+                ("adapter", "houlsby"),
+                ("prefix", "pfeiffer"),
+                ("full", "pfeiffer"),
+            ] {
+                let options = TrainOptions {
+                    method: method.into(),
+                    bottleneck: bottleneck.into(),
+                    non_linearity: "swish".into(),
+                    reduction_factor: 5.0,
+                    num_virtual_tokens: 1,
+                    ..TrainOptions::default()
+                };
+                for (window, is_checkpointing) in [(usize::MAX, false), (3, true)] {
+                    let options = options.clone();
+                    check_method(options, &[], variant.clone(), window, is_checkpointing);
+                }
+            }
+            let options = TrainOptions {
+                modules_to_save: vec!["input_layernorm".into(), "k_proj".into()],
+                ..TrainOptions::default()
+            };
+            check_method(options, &["q_proj"], variant, usize::MAX, false);
+        }
     }
 
     #[test]

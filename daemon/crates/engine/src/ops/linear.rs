@@ -1,9 +1,9 @@
-//! A linear layer whose matrix is frozen, with what a method trains about it ([`LinearPlan`]).
+//! A linear layer with what a method trains about it ([`LinearPlan`]); its matrix is frozen, or trained itself.
 //!
 //! y = x·Wᵀ + b for x `[rows, inputs]`, W `[outputs, inputs]`, b `[outputs]`. Trained may be
 //! a low-rank update s·drop(x)·Aᵀ·Bᵀ with A `[rank, inputs]` and B `[outputs, rank]` (LoRA, Hu et al. 2021),
 //! the norms of the rows of W + s·B·A (DoRA, Liu et al. 2024), a factor of every column of x or of y (IA3, Liu et al. 2022),
-//! and b itself.
+//! W itself and b itself.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const COLUMNS_PER_TASK: usize = 64;
 /// Rows of a matrix whose norms one task takes.
 const NORMS_PER_TASK: usize = 32;
 
-/// A frozen matrix `[outputs, inputs]`.
+/// A matrix `[outputs, inputs]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Frozen<'a> {
     /// The elements, row-major.
@@ -250,13 +250,9 @@ impl<'a> Linear<'a> {
     }
 
     fn add_bias(&self, output: &mut [f32]) {
-        let Some(bias) = self.bias else { return };
-        let task = rows_per_task(output.len() / bias.len()) * bias.len();
-        output.par_chunks_mut(task).for_each(|rows| {
-            for row in rows.chunks_exact_mut(bias.len()) {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-        });
+        if let Some(bias) = self.bias {
+            add_to_rows(output, bias);
+        }
     }
 
     /// Computes what the output is multiplied by, a column each.
@@ -329,6 +325,11 @@ impl<'a> Linear<'a> {
         let rows = output_gradient.len() / outputs;
         let dy = Matrix::new(output_gradient, rows, outputs);
         multiply_rows(input_gradient, store, 1.0, dy, self.frozen.matrix());
+        if let Some(range) = self.plan.weight.clone() {
+            let x = Matrix::new(input, rows, inputs);
+            let weight = &mut gradient[range];
+            multiply(weight, Store::Replace, 1.0, dy.transposed(), x);
+        }
         let Some(update) = self.low_rank() else {
             return;
         };
@@ -378,8 +379,24 @@ fn narrow(input: &[f32], rows: usize, update: &LowRank<'_>, pool: &Arc<BufferPoo
     narrow
 }
 
+/// Adds a vector to every row of a matrix.
+pub(super) fn add_to_rows(rows: &mut [f32], vector: &[f32]) {
+    let width = vector.len();
+    let task = rows_per_task(rows.len() / width) * width;
+    rows.par_chunks_mut(task).for_each(|rows| {
+        for row in rows.chunks_exact_mut(width) {
+            row.iter_mut().zip(vector).for_each(|(y, x)| *y += x);
+        }
+    });
+}
+
 /// Does `work` for every row of one matrix and of another of the same width.
-fn each_row(to: &mut [f32], width: usize, from: &[f32], work: impl Fn(&mut [f32], &[f32]) + Sync) {
+pub(super) fn each_row(
+    to: &mut [f32],
+    width: usize,
+    from: &[f32],
+    work: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
     let task = rows_per_task(to.len() / width) * width;
     let tasks = to.par_chunks_mut(task).zip(from.par_chunks(task));
     tasks.for_each(|(to, from)| {
@@ -391,7 +408,7 @@ fn each_row(to: &mut [f32], width: usize, from: &[f32], work: impl Fn(&mut [f32]
 }
 
 /// Sums every column of a matrix.
-fn sum_columns(sums: &mut [f32], rows: &[f32]) {
+pub(super) fn sum_columns(sums: &mut [f32], rows: &[f32]) {
     let width = sums.len();
     let tasks = sums.par_chunks_mut(COLUMNS_PER_TASK).enumerate();
     tasks.for_each(|(task, sums)| {

@@ -15,6 +15,7 @@
 //! and the number of threads alone, and every sum is taken in one fixed order.
 
 pub(crate) mod attention;
+pub(crate) mod bottleneck;
 pub(crate) mod buffers;
 pub(crate) mod cross_entropy;
 pub(crate) mod decoder_layer;

@@ -10,7 +10,7 @@ use candle_core::{D, Result, Tensor};
 use super::dropout::Dropout;
 use super::rope::{Heads, RopeTables};
 use super::sequences::Sequences;
-use crate::methods::LinearPlan;
+use crate::methods::{BottleneckPlan, LinearPlan, NonLinearity};
 use crate::models::family::Activation;
 
 /// Computes x·Wᵀ + b with what is trained about the layer (`linear.rs`); x `[rows, inputs]`, W `[outputs, inputs]`,
@@ -25,6 +25,10 @@ pub(crate) fn linear(
 ) -> Result<Tensor> {
     let (outputs, inputs) = weight.dims2()?;
     let part = |range: &Range<usize>| parameters.narrow(0, range.start, range.len());
+    let trained = plan.weight.as_ref().map(&part).transpose()?;
+    let trained = trained.map(|weight| weight.reshape((outputs, inputs)));
+    let trained = trained.transpose()?;
+    let weight = trained.as_ref().unwrap_or(weight);
     let scaled = plan.input_scale.as_ref().map(&part).transpose()?;
     let x = &match scaled {
         Some(scale) => x.broadcast_mul(&scale)?,
@@ -76,6 +80,36 @@ pub(crate) fn gated(gate: &Tensor, up: &Tensor, activation: Activation) -> Resul
         Activation::Silu => gate.silu()?.mul(up),
         Activation::GeluTanh => gate.gelu()?.mul(up),
     }
+}
+
+/// Puts a prefix `[prefix * width]` in the place of every sequence's first rows; x `[tokens, width]`.
+pub(crate) fn with_prefix(x: &Tensor, prefix: &Tensor, sequences: &Sequences) -> Result<Tensor> {
+    let (_, width) = x.dims2()?;
+    let prefix = prefix.reshape(((), width))?;
+    let count = prefix.dim(0)?;
+    let mut parts = Vec::new();
+    for range in sequences.ranges() {
+        parts.push(prefix.clone());
+        if range.len() > count {
+            parts.push(x.narrow(0, range.start + count, range.len() - count)?);
+        }
+    }
+    Tensor::cat(&parts, 0)
+}
+
+/// Computes what a bottleneck makes of z `[tokens, hidden]` (`bottleneck.rs`).
+pub(crate) fn bottleneck(z: &Tensor, plan: &BottleneckPlan, parameters: &Tensor) -> Result<Tensor> {
+    let (_, hidden) = z.dims2()?;
+    let part = |range: &Range<usize>| parameters.narrow(0, range.start, range.len());
+    let down = part(&plan.down)?.reshape((plan.width, hidden))?;
+    let inner = z.matmul(&down.t()?)?;
+    let inner = inner.broadcast_add(&part(&plan.down_bias)?)?;
+    let inner = match plan.non_linearity {
+        NonLinearity::Relu => inner.relu()?,
+        NonLinearity::Swish => inner.silu()?,
+    };
+    let up = part(&plan.up)?.reshape((hidden, plan.width))?;
+    inner.matmul(&up.t()?)?.broadcast_add(&part(&plan.up_bias)?)
 }
 
 /// Turns every head of x `[tokens, heads * head_dim]` by its position in its sequence.

@@ -1,4 +1,4 @@
-//! RMSNorm with a frozen weight (Zhang & Sennrich 2019): y = w · x / sqrt(mean(x²) + epsilon).
+//! RMSNorm (Zhang & Sennrich 2019): y = w · x / sqrt(mean(x²) + epsilon).
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use super::gemm::{Store, rows_per_task};
 use super::storage::{Reading, slice};
 use super::vector::{dot, vectorized};
+
+/// Columns that one task sums.
+const COLUMNS_PER_TASK: usize = 64;
 
 /// Computes `output` `[rows, width]` from `input` `[rows, width]` and `weight` `[width]`.
 pub(crate) fn forward(output: &mut [f32], input: &[f32], weight: &[f32], epsilon: f32) {
@@ -66,6 +69,33 @@ pub(crate) fn backward(
                 }
             }
         });
+    });
+}
+
+/// Computes the weight's gradient `[width]`: the sums of dy · x / sqrt(mean(x²) + epsilon) over the rows.
+pub(crate) fn weight_gradient(
+    gradient: &mut [f32],
+    output_gradient: &[f32],
+    input: &[f32],
+    epsilon: f32,
+) {
+    let width = gradient.len();
+    let factors: Vec<f32> = input
+        .par_chunks_exact(width)
+        .map(|x| vectorized(|| inverse_norm(x, epsilon)))
+        .collect();
+    let tasks = gradient.par_chunks_mut(COLUMNS_PER_TASK).enumerate();
+    tasks.for_each(|(task, sums)| {
+        let first = task * COLUMNS_PER_TASK;
+        sums.fill(0.0);
+        let rows = output_gradient
+            .chunks_exact(width)
+            .zip(input.chunks_exact(width));
+        for ((dy, x), factor) in rows.zip(&factors) {
+            let (dy, x) = (&dy[first..][..sums.len()], &x[first..][..sums.len()]);
+            let columns = sums.iter_mut().zip(dy).zip(x);
+            columns.for_each(|((sum, dy), x)| *sum += dy * x * factor);
+        }
     });
 }
 

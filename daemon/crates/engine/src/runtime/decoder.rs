@@ -16,14 +16,18 @@ use super::team::Team;
 
 /// Tiles of a task: enough work to be worth claiming, little enough to share evenly.
 const TILES: usize = 4;
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(super) const HEAD: &str = "lm_head.weight";
+const LAST_NORM: &str = "model.norm.weight";
 
 /// A decoder's weights, packed for one compute path.
 pub(crate) struct Decoder {
     pub(crate) config: ModelConfig,
     pub(crate) compute: Compute,
-    pub(crate) layers: Vec<DecoderLayer>,
+    /// Shared with the decoders of adapters that have other weights.
+    pub(crate) layers: Vec<Arc<DecoderLayer>>,
     pub(crate) norm: Vec<f32>,
-    pub(crate) lm_head: Linear,
+    pub(crate) lm_head: Arc<Linear>,
     /// The embedding's rows are read from the files: a token needs one.
     pub(crate) files: Arc<ModelFiles>,
 }
@@ -61,61 +65,44 @@ impl Decoder {
         config: &ModelConfig,
         compute: Compute,
     ) -> Result<Self, EngineError> {
-        let variant = &config.variant;
-        let norm = |name: &str| {
-            let mut weight = files.read_f32(name)?.1;
-            if variant.norms_less_one {
-                weight.iter_mut().for_each(|weight| *weight += 1.0);
-            }
-            Ok::<_, EngineError>(weight)
-        };
-        let layer = |index: usize| {
-            let name = |part: &str| format!("model.layers.{index}.{part}.weight");
-            let linear = |parts: &[&str]| Linear::load(files, &names_of(index, parts), compute);
-            let norm = |part: &str| norm(&name(part));
-            let (after_attention, before_feed_forward) = match variant.sandwich_norms {
-                true => (
-                    Some(norm("post_attention_layernorm")?),
-                    norm("pre_feedforward_layernorm")?,
-                ),
-                false => (None, norm("post_attention_layernorm")?),
-            };
-            let mut qkv_bias = Vec::new();
-            for part in ["q", "k", "v"].iter().filter(|_| variant.qkv_bias) {
-                let name = format!("model.layers.{index}.self_attn.{part}_proj.bias");
-                qkv_bias.extend(files.read_f32(&name)?.1);
-            }
-            let [qkv, o, gate_up, down] = matrices(variant);
-            Ok(DecoderLayer {
-                input_norm: norm("input_layernorm")?,
-                attention_norm: after_attention,
-                feed_forward_norm: before_feed_forward,
-                output_norm: variant
-                    .sandwich_norms
-                    .then(|| norm("post_feedforward_layernorm"))
-                    .transpose()?,
-                head_norms: variant
-                    .qk_norm
-                    .then(|| {
-                        Ok::<_, EngineError>((norm("self_attn.q_norm")?, norm("self_attn.k_norm")?))
-                    })
-                    .transpose()?,
-                qkv_bias: variant.qkv_bias.then_some(qkv_bias),
-                qkv: linear(qkv)?,
-                o: linear(o)?,
-                gate_up: linear(gate_up)?,
-                down: linear(down)?,
-            })
-        };
+        let layer = |index| DecoderLayer::load(files, config, compute, index).map(Arc::new);
         Ok(Self {
             config: config.clone(),
             compute,
             layers: (0..config.layers)
                 .map(layer)
                 .collect::<Result<_, EngineError>>()?,
-            norm: norm("model.norm.weight")?,
-            lm_head: Linear::load(files, &[head_of(config).to_string()], compute)?,
+            norm: read_norm(files, config, LAST_NORM)?,
+            lm_head: Arc::new(Linear::load(files, &[head_of(config).into()], compute)?),
             files: files.clone(),
+        })
+    }
+
+    /// Makes a decoder of the same model in which some weights are replaced; the others are shared.
+    pub(crate) fn with(&self, replaced: &ModelFiles) -> Result<Self, EngineError> {
+        let (config, compute) = (&self.config, self.compute);
+        let layer = |(index, layer): (usize, &Arc<DecoderLayer>)| {
+            if !replaced.replaces(&format!("model.layers.{index}.")) {
+                return Ok(layer.clone());
+            }
+            DecoderLayer::load(replaced, config, compute, index).map(Arc::new)
+        };
+        Ok(Self {
+            config: config.clone(),
+            compute,
+            layers: self
+                .layers
+                .iter()
+                .enumerate()
+                .map(layer)
+                .collect::<Result<_, EngineError>>()?,
+            norm: read_norm(replaced, config, LAST_NORM)?,
+            // Where one matrix is both, the replaced embedding is not the head.
+            lm_head: match replaced.replaces(HEAD) {
+                true => Arc::new(Linear::load(replaced, &[HEAD.into()], compute)?),
+                false => self.lm_head.clone(),
+            },
+            files: Arc::new(replaced.keeping(EMBEDDING)),
         })
     }
 
@@ -177,14 +164,85 @@ impl Decoder {
 
     /// Tells the bytes of the packed weights.
     pub(crate) fn bytes(&self) -> usize {
-        let layer = |layer: &DecoderLayer| {
-            [&layer.qkv, &layer.o, &layer.gate_up, &layer.down]
-                .map(Linear::bytes)
-                .iter()
-                .sum::<usize>()
-        };
-        self.layers.iter().map(layer).sum::<usize>() + self.lm_head.bytes()
+        let layers = self.layers.iter().map(|layer| layer.bytes());
+        layers.sum::<usize>() + self.lm_head.bytes()
     }
+
+    /// Tells the bytes of the weights that no other decoder shares.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let own = |layer: &&Arc<DecoderLayer>| Arc::strong_count(layer) == 1;
+        let layers = self.layers.iter().filter(own).map(|layer| layer.bytes());
+        let head = match Arc::strong_count(&self.lm_head) {
+            1 => self.lm_head.bytes(),
+            _ => 0,
+        };
+        layers.sum::<usize>() + head + self.files.replaced_bytes()
+    }
+}
+
+impl DecoderLayer {
+    fn load(
+        files: &ModelFiles,
+        config: &ModelConfig,
+        compute: Compute,
+        index: usize,
+    ) -> Result<Self, EngineError> {
+        let variant = &config.variant;
+        let linear = |parts: &[&str]| Linear::load(files, &names_of(index, parts), compute);
+        let norm = |part: &str| {
+            read_norm(
+                files,
+                config,
+                &format!("model.layers.{index}.{part}.weight"),
+            )
+        };
+        let (after_attention, before_feed_forward) = match variant.sandwich_norms {
+            true => (
+                Some(norm("post_attention_layernorm")?),
+                norm("pre_feedforward_layernorm")?,
+            ),
+            false => (None, norm("post_attention_layernorm")?),
+        };
+        let mut qkv_bias = Vec::new();
+        for part in ["q", "k", "v"].iter().filter(|_| variant.qkv_bias) {
+            let name = format!("model.layers.{index}.self_attn.{part}_proj.bias");
+            qkv_bias.extend(files.read_f32(&name)?.1);
+        }
+        let head_norms =
+            || Ok::<_, EngineError>((norm("self_attn.q_norm")?, norm("self_attn.k_norm")?));
+        let output_norm = || norm("post_feedforward_layernorm");
+        let [qkv, o, gate_up, down] = matrices(variant);
+        Ok(Self {
+            input_norm: norm("input_layernorm")?,
+            attention_norm: after_attention,
+            feed_forward_norm: before_feed_forward,
+            output_norm: variant.sandwich_norms.then(output_norm).transpose()?,
+            head_norms: variant.qk_norm.then(head_norms).transpose()?,
+            qkv_bias: variant.qkv_bias.then_some(qkv_bias),
+            qkv: linear(qkv)?,
+            o: linear(o)?,
+            gate_up: linear(gate_up)?,
+            down: linear(down)?,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let matrices = [&self.qkv, &self.o, &self.gate_up, &self.down];
+        matrices.map(Linear::bytes).iter().sum()
+    }
+}
+
+/// Reads a norm as what is multiplied by.
+fn read_norm(
+    files: &ModelFiles,
+    config: &ModelConfig,
+    name: &str,
+) -> Result<Vec<f32>, EngineError> {
+    let mut weight = files.read_f32(name)?.1;
+    if config.variant.norms_less_one {
+        weight.iter_mut().for_each(|weight| *weight += 1.0);
+    }
+    Ok(weight)
 }
 
 /// Reads a token's embedding from the files.
@@ -200,7 +258,7 @@ pub(super) fn embed_token(
             config.vocab_size
         )));
     }
-    files.read_row("model.embed_tokens.weight", id as usize, out)?;
+    files.read_row(EMBEDDING, id as usize, out)?;
     if let Some(scale) = config.variant.embedding_scale {
         out.iter_mut().for_each(|x| *x *= scale);
     }
@@ -229,8 +287,8 @@ fn names_of(layer: usize, parts: &[&str]) -> Vec<String> {
 
 fn head_of(config: &ModelConfig) -> &'static str {
     match config.tie_word_embeddings {
-        true => "model.embed_tokens.weight",
-        false => "lm_head.weight",
+        true => EMBEDDING,
+        false => HEAD,
     }
 }
 

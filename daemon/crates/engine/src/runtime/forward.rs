@@ -6,13 +6,14 @@
 #![expect(unsafe_code, reason = "tasks write the rows of their own tokens")]
 
 use super::attention::{Attention, Scratch};
+use super::branch::After;
 use super::cache::{KvCache, SharedCache};
 use super::decoder::{Decoder, DecoderLayer, Linear};
 use super::team::Team;
-use super::updates::{LayerUpdates, LinearUpdate, Part, apply_updates, scale_inputs};
+use super::updates::{LayerUpdates, OwnUpdates, Part, PrefixRows, apply_updates, scale_inputs};
 use crate::EngineError;
 use crate::kernels::{QuantizedRows, SharedMut, Write, gelu_mul, rms_norm, silu_mul};
-use crate::methods::Target;
+use crate::methods::{Part as LayerPart, Target};
 use crate::models::config::{MAX_HEAD, ModelConfig};
 use crate::models::family::Activation;
 
@@ -118,9 +119,9 @@ struct Rotations {
 }
 
 /// One pass: what it works with.
-struct Pass<'a> {
-    decoder: &'a Decoder,
-    team: &'a Team,
+pub(super) struct Pass<'a> {
+    pub(super) decoder: &'a Decoder,
+    pub(super) team: &'a Team,
     batch: &'a Batch,
     caches: Vec<SharedCache>,
     /// Position and cache of each token.
@@ -135,7 +136,7 @@ impl Decoder {
         team: &Team,
         batch: &Batch,
         caches: &mut [&mut KvCache],
-        updates: Option<&[LayerUpdates]>,
+        updates: Option<&OwnUpdates>,
         buffers: &mut Buffers,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
@@ -151,7 +152,7 @@ impl Decoder {
         team: &Team,
         batch: &Batch,
         caches: &mut [&mut KvCache],
-        updates: Option<&[LayerUpdates]>,
+        updates: Option<&OwnUpdates>,
         buffers: &'a mut Buffers,
     ) -> Result<&'a [f32], EngineError> {
         let pass = self.run_layers(team, batch, caches, updates, buffers)?;
@@ -164,7 +165,7 @@ impl Decoder {
         team: &'a Team,
         batch: &'a Batch,
         caches: &mut [&mut KvCache],
-        updates: Option<&[LayerUpdates]>,
+        updates: Option<&OwnUpdates>,
         buffers: &mut Buffers,
     ) -> Result<Pass<'a>, EngineError> {
         let tokens = batch.ids.len();
@@ -175,7 +176,10 @@ impl Decoder {
             .iter()
             .zip(buffers.residual.chunks_exact_mut(hidden))
         {
-            self.embed(*id, row)?;
+            match updates.and_then(|updates| updates.virtual_row(*id, &self.config)) {
+                Some(virtual_row) => row.copy_from_slice(virtual_row),
+                None => self.embed(*id, row)?,
+            }
         }
         let mut places = vec![(0, 0); tokens];
         for segment in &batch.segments {
@@ -197,7 +201,7 @@ impl Decoder {
         pass.fill_rotations(&mut buffers.rotations);
         let none = LayerUpdates::default();
         for (index, layer) in self.layers.iter().enumerate() {
-            let updates = updates.map_or(&none, |layers| &layers[index]);
+            let updates = updates.map_or(&none, |updates| &updates.layers[index]);
             pass.attend(index, layer, updates, buffers);
             pass.feed_forward(layer, updates, buffers);
         }
@@ -206,12 +210,12 @@ impl Decoder {
 }
 
 impl Pass<'_> {
-    fn tokens(&self) -> usize {
+    pub(super) fn tokens(&self) -> usize {
         self.batch.ids.len()
     }
 
     /// Does `work` for each row, shared out when there are many.
-    fn each_row(&self, rows: usize, work: &(dyn Fn(usize) + Sync)) {
+    pub(super) fn each_row(&self, rows: usize, work: &(dyn Fn(usize) + Sync)) {
         if rows < ROWS_WORTH_SHARING {
             (0..rows).for_each(work);
         } else {
@@ -319,7 +323,7 @@ impl Pass<'_> {
             (Some(local), Some(_)) => local,
             _ => &rotations.global,
         };
-        self.rotate_and_store(index, layer, qkv, stride, rotations);
+        self.rotate_and_store(index, layer, updates.prefix.as_ref(), qkv, rotations);
 
         mixed.resize(tokens * queries, 0.0);
         self.attend_all(index, qkv, stride, SharedMut::new(mixed));
@@ -335,72 +339,35 @@ impl Pass<'_> {
                 };
             });
         }
-        self.add_branch(
-            layer.attention_norm.as_deref(),
+        let after = After {
+            norm: layer.attention_norm.as_deref(),
             update,
-            residual,
-            branch,
-            normed,
-            &mut |out, write| {
-                layer
-                    .o
-                    .multiply(self.team, mixed, quantized, tokens, out, write);
-                let parts = [part(Target::O, 0, hidden)];
-                apply_updates(self.team, &parts, mixed, queries, out, hidden);
-            },
-        );
-    }
-
-    /// Adds what `project` gives to the residual: at once, or after a norm where the family has one, and after the update's
-    /// factors where it has some.
-    fn add_branch(
-        &self,
-        norm: Option<&[f32]>,
-        update: Option<&LinearUpdate>,
-        residual: &mut [f32],
-        branch: &mut Vec<f32>,
-        normed: &mut Vec<f32>,
-        project: &mut dyn FnMut(&mut [f32], Write),
-    ) {
-        if norm.is_none() && !update.is_some_and(LinearUpdate::needs_product) {
-            return project(residual, Write::Add);
-        }
-        let hidden = self.decoder.config.hidden_size;
-        branch.resize(self.tokens() * hidden, 0.0);
-        normed.resize(self.tokens() * hidden, 0.0);
-        project(branch, Write::Store);
-        let (residual, normed) = (SharedMut::new(residual), SharedMut::new(normed));
-        self.each_row(self.tokens(), &|row| {
-            let x = &branch[row * hidden..][..hidden];
-            let epsilon = self.decoder.config.rms_norm_eps;
-            // SAFETY: this row belongs to this task.
-            let (out, sum) = unsafe {
-                (
-                    normed.slice(row * hidden, hidden),
-                    residual.slice(row * hidden, hidden),
-                )
-            };
-            match norm {
-                Some(norm) => rms_norm(self.team.isa(), x, norm, epsilon, out),
-                None => out.copy_from_slice(x),
-            }
-            sum.iter_mut().zip(out).for_each(|(sum, x)| *sum += *x);
+            bottleneck: updates.bottleneck(LayerPart::Attention),
+        };
+        self.add_branch(&after, residual, branch, normed, &mut |out, write| {
+            layer
+                .o
+                .multiply(self.team, mixed, quantized, tokens, out, write);
+            let parts = [part(Target::O, 0, hidden)];
+            apply_updates(self.team, &parts, mixed, queries, out, hidden);
         });
     }
 
     /// Turns queries and keys by their positions, and writes keys and values to the caches.
     ///
-    /// Biases are added and heads normed before, where the family has such.
+    /// Biases are added and heads normed before, where the family has such; the keys and values of virtual tokens are the prefix's,
+    /// where there is one.
     fn rotate_and_store(
         &self,
         index: usize,
         layer: &DecoderLayer,
+        prefix: Option<&PrefixRows>,
         qkv: &mut [f32],
-        stride: usize,
         rotations: &[f32],
     ) {
         let config = &self.decoder.config;
         let head_dim = config.head_dim;
+        let stride = (config.heads + 2 * config.kv_heads) * head_dim;
         let qkv = SharedMut::new(qkv);
         self.each_row(self.tokens(), &|token| {
             // SAFETY: this row belongs to this task, and so does this token's position in its cache.
@@ -425,8 +392,13 @@ impl Pass<'_> {
                     (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
                 }
             }
-            let (keys, values) =
-                row[config.heads * head_dim..].split_at(config.kv_heads * head_dim);
+            let width = config.kv_heads * head_dim;
+            let (mut keys, mut values) = row[config.heads * head_dim..].split_at(width);
+            let id = self.batch.ids[token] as usize;
+            if let (Some(prefix), Some(at)) = (prefix, id.checked_sub(config.vocab_size)) {
+                keys = &prefix.keys[at * width..][..width];
+                values = &prefix.values[at * width..][..width];
+            }
             let (position, cache) = self.places[token];
             for (head, (key, value)) in keys
                 .chunks_exact(head_dim)
@@ -537,20 +509,18 @@ impl Pass<'_> {
                 }
             }
         });
-        self.add_branch(
-            layer.output_norm.as_deref(),
+        let after = After {
+            norm: layer.output_norm.as_deref(),
             update,
-            residual,
-            branch,
-            normed,
-            &mut |out, write| {
-                layer
-                    .down
-                    .multiply(self.team, activated, quantized, tokens, out, write);
-                let parts = [part(Target::Down, 0, hidden)];
-                apply_updates(self.team, &parts, activated, width, out, hidden);
-            },
-        );
+            bottleneck: updates.bottleneck(LayerPart::FeedForward),
+        };
+        self.add_branch(&after, residual, branch, normed, &mut |out, write| {
+            layer
+                .down
+                .multiply(self.team, activated, quantized, tokens, out, write);
+            let parts = [part(Target::Down, 0, hidden)];
+            apply_updates(self.team, &parts, activated, width, out, hidden);
+        });
     }
 
     fn logits(&self, buffers: &mut Buffers, sink: &mut dyn FnMut(usize, &mut [f32])) {

@@ -2,6 +2,7 @@
 //! model is on a device of candle's ([`device`]) or one of candle-transformers ([`runner`]).
 
 mod attention;
+mod branch;
 pub(crate) mod cache;
 mod decoder;
 pub(crate) mod device;

@@ -6,11 +6,11 @@ use candle_core::{Device, Tensor};
 
 use super::cache::{CacheShape, KvCache};
 use super::decoder::Decoder;
-use super::device::{DeviceCache, DeviceDecoder, DeviceUpdate};
+use super::device::{DeviceCache, DeviceDecoder, DeviceUpdates};
 use super::forward::{Batch, Buffers};
 use super::sequence::SequenceCache;
 use super::team::Team;
-use super::updates::{LayerUpdates, Updates};
+use super::updates::{OwnUpdates, Updates};
 use crate::EngineError;
 use crate::models::foreign::ForeignModel;
 
@@ -44,11 +44,14 @@ impl Runner {
     ) -> Result<(), EngineError> {
         match self {
             Self::Own(decoder) => {
-                let mut caches = own_caches(caches);
-                decoder.forward(team, batch, &mut caches, own(updates), buffers, sink)
+                let (mut caches, updates) = (own_caches(caches), own(updates));
+                let decoder = updates.and_then(|u| u.decoder.as_ref()).unwrap_or(decoder);
+                decoder.forward(team, batch, &mut caches, updates, buffers, sink)
             }
             Self::Device(decoder) => {
-                decoder.forward(batch, &device_caches(caches), device(updates), sink)
+                let updates = device(updates);
+                let decoder = updates.and_then(|u| u.decoder.as_ref()).unwrap_or(decoder);
+                decoder.forward(batch, &device_caches(caches), updates, sink)
             }
             Self::Foreign(model) => model.forward(batch, sink),
         }
@@ -65,11 +68,14 @@ impl Runner {
     ) -> Result<&'a [f32], EngineError> {
         match self {
             Self::Own(decoder) => {
-                let mut caches = own_caches(caches);
-                decoder.hidden_states(team, batch, &mut caches, own(updates), buffers)
+                let (mut caches, updates) = (own_caches(caches), own(updates));
+                let decoder = updates.and_then(|u| u.decoder.as_ref()).unwrap_or(decoder);
+                decoder.hidden_states(team, batch, &mut caches, updates, buffers)
             }
             Self::Device(decoder) => {
-                let states = decoder.hidden_states(batch, &device_caches(caches), device(updates))?;
+                let updates = device(updates);
+                let decoder = updates.and_then(|u| u.decoder.as_ref()).unwrap_or(decoder);
+                let states = decoder.hidden_states(batch, &device_caches(caches), updates)?;
                 Ok(buffers.keep_states(states))
             }
             Self::Foreign(_) => Err(EngineError::Invalid(
@@ -136,17 +142,17 @@ fn device_caches<'a>(caches: &'a [&mut SequenceCache]) -> Vec<&'a DeviceCache> {
     caches.iter().map(|cache| cache.device()).collect()
 }
 
-fn own(updates: Option<&Updates>) -> Option<&[LayerUpdates]> {
+fn own(updates: Option<&Updates>) -> Option<&OwnUpdates> {
     updates.map(|updates| match updates {
-        Updates::Own(layers) => layers.as_slice(),
+        Updates::Own(updates) => updates,
         Updates::Device(_) => panic!("{OTHER_RUNNER}"),
     })
 }
 
-fn device(updates: Option<&Updates>) -> Option<&[LayerUpdates<DeviceUpdate>]> {
+fn device(updates: Option<&Updates>) -> Option<&DeviceUpdates> {
     updates.map(|updates| match updates {
         Updates::Own(_) => panic!("{OTHER_RUNNER}"),
-        Updates::Device(layers) => layers.as_slice(),
+        Updates::Device(updates) => updates,
     })
 }
 

@@ -9,7 +9,7 @@ use super::device::{distance, family_paths, full_adapter, random_ids};
 use super::families::{LOGITS, all_logits_together, check_within, expected, methods_to_try};
 use super::*;
 use crate::models::base::BaseWeights;
-use crate::train::{EncodedExample, PackedBatch, TrainableModel};
+use crate::train::{Before, EncodedExample, PackedBatch, TrainableModel};
 use crate::{Adapter, DeviceChoice, Silent};
 
 /// How far a logit may be from the reference's, with f32 and with bf16. The fixtures' logits are of the order of one, and
@@ -186,12 +186,13 @@ fn training_on_cuda_is_the_processors() {
                 ids: expected.ids,
             })
             .collect();
-        let batch = PackedBatch::new(&examples);
-        let tokens = batch.ids.len();
         for options in methods_to_try() {
             let recipe = crate::methods::from_options(&options, &model.config).unwrap();
             let plan = std::sync::Arc::new(recipe.plan().clone());
-            let mut parameters = plan.initial(7, &weights).unwrap();
+            let before = Before::of(&plan, model.config.vocab_size);
+            let batch = PackedBatch::new(&examples, before);
+            let tokens = batch.ids.len();
+            let mut parameters = plan.drawn(7, &weights);
             for (i, value) in parameters.iter_mut().flatten().enumerate() {
                 *value += (i % 19) as f32 / 190.0 - 0.05;
             }

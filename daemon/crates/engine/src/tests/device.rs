@@ -238,9 +238,7 @@ pub(super) fn full_adapter(model: &LoadedModel) -> Checkpoint {
 pub(super) fn method_adapter(model: &LoadedModel, options: &TrainOptions) -> Checkpoint {
     let recipe = methods::from_options(options, &model.config).unwrap();
     let plan = recipe.plan();
-    let mut parameters = plan
-        .initial(7, &BaseWeights::Held(model.weights().unwrap()))
-        .unwrap();
+    let mut parameters = plan.drawn(7, &BaseWeights::Held(model.weights().unwrap()));
     for (layer, values) in parameters.iter_mut().enumerate() {
         for (i, value) in values.iter_mut().enumerate() {
             *value += ((i * 31 + layer * 7) % 19) as f32 / 190.0 - 0.05;

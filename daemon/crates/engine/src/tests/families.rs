@@ -9,7 +9,7 @@ use super::*;
 use crate::Adapter;
 use crate::methods;
 use crate::models::base::BaseWeights;
-use crate::train::{EncodedExample, PackedBatch, TrainableModel};
+use crate::train::{Before, EncodedExample, PackedBatch, TrainableModel};
 
 /// Families, and whether a GGUF stands beside the Hugging Face folder.
 pub(super) const FAMILIES: &[(&str, bool)] = &[
@@ -172,6 +172,13 @@ pub(super) fn methods_to_try() -> Vec<TrainOptions> {
         method: "ia3".into(),
         ..all_linear()
     };
+    let of = |method: &str| TrainOptions {
+        method: method.into(),
+        target_modules: Vec::new(),
+        num_virtual_tokens: 5,
+        reduction_factor: 7.0,
+        ..lora.clone()
+    };
     vec![
         TrainOptions {
             bias: "all".into(),
@@ -192,6 +199,29 @@ pub(super) fn methods_to_try() -> Vec<TrainOptions> {
             ..lora.clone()
         },
         ia3,
+        of("adapter"),
+        TrainOptions {
+            bottleneck: "houlsby".into(),
+            ..of("adapter")
+        },
+        of("prompt"),
+        of("prefix"),
+        TrainOptions {
+            prefix_projection: true,
+            encoder_hidden_size: 6,
+            ..of("prefix")
+        },
+        of("full"),
+        TrainOptions {
+            modules_to_save: ["embed_tokens", "norm", "k_proj"].map(String::from).into(),
+            target_modules: vec!["q_proj".into(), "down_proj".into()],
+            ..lora.clone()
+        },
+        TrainOptions {
+            modules_to_save: vec!["lm_head".into(), "layers.1.mlp.up_proj".into()],
+            target_modules: vec!["q_proj".into()],
+            ..lora.clone()
+        },
         lora,
     ]
 }
@@ -202,7 +232,7 @@ fn trained_as_scored(path: &Path, family: &str, options: &TrainOptions) {
     let weights = BaseWeights::Held(model.weights().unwrap());
     let recipe = methods::from_options(options, &model.config).unwrap();
     let plan = Arc::new(recipe.plan().clone());
-    let mut parameters = plan.initial(7, &weights).unwrap();
+    let mut parameters = plan.drawn(7, &weights);
     for (layer, values) in parameters.iter_mut().enumerate() {
         // B is zero at first; here it is not, so that the updates count.
         for (i, value) in values.iter_mut().enumerate() {
@@ -212,18 +242,19 @@ fn trained_as_scored(path: &Path, family: &str, options: &TrainOptions) {
     let examples: Vec<EncodedExample> = expected(LOGITS, family)
         .into_iter()
         .map(|expected| EncodedExample {
-            is_response: vec![true; expected.ids.len()],
+            // Nothing predicts the first one, but for virtual tokens.
+            is_response: (0..expected.ids.len()).map(|index| index > 0).collect(),
             ids: expected.ids,
         })
         .collect();
-    let batch = PackedBatch::new(&examples);
-    let longest = examples.iter().map(|example| example.ids.len()).max();
+    let before = Before::of(&plan, model.config.vocab_size);
+    let batch = PackedBatch::new(&examples, before);
     let trainable = TrainableModel::new(
         &model.config,
         &weights,
         plan.clone(),
         batch.ids.len(),
-        longest.unwrap(),
+        batch.sequences.longest(),
         2,
     );
     let trainable = trainable.unwrap();

@@ -144,6 +144,9 @@ fn each_logits(
     chunk: usize,
     sink: &mut dyn FnMut(usize, &[f32]),
 ) {
+    // Virtual tokens go first, and their logits are nobody's.
+    let before = model.virtual_ids(updates);
+    let ids = &[before.as_slice(), ids].concat();
     let mut cache = model.decoder.new_cache(ids.len()).unwrap();
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     let mut position = 0;
@@ -154,7 +157,9 @@ fn each_logits(
         let mut each = |first: usize, rows: &mut [f32]| {
             let rows = rows.chunks_exact(model.config.vocab_size);
             for (number, row) in (position + first..).zip(rows) {
-                sink(number, row);
+                if let Some(number) = number.checked_sub(before.len()) {
+                    sink(number, row);
+                }
             }
         };
         model

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::methods::LayerPlan;
+use crate::methods::Slice;
 
 /// PyTorch's defaults, which are those of Kingma & Ba 2015.
 const BETA_1: f32 = 0.9;
@@ -39,24 +39,24 @@ impl AdamW {
         &mut self,
         parameters: &mut [Vec<f32>],
         gradients: &[Vec<f32>],
-        plan: &[LayerPlan],
+        slices: &[&Slice],
         step: u32,
         learning_rate: f64,
         weight_decay: f64,
     ) {
         let kept = (1.0 - learning_rate * weight_decay) as f32;
-        for (parameters, plan) in parameters.iter_mut().zip(plan) {
+        for (parameters, slice) in parameters.iter_mut().zip(slices) {
             let mut decay = |range: Range<usize>| {
                 parameters[range]
                     .iter_mut()
                     .for_each(|parameter| *parameter *= kept);
             };
             let mut from = 0;
-            for range in plan.undecayed() {
+            for range in slice.undecayed() {
                 decay(from..range.start);
                 from = range.end;
             }
-            decay(from..plan.parameters());
+            decay(from..slice.parameters());
         }
         let correction_1 = 1.0 - f64::from(BETA_1).powf(f64::from(step));
         let correction_2 = (1.0 - f64::from(BETA_2).powf(f64::from(step))).sqrt() as f32;
@@ -103,15 +103,12 @@ pub(crate) fn clip(gradients: &mut [Vec<f32>], max_norm: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn layer(parameters: usize, undecayed: &[Range<usize>]) -> Vec<LayerPlan> {
-        vec![LayerPlan::of_ranges(parameters, undecayed)]
-    }
-
     #[test]
     fn follows_the_formula() {
         let mut parameters = vec![vec![1.0f32, -2.0]];
         let mut optimizer = AdamW::new(&parameters);
-        let plan = layer(2, &[]);
+        let slice = Slice::of_ranges(2, &[]);
+        let plan = [&slice];
         // In the first step the corrected moments are g and g², so a number moves by the rate, whatever its gradient's size.
         optimizer.step(&mut parameters, &[vec![0.5, -100.0]], &plan, 1, 0.1, 0.0);
         assert!(
@@ -132,7 +129,8 @@ mod tests {
     fn decay_leaves_some_numbers_alone() {
         let mut parameters = vec![vec![1.0f32; 5]];
         let mut optimizer = AdamW::new(&parameters);
-        let plan = layer(5, &[1..2, 3..4]);
+        let slice = Slice::of_ranges(5, &[1..2, 3..4]);
+        let plan = [&slice];
         optimizer.step(&mut parameters, &[vec![0.0; 5]], &plan, 1, 0.1, 0.5);
         assert_eq!(parameters, [[0.95, 1.0, 0.95, 1.0, 0.95]]);
     }

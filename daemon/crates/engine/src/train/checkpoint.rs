@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
 use crate::EngineError;
-use crate::methods::{Plan, Recipe};
+use crate::methods::{Beginning, Plan, Recipe};
 use crate::models::base::BaseWeights;
 
 /// The names of moments are PyTorch's, before the key of what they belong to.
@@ -38,7 +38,7 @@ pub(crate) struct TrainerState {
 pub(crate) struct Position {
     /// The steps done.
     pub(crate) step: u32,
-    /// The trainable numbers of each layer.
+    /// The trainable numbers of each slice.
     pub(crate) parameters: Vec<Vec<f32>>,
     /// The optimizer.
     pub(crate) optimizer: AdamW,
@@ -51,6 +51,8 @@ pub(crate) struct Run<'a> {
     pub(crate) plan: &'a Plan,
     /// The base's, which some numbers begin as.
     pub(crate) weights: &'a BaseWeights,
+    /// As others begin as a text.
+    pub(crate) tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>, EngineError>,
     pub(crate) base_digest: Digest,
     pub(crate) data_digest: Digest,
     pub(crate) total_steps: u32,
@@ -63,7 +65,11 @@ impl Run<'_> {
     /// [`EngineError::Adapter`] when `init` is another method's, another base's, or has other settings.
     pub(crate) fn start(&self, init: Option<&Checkpoint>) -> Result<Position, EngineError> {
         let parameters = match init {
-            None => self.plan.initial(self.request.seed, self.weights)?,
+            None => self.plan.initial(&Beginning {
+                seed: self.request.seed,
+                base: self.weights,
+                tokenize: self.tokenize,
+            })?,
             Some(init) => {
                 // The settings name the method as other tools do: qlora's adapters are lora's.
                 expect_same("base_digest", &self.base_digest, &init.meta.base_digest)?;

@@ -4,6 +4,7 @@ use autodidact_domain::random::Random;
 use autodidact_domain::{Digest, Message};
 
 use crate::EngineError;
+use crate::methods::{Plan, VirtualTokens};
 use crate::ops::cross_entropy::Targets;
 use crate::ops::sequences::Sequences;
 
@@ -88,8 +89,9 @@ impl TrainingData {
     }
 
     /// Picks examples into a batch.
-    pub(crate) fn batch(&self, indices: &[usize]) -> PackedBatch {
-        PackedBatch::new(indices.iter().map(|index| &self.examples[*index]))
+    pub(crate) fn batch(&self, indices: &[usize], before: Before) -> PackedBatch {
+        let examples = indices.iter().map(|index| &self.examples[*index]);
+        PackedBatch::new(examples, before)
     }
 }
 
@@ -128,9 +130,31 @@ impl Order {
     }
 }
 
+/// What stands before every sequence.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before {
+    /// How many rows, whose tokens count from the end of the vocabulary on.
+    pub(crate) tokens: usize,
+    pub(crate) vocab_size: usize,
+    /// Whether the last of them predicts the first token, as in prompt tuning.
+    pub(crate) predicts: bool,
+}
+
+impl Before {
+    /// Tells what a plan puts there.
+    pub(crate) fn of(plan: &Plan, vocab_size: usize) -> Self {
+        let tokens = plan.outside().virtual_tokens();
+        Self {
+            tokens: plan.virtual_tokens(),
+            vocab_size,
+            predicts: matches!(tokens, Some(VirtualTokens::Prompt { .. })),
+        }
+    }
+}
+
 /// The sequences of a batch, one after another.
 pub(crate) struct PackedBatch {
-    /// The tokens that are computed.
+    /// The tokens that are computed; virtual ones count from the end of the vocabulary on.
     pub(crate) ids: Vec<u32>,
     /// Where the sequences lie.
     pub(crate) sequences: Sequences,
@@ -140,11 +164,17 @@ pub(crate) struct PackedBatch {
 
 impl PackedBatch {
     /// Lays out sequences. What follows the last token before a response token is left out, since nothing depends on it.
-    pub(crate) fn new<'a>(examples: impl IntoIterator<Item = &'a EncodedExample>) -> Self {
+    pub(crate) fn new<'a>(
+        examples: impl IntoIterator<Item = &'a EncodedExample>,
+        before: Before,
+    ) -> Self {
         let (mut ids, mut lengths, mut targets) = (Vec::new(), Vec::new(), Targets::default());
+        let virtual_ids = (before.vocab_size..).map(|id| id as u32);
+        let unpredicted = usize::from(!before.predicts);
         for example in examples {
-            let start = ids.len();
-            for (position, is_response) in example.is_response.iter().enumerate().skip(1) {
+            let start = ids.len() + before.tokens;
+            let flags = example.is_response.iter().enumerate();
+            for (position, is_response) in flags.skip(unpredicted) {
                 if *is_response {
                     targets.rows.push((start + position - 1) as u32);
                     targets.tokens.push(example.ids[position]);
@@ -156,8 +186,9 @@ impl PackedBatch {
                 .rposition(|is_response| *is_response)
                 .unwrap_or(0)
                 .max(1);
+            ids.extend(virtual_ids.clone().take(before.tokens));
             ids.extend(&example.ids[..length]);
-            lengths.push(length);
+            lengths.push(before.tokens + length);
         }
         Self {
             ids,
@@ -211,7 +242,10 @@ mod tests {
 
     #[test]
     fn targets_are_the_tokens_after_their_rows_and_nothing_useless_is_computed() {
-        let batch = PackedBatch::new(&[example(&[1, 2, 3, 4, 5], &[2, 3]), example(&[6, 7], &[1])]);
+        let batch = PackedBatch::new(
+            &[example(&[1, 2, 3, 4, 5], &[2, 3]), example(&[6, 7], &[1])],
+            Before::default(),
+        );
         assert_eq!(batch.ids, [1, 2, 3, 6]);
         assert_eq!(batch.sequences, Sequences::new([3, 1]));
         assert_eq!(

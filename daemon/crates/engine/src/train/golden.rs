@@ -45,7 +45,7 @@ fn numbers(json: &Json) -> Vec<i64> {
         .collect()
 }
 
-fn packed(batch: &Json) -> PackedBatch {
+fn packed(batch: &Json, before: Before) -> PackedBatch {
     let rows = |field: &str| {
         batch[field]
             .as_array()
@@ -62,7 +62,7 @@ fn packed(batch: &Json) -> PackedBatch {
             is_response: labels.iter().map(|label| *label != -100).collect(),
         })
         .collect();
-    PackedBatch::new(&examples)
+    PackedBatch::new(&examples, before)
 }
 
 /// The Frobenius norm of the difference, relative to that of what is wanted.
@@ -123,11 +123,64 @@ impl Case {
             base: path(golden["base"].as_str().expect("a folder")),
             method: match settings["peft_type"].as_str() {
                 Some("IA3") => "ia3",
+                Some("PROMPT_TUNING") => "prompt",
+                Some("PREFIX_TUNING") => "prefix",
                 _ => "lora",
             },
             settings,
             tensors: ["adapter_model", "final"]
                 .map(|part| tensors(&file(&format!("{part}.safetensors")))),
+            golden,
+        }
+    }
+
+    /// One of its runs of a prefix with a network, whose own numbers PEFT does not save.
+    fn projection(name: &str) -> Self {
+        let tensors = ["init", "final"]
+            .map(|part| tensors(&format!("methods/{name}/encoder_{part}.safetensors")));
+        Self {
+            tensors,
+            ..Self::method(name)
+        }
+    }
+
+    /// One of its runs that train weights themselves, from the base's own on.
+    fn full(name: &str) -> Self {
+        let file = |file: &str| format!("methods/{name}/{file}");
+        let golden = json(&file("steps.json"));
+        let trained = tensors(&file("final.safetensors"));
+        let modules: Vec<&str> = trained
+            .iter()
+            .filter_map(|tensor| tensor.name.strip_suffix(".weight"))
+            .collect();
+        Self {
+            name: name.into(),
+            base: path(golden["base"].as_str().expect("a folder")),
+            method: "full",
+            settings: serde_json::json!({ "modules": modules }),
+            tensors: [Vec::new(), trained],
+            golden,
+        }
+    }
+
+    /// One of `make_bottleneck.py`'s.
+    fn bottleneck(name: &str) -> Self {
+        let file = |file: &str| format!("methods/{name}/{file}");
+        let golden = json(&file("steps.json"));
+        let renamed = |file: String| {
+            let renamed = tensors(&file).into_iter().map(|mut tensor| {
+                let own = format!(".{}.", crate::methods::BOTTLENECK_NAME);
+                tensor.name = tensor.name.replace(&format!(".{name}."), &own);
+                tensor
+            });
+            renamed.collect()
+        };
+        Self {
+            name: name.into(),
+            base: path(golden["base"].as_str().expect("a folder")),
+            method: "adapter",
+            settings: json(&file("adapter_config.json")),
+            tensors: ["adapter", "final"].map(|part| renamed(file(&format!("{part}.safetensors")))),
             golden,
         }
     }
@@ -164,12 +217,16 @@ impl Case {
             ..TrainOptions::default()
         };
         let batches = golden["batches"].as_array().expect("batches").iter();
-        let batches: Vec<PackedBatch> = batches.map(packed).collect();
+        let before = Before::of(&plan, config.vocab_size);
+        let batches: Vec<PackedBatch> = batches.map(|batch| packed(batch, before)).collect();
         let max_tokens = batches.iter().map(|batch| batch.ids.len()).max();
         let max_tokens = max_tokens.expect("there are batches");
         let model = TrainableModel::new(&config, &weights, plan.clone(), max_tokens, max_tokens, 2);
         let model = model.expect("threads");
-        let parameters = plan.read_tensors("", &self.tensors[0]).expect("they fit");
+        let parameters = match self.tensors[0].is_empty() {
+            true => plan.drawn(1, &weights),
+            false => plan.read_tensors("", &self.tensors[0]).expect("they fit"),
+        };
         let mut position = Position {
             step: 0,
             optimizer: AdamW::new(&parameters),
@@ -263,10 +320,39 @@ fn every_method_loads_what_peft_made_and_trains_as_peft_does() {
         "dora_biased",
         "ia3",
         "ia3_biased",
+        "lora_modules_to_save",
+        "lora_norms_to_save",
+        "lora_linear_to_save",
+        "prompt",
+        "prompt_gemma",
+        "prefix",
+        "prefix_biased",
+        "prefix_qwen3",
+        "prefix_mistral",
+        "prefix_gemma",
     ] {
         let case = Case::method(name);
         case.check_logits();
         case.check_steps();
+    }
+    let case = Case::projection("prefix_projection");
+    case.check_logits();
+    case.check_steps();
+}
+
+#[test]
+fn bottlenecks_load_what_adapter_hub_made_and_train_as_it_does() {
+    for name in ["houlsby", "pfeiffer", "pfeiffer_mistral"] {
+        let case = Case::bottleneck(name);
+        case.check_logits();
+        case.check_steps();
+    }
+}
+
+#[test]
+fn weights_themselves_train_as_in_pytorch() {
+    for name in ["full", "full_untied", "full_patterns"] {
+        Case::full(name).check_steps();
     }
 }
 
@@ -280,6 +366,7 @@ fn settings_whose_arithmetic_is_not_ours_are_refused() {
         ("init_lora_weights", Json::from("pissa")),
         ("fan_in_fan_out", Json::from(true)),
         ("modules_to_save", serde_json::json!(["lm_head"])),
+        ("modules_to_save", serde_json::json!(["lm_heda"])),
         ("layer_replication", serde_json::json!([[0, 1]])),
         ("trainable_token_indices", serde_json::json!([1])),
         ("target_modules", serde_json::json!(["lm_head"])),

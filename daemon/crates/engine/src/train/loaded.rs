@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError};
 use autodidact_domain::random::Random;
 use autodidact_domain::training::{TrainProgress, keeps_base_quantised};
 use autodidact_domain::{
-    Checkpoint, Interrupt, Message, ModelName, ModelRef, TrainOptions, TrainRequest, TrainSegment,
+    Checkpoint, Interrupt, Message, ModelName, ModelRef, Prompt, TrainOptions, TrainRequest,
+    TrainSegment,
 };
 
 use super::{Base, EncodedExample, check_options, run};
@@ -75,6 +76,7 @@ impl LoadedModel {
             weights: &weights,
             digest: self.info().digest,
             threads: self.team.threads(),
+            tokenize: &|text| self.encode(&Prompt::Text(text.into())),
             encode: &|messages| self.encode_example(messages),
             pause,
             room: &self.room,
@@ -119,6 +121,7 @@ impl LoadedModel {
             weights: &weights,
             digest: self.info().digest,
             threads: self.team.threads(),
+            tokenize: &|text| self.encode(&Prompt::Text(text.into())),
             encode: &encode,
             pause: &Pause::never(),
             room: &self.room,
@@ -189,6 +192,7 @@ impl LoadedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Before;
     use crate::{Adapter, Compute};
 
     #[test]
@@ -223,7 +227,7 @@ mod tests {
                 assert_eq!(base.bytes() == 0, method == "qlora");
                 let recipe = crate::methods::from_options(&options, model.config());
                 let plan = std::sync::Arc::new(recipe.expect("valid").plan().clone());
-                let parameters = plan.initial(3, &base).expect("values");
+                let parameters = plan.drawn(3, &base);
                 let ids: Vec<u32> = (0..40)
                     .map(|i| i * 7 % model.config().vocab_size as u32)
                     .collect();
@@ -231,7 +235,7 @@ mod tests {
                     is_response: vec![true; ids.len()],
                     ids,
                 };
-                let batch = crate::train::PackedBatch::new(&[example]);
+                let batch = crate::train::PackedBatch::new(&[example], Before::default());
                 let trained =
                     crate::train::TrainableModel::new(model.config(), &base, plan, 40, 40, 2);
                 let trained = trained

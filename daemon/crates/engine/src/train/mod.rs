@@ -29,7 +29,7 @@ use crate::models::config::ModelConfig;
 use crate::ops::cross_entropy::VOCABULARY_PER_BLOCK;
 use crate::ops::pause::Pause;
 use checkpoint::{Position, Run};
-pub(crate) use data::PackedBatch;
+pub(crate) use data::{Before, PackedBatch};
 use data::{Order, TrainingData};
 pub(crate) use model::TrainableModel;
 use schedule::Schedule;
@@ -45,6 +45,8 @@ pub struct Base<'a> {
     pub digest: Digest,
     /// How many threads compute; results are the same bit for bit with the same number.
     pub threads: usize,
+    /// Splits a text as a prompt is split.
+    pub tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>, EngineError>,
     /// Lays a conversation out as tokens, and tells which are a response's.
     pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
     /// Where a step stands still while somebody else needs the device.
@@ -72,7 +74,8 @@ pub fn run(
     check_options(options)?;
     let recipe = methods::from_options(options, base.config)?;
     let plan = Arc::new(recipe.plan().clone());
-    let max_length = (options.max_length as usize).min(base.config.context_length);
+    let room = base.config.context_length - plan.virtual_tokens();
+    let max_length = (options.max_length as usize).min(room);
     let data = TrainingData::encode(&request.examples, base.encode, max_length)?;
     let batch_size = options.batch_size as usize;
     let at_a_step = batch_size.saturating_mul(options.gradient_accumulation_steps as usize);
@@ -91,16 +94,18 @@ pub fn run(
         recipe: &*recipe,
         plan: &plan,
         weights: base.weights,
+        tokenize: base.tokenize,
         base_digest,
         data_digest,
         total_steps,
     };
     let first_step = request.resume.as_ref().map_or(0, |resume| resume.meta.step);
     let last_step = first_step.saturating_add(request.steps).min(total_steps);
+    let before = Before::of(&plan, base.config.vocab_size);
     let batches_of_step = |step: u32| -> Vec<PackedBatch> {
         let examples = order.batch(step as usize);
         let batches = examples.chunks(batch_size);
-        batches.map(|indices| data.batch(indices)).collect()
+        batches.map(|indices| data.batch(indices, before)).collect()
     };
     let steps: Vec<Vec<PackedBatch>> = (first_step..last_step).map(batches_of_step).collect();
     let max_tokens = steps
@@ -119,7 +124,7 @@ pub fn run(
         base.weights,
         plan.clone(),
         max_tokens,
-        max_length,
+        max_length + plan.virtual_tokens(),
         base.threads,
     )?
     .pausing(base.pause.clone())
@@ -276,7 +281,7 @@ fn step(
     optimizer.step(
         parameters,
         &gradients,
-        plan.layers(),
+        &plan.slices(),
         *step,
         learning_rate,
         options.weight_decay,

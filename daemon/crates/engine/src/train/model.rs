@@ -1,17 +1,18 @@
 //! The decoder with its updates: from a batch to the loss and its gradient.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use autodidact_domain::random::Random;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::data::PackedBatch;
 use crate::EngineError;
-use crate::methods::Plan;
+use crate::methods::{Plan, VirtualTokens};
 use crate::models::base::{BaseMatrix, BaseWeights};
 use crate::models::config::ModelConfig;
 use crate::ops::buffers::BufferPool;
-use crate::ops::cross_entropy::{LinearCrossEntropy, max_logits};
+use crate::ops::cross_entropy::{LinearCrossEntropy, TrainedLinearCrossEntropy, max_logits};
 use crate::ops::decoder_layer::{Batch, DecoderLayer};
 use crate::ops::pause::Pause;
 use crate::ops::plain;
@@ -157,22 +158,35 @@ impl<'a> TrainableModel<'a> {
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
-        let mut x = self.embed(batch, dropout_seed)?;
-        for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
+        let step = self.step(parameters)?;
+        let mut x = self.embed(&step, batch, dropout_seed)?;
+        for (layer, parameters) in self.layers(batch, dropout_seed).zip(&step.layers) {
             x = layer.fused(&x, parameters)?;
         }
-        let x = x.apply_op1(RmsNorm {
-            weight: self.weights.norm().clone(),
-            epsilon: self.config.rms_norm_eps,
-        })?;
-        let targets = Arc::new(batch.targets.clone());
-        Ok(x.apply_op1(LinearCrossEntropy::new(
-            self.head(),
-            targets,
-            self.label_smoothing,
-            self.pool.clone(),
-            self.pause.clone(),
-        ))?)
+        let epsilon = self.config.rms_norm_eps;
+        let x = match &step.last_norm {
+            Some(weight) => plain::rms_norm(&x, weight, epsilon)?,
+            None => x.apply_op1(RmsNorm {
+                weight: self.weights.norm().clone(),
+                epsilon,
+            })?,
+        };
+        let operation = |head| {
+            LinearCrossEntropy::new(
+                head,
+                Arc::new(batch.targets.clone()),
+                self.label_smoothing,
+                self.pool.clone(),
+                self.pause.clone(),
+            )
+        };
+        Ok(match &step.head {
+            Some(head) => {
+                let operation = operation(BaseMatrix::Held(head.clone()));
+                x.apply_op2(head, TrainedLinearCrossEntropy(operation))?
+            }
+            None => x.apply_op1(operation(self.weights.head()))?,
+        })
     }
 
     /// Computes the loss by candle's own operations, on any device.
@@ -182,22 +196,71 @@ impl<'a> TrainableModel<'a> {
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
-        let mut x = self.embed(batch, dropout_seed)?;
-        for (layer, parameters) in self.layers(batch, dropout_seed).zip(parameters) {
+        let step = self.step(parameters)?;
+        let mut x = self.embed(&step, batch, dropout_seed)?;
+        for (layer, parameters) in self.layers(batch, dropout_seed).zip(&step.layers) {
             self.pause.here();
             x = layer.plain(&x, parameters)?;
         }
-        let x = plain::rms_norm(&x, self.weights.norm(), self.config.rms_norm_eps)?;
+        let norm = step.last_norm.as_ref().unwrap_or(self.weights.norm());
+        let x = plain::rms_norm(&x, norm, self.config.rms_norm_eps)?;
         let rows = Tensor::new(&batch.targets.rows[..], x.device())?;
         let tokens = Tensor::new(&batch.targets.tokens[..], x.device())?;
+        let head = match &step.head {
+            Some(head) => head.clone(),
+            None => self.weights.head().whole()?,
+        };
         let smoothing = f64::from(self.label_smoothing);
-        Ok(plain::cross_entropy(
-            &x,
-            &self.head().whole()?,
-            &rows,
-            &tokens,
-            smoothing,
-        )?)
+        Ok(plain::cross_entropy(&x, &head, &rows, &tokens, smoothing)?)
+    }
+
+    /// Views the trained numbers as what a step takes.
+    fn step(&self, parameters: &[Var]) -> Result<Step, EngineError> {
+        let outside = parameters.last().ok_or_else(|| {
+            EngineError::Invalid("expected a slice for every layer and one more".into())
+        })?;
+        let plan = self.plan.outside();
+        let (vocabulary, hidden) = (self.config.vocab_size, self.config.hidden_size);
+        let part = |range: &Range<usize>| outside.narrow(0, range.start, range.len());
+        let matrix = |range: &Range<usize>| part(range)?.reshape((vocabulary, hidden));
+        let last_norm = plan.last_norm().map(|range| {
+            let weight = part(range)?;
+            weight + f64::from(self.plan.norm_offset())
+        });
+        let embedding = plan.embedding().map(matrix).transpose()?;
+        let head = match plan.head() == plan.embedding() {
+            true => embedding.clone(),
+            false => plan.head().map(matrix).transpose()?,
+        };
+        let mut step = Step {
+            layers: parameters[..self.config.layers]
+                .iter()
+                .map(|layer| layer.as_tensor().clone())
+                .collect(),
+            before: None,
+            embedding,
+            last_norm: last_norm.transpose()?,
+            head,
+        };
+        match plan.virtual_tokens() {
+            None => {}
+            Some(VirtualTokens::Prompt { count, rows }) => {
+                step.before = Some(part(rows)?.reshape((*count, hidden))?);
+            }
+            Some(VirtualTokens::Prefix { count, encoder }) => {
+                let device = outside.device();
+                step.before = Some(Tensor::zeros((*count, hidden), DType::F32, device)?);
+                let table = encoder.table(outside, *count)?;
+                let parts = 2 * self.config.layers;
+                let table = table.reshape((*count, parts, ()))?;
+                for (index, layer) in step.layers.iter_mut().enumerate() {
+                    let part = |part: usize| table.narrow(1, part, 1)?.flatten_all();
+                    let (keys, values) = (part(2 * index)?, part(2 * index + 1)?);
+                    *layer = Tensor::cat(&[layer.clone(), keys, values], 0)?;
+                }
+            }
+        }
+        Ok(step)
     }
 
     /// Describes every layer on a batch, from the input up.
@@ -213,6 +276,9 @@ impl<'a> TrainableModel<'a> {
             self.is_checkpointing,
         );
         let batch = Arc::new(batch);
+        let outside = self.plan.outside();
+        let is_prompt = matches!(outside.virtual_tokens(), Some(VirtualTokens::Prompt { .. }));
+        let wants_embeddings = is_prompt || outside.embedding().is_some();
         let mut random = Random::from_seed(dropout_seed);
         (0..self.config.layers).map(move |index| {
             let window = self.config.window_of(index);
@@ -224,26 +290,78 @@ impl<'a> TrainableModel<'a> {
                 rope: local_rope.unwrap_or(&self.rope).clone(),
                 window: window.map_or(usize::MAX, |window| window.positions),
                 dropout_key: random.next_u64(),
-                wants_input_gradient: index > 0,
+                wants_input_gradient: index > 0 || wants_embeddings,
             }
         })
     }
 
-    fn head(&self) -> BaseMatrix {
-        self.weights.head()
+    /// Looks the tokens' embeddings up, `[tokens, hidden]`, scaled where the family does that, with noise where it is asked
+    /// for and what stands before every sequence.
+    fn embed(&self, step: &Step, batch: &PackedBatch, seed: u64) -> Result<Tensor, EngineError> {
+        let before = step.before.as_ref();
+        let Some(before) = before else {
+            return self.embeddings(step, batch.sequences.ranges(), &batch.ids, seed);
+        };
+        let (count, vocabulary) = (before.dim(0)?, self.config.vocab_size as u32);
+        let is_real = |id: &&u32| **id < vocabulary;
+        let ids: Vec<u32> = batch.ids.iter().filter(is_real).copied().collect();
+        let mut ends = 0;
+        let ranges = batch.sequences.ranges().map(|range| {
+            let start = ends;
+            ends += range.len() - count;
+            start..ends
+        });
+        let rows = self.embeddings(step, ranges, &ids, seed)?;
+        let mut parts = Vec::new();
+        let mut at = 0;
+        for range in batch.sequences.ranges() {
+            let length = range.len() - count;
+            parts.push(before.clone());
+            parts.push(rows.narrow(0, at, length)?);
+            at += length;
+        }
+        Ok(Tensor::cat(&parts, 0)?)
     }
 
-    /// Looks the tokens' embeddings up, `[tokens, hidden]`, scaled where the family does that, with noise where it is asked
-    /// for.
-    pub(super) fn embed(&self, batch: &PackedBatch, seed: u64) -> Result<Tensor, EngineError> {
-        let rows = self.embeddings(&batch.ids)?;
+    /// Computes what goes into the first layer, with nothing trained.
+    #[cfg(test)]
+    pub(super) fn first_states(
+        &self,
+        batch: &PackedBatch,
+        seed: u64,
+    ) -> Result<Tensor, EngineError> {
+        let variables = self.variables(&self.plan.drawn(1, self.weights))?;
+        self.embed(&self.step(&variables)?, batch, seed)
+    }
+
+    /// Looks up the embeddings of sequences that lie at some ranges of rows.
+    fn embeddings(
+        &self,
+        step: &Step,
+        ranges: impl Iterator<Item = Range<usize>>,
+        ids: &[u32],
+        seed: u64,
+    ) -> Result<Tensor, EngineError> {
+        let vocabulary = self.config.vocab_size;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(EngineError::Invalid(format!(
+                "token {id} is outside the vocabulary of {vocabulary}"
+            )));
+        }
+        let mut rows = match &step.embedding {
+            Some(embedding) => embedding.index_select(&Tensor::new(ids, embedding.device())?, 0)?,
+            None => self.weights.embeddings(ids)?,
+        };
+        if let Some(scale) = self.config.variant.embedding_scale {
+            rows = (rows * f64::from(scale))?;
+        }
         if self.noise_alpha == 0.0 {
             return Ok(rows);
         }
         let hidden = self.config.hidden_size;
         let mut random = Random::at(seed, &["neftune"]);
-        let mut noise = Vec::with_capacity(batch.ids.len() * hidden);
-        for range in batch.sequences.ranges() {
+        let mut noise = Vec::with_capacity(ids.len() * hidden);
+        for range in ranges {
             let numbers = range.len() * hidden;
             let bound = f64::from(self.noise_alpha) / (numbers as f64).sqrt();
             let draws = (0..numbers).map(|_| (random.next_f64() * 2.0 - 1.0) * bound);
@@ -251,20 +369,18 @@ impl<'a> TrainableModel<'a> {
         }
         Ok((&rows + Tensor::from_vec(noise, rows.shape(), rows.device())?)?)
     }
+}
 
-    fn embeddings(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
-        let vocabulary = self.config.vocab_size;
-        if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(EngineError::Invalid(format!(
-                "token {id} is outside the vocabulary of {vocabulary}"
-            )));
-        }
-        let rows = self.weights.embeddings(ids)?;
-        match self.config.variant.embedding_scale {
-            Some(scale) => Ok((rows * f64::from(scale))?),
-            None => Ok(rows),
-        }
-    }
+/// The trained numbers as a step takes them.
+struct Step {
+    /// What every layer takes.
+    layers: Vec<Tensor>,
+    /// What stands before every sequence's embeddings, `[virtual tokens, hidden]`.
+    before: Option<Tensor>,
+    /// Where they are trained: `[vocab_size, hidden]`, `[hidden]`, `[vocab_size, hidden]`.
+    embedding: Option<Tensor>,
+    last_norm: Option<Tensor>,
+    head: Option<Tensor>,
 }
 
 /// Tells the bytes of what a step keeps of a batch's tokens from forward to backward, and of what a layer works with.
@@ -306,10 +422,10 @@ fn gradients(loss: &Tensor, variables: &[Var]) -> Result<(f64, Vec<Vec<f32>>), E
         .iter()
         .map(|variable| match gradients.remove(variable.as_tensor()) {
             Some(gradient) => gradient.to_vec1(),
-            // A layer of which nothing is trained.
+            // A layer of which nothing is trained, or what is outside of them.
             None if variable.elem_count() == 0 => Ok(Vec::new()),
             None => Err(candle_core::Error::msg(
-                "a decoder layer without a gradient",
+                "trained numbers without a gradient",
             )),
         })
         .collect::<Result<Vec<Vec<f32>>, _>>()?;

@@ -139,6 +139,7 @@ fn train(
         weights: &weights,
         digest: Digest::of(b"tiny"),
         threads: 2,
+        tokenize: &|text| Ok(text.bytes().map(|byte| u32::from(byte % 48)).collect()),
         encode: &encode,
         pause: &Pause::never(),
         room: &Room::new(None),
@@ -155,9 +156,21 @@ fn a_run_that_stops_after_any_step_ends_as_the_straight_run_bit_for_bit() {
         label_smoothing_factor: 0.1,
         ..options()
     });
+    for method in ["ia3", "adapter", "prompt", "prefix", "full"] {
+        check_stops(of_method(method));
+    }
     check_stops(TrainOptions {
-        method: "ia3".into(),
-        target_modules: Vec::new(),
+        prefix_projection: true,
+        encoder_hidden_size: 5,
+        ..of_method("prefix")
+    });
+    check_stops(TrainOptions {
+        prompt_tuning_init: "TEXT".into(),
+        prompt_tuning_init_text: "Answer well.".into(),
+        ..of_method("prompt")
+    });
+    check_stops(TrainOptions {
+        modules_to_save: vec!["embed_tokens".into(), "lm_head".into(), "norm".into()],
         ..options()
     });
     check_stops(TrainOptions {
@@ -169,6 +182,16 @@ fn a_run_that_stops_after_any_step_ends_as_the_straight_run_bit_for_bit() {
         use_rslora: true,
         ..options()
     });
+}
+
+fn of_method(method: &str) -> TrainOptions {
+    TrainOptions {
+        method: method.into(),
+        target_modules: Vec::new(),
+        num_virtual_tokens: 4,
+        reduction_factor: 4.0,
+        ..options()
+    }
 }
 
 fn check_stops(options: TrainOptions) {
@@ -261,12 +284,12 @@ fn noise_is_within_its_bound_and_changes_with_the_step() {
     let weights = weights(&config);
     let plan = plan(&options(), &config);
     let data = TrainingData::encode(&request(options()).examples, &encode, 50).expect("data");
-    let batch = data.batch(&[0, 3]);
+    let batch = data.batch(&[0, 3], Before::default());
     let rows = |alpha, seed| -> Vec<f32> {
         let tokens = batch.ids.len();
         let model = TrainableModel::new(&config, &weights, plan.clone(), tokens, 50, 1);
         let model = model.expect("threads").noising(alpha);
-        let rows = model.embed(&batch, seed).expect("rows");
+        let rows = model.first_states(&batch, seed).expect("rows");
         let rows = rows.flatten_all().expect("numbers");
         rows.to_vec1().expect("numbers")
     };
@@ -313,10 +336,39 @@ fn one_batch_can_be_learned_by_heart_by_every_method() {
         learning_rate: 0.1,
         ..lora.clone()
     };
-    for (options, least) in [(lora, 0.1), (dora, 0.1), (ia3, 0.5)] {
+    let of = |method: &str, learning_rate| TrainOptions {
+        method: method.into(),
+        learning_rate,
+        target_modules: Vec::new(),
+        reduction_factor: 2.0,
+        bottleneck: "houlsby".into(),
+        num_virtual_tokens: 8,
+        encoder_hidden_size: 32,
+        prefix_projection: true,
+        ..lora.clone()
+    };
+    let whole = TrainOptions {
+        modules_to_save: vec!["lm_head".into(), "embed_tokens".into()],
+        ..lora.clone()
+    };
+    // What stands before a sequence alone does not make a drawn model say four things; it does one.
+    let prompt = TrainOptions {
+        num_virtual_tokens: 24,
+        ..of("prompt", 0.5)
+    };
+    for (options, examples, least) in [
+        (of("adapter", 2e-2), 4, 0.1),
+        (prompt, 1, 0.3),
+        (of("prefix", 2e-2), 1, 0.1),
+        (of("full", 5e-3), 4, 0.1),
+        (whole, 4, 0.1),
+        (lora, 4, 0.1),
+        (dora, 4, 0.1),
+        (ia3, 4, 0.5),
+    ] {
         let what = format!("{options:?}");
         let mut request = request(options);
-        request.examples.truncate(4);
+        request.examples.truncate(examples);
         let segment = train(&request, None, &Interrupt::new()).expect("trains");
         let (first, last) = (segment.losses[0], segment.losses[299]);
         assert!(
@@ -363,10 +415,10 @@ fn the_fused_model_has_the_plain_models_loss_and_gradients() {
     let options = options();
     let plan = plan(&options, &config);
     let data = TrainingData::encode(&request(options).examples, &encode, 50).expect("data");
-    let batch = data.batch(&[0, 3, 5, 9]);
+    let batch = data.batch(&[0, 3, 5, 9], Before::default());
     let model = TrainableModel::new(&config, &weights, plan.clone(), batch.ids.len(), 50, 2)
         .expect("threads");
-    let mut parameters = plan.initial(1, &weights).expect("values");
+    let mut parameters = plan.drawn(1, &weights);
     // B must not be zero, or A has no gradient.
     for (seed, layer) in parameters.iter_mut().enumerate() {
         let numbers = crate::ops::testing::numbers(layer.len(), seed as u64);

@@ -18,6 +18,30 @@ const LINEAR_MODULES: [&str; 8] = [
     "down_proj",
     "all-linear",
 ];
+/// Modules of any kind, which `full` may train, and LoRA beside its updates.
+const MODULES: [&str; 18] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "all-linear",
+    "embed_tokens",
+    "lm_head",
+    "norm",
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+    "q_norm",
+    "k_norm",
+    "layernorm",
+];
+const BOTTLENECKS: [&str; 2] = ["pfeiffer", "houlsby"];
+const NON_LINEARITIES: [&str; 2] = ["relu", "swish"];
+const PROMPT_INITS: [&str; 2] = ["RANDOM", "TEXT"];
 const BIASES: [&str; 3] = ["none", "lora_only", "all"];
 
 pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
@@ -33,8 +57,13 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
     let scheduler = LrScheduler::ALL
         .into_iter()
         .find(|one| one.name() == scheduler);
+    let method = fields.choice("method", &METHODS, &default.method);
+    let targets: &[&str] = match method.as_str() {
+        "full" => &MODULES,
+        _ => &LINEAR_MODULES,
+    };
     let options = TrainOptions {
-        method: fields.choice("method", &METHODS, &default.method),
+        method,
         r: fields.small("r", 1..=1024, default.r),
         lora_alpha: fields.number("lora_alpha", 0.001..=65536.0, f64::from(default.lora_alpha))
             as f32,
@@ -43,7 +72,8 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
             as f32,
         use_dora: fields.flag("use_dora", default.use_dora),
         bias: fields.choice("bias", &BIASES, &default.bias),
-        target_modules: read_modules(&mut fields, "target_modules", "the method's"),
+        target_modules: read_modules(&mut fields, "target_modules", targets, "the method's"),
+        modules_to_save: read_modules(&mut fields, "modules_to_save", &MODULES, "none"),
         rank_pattern: read_pattern(&mut fields, "rank_pattern", |node, path| {
             Some(node.integer(path, 1..=1024)? as u32)
         }),
@@ -53,9 +83,36 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
         feedforward_modules: read_modules(
             &mut fields,
             "feedforward_modules",
+            &LINEAR_MODULES,
             "down_proj where it is a target",
         ),
         init_ia3_weights: fields.flag("init_ia3_weights", default.init_ia3_weights),
+        bottleneck: fields.choice("bottleneck", &BOTTLENECKS, &default.bottleneck),
+        reduction_factor: fields.number(
+            "reduction_factor",
+            1.0..=65536.0,
+            f64::from(default.reduction_factor),
+        ) as f32,
+        non_linearity: read_non_linearity(&mut fields),
+        num_virtual_tokens: fields.small(
+            "num_virtual_tokens",
+            1..=4096,
+            default.num_virtual_tokens,
+        ),
+        prompt_tuning_init: fields.choice(
+            "prompt_tuning_init",
+            &PROMPT_INITS,
+            &default.prompt_tuning_init,
+        ),
+        prompt_tuning_init_text: fields
+            .text("prompt_tuning_init_text", "the text to begin with")
+            .unwrap_or_default(),
+        prefix_projection: fields.flag("prefix_projection", default.prefix_projection),
+        encoder_hidden_size: fields.small(
+            "encoder_hidden_size",
+            0..=65_536,
+            default.encoder_hidden_size,
+        ),
         learning_rate: fields.number("learning_rate", 1e-9..=10.0, default.learning_rate),
         weight_decay: fields.number("weight_decay", 0.0..=10.0, default.weight_decay),
         lr_scheduler_type: scheduler.unwrap_or_default(),
@@ -92,12 +149,17 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
     }
 }
 
-/// Reads names of linear layers, paths and patterns: a list, or one text. None where nothing is given.
-fn read_modules(fields: &mut Fields<'_>, name: &'static str, default: &str) -> Vec<String> {
+/// Reads names of modules, paths and patterns: a list, or one text. None where nothing is given.
+fn read_modules(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    known: &[&str],
+    default: &str,
+) -> Vec<String> {
     let path = fields.path(name);
     let expected = format!(
         "a list with some of {}, or a pattern of whole paths",
-        LINEAR_MODULES.join(", ")
+        known.join(", ")
     );
     fields.ask(name, &expected, Some(default.to_string()));
     let Some(node) = fields.take(name) else {
@@ -113,7 +175,7 @@ fn read_modules(fields: &mut Fields<'_>, name: &'static str, default: &str) -> V
         }
     };
     if items.is_empty() {
-        node.fault(&path, "no layer", "at least one linear layer");
+        node.fault(&path, "no module", "at least one module");
     }
     let mut modules = Vec::new();
     for (item, path) in items {
@@ -122,15 +184,33 @@ fn read_modules(fields: &mut Fields<'_>, name: &'static str, default: &str) -> V
         };
         // A path or a pattern is for the engine to find, which knows the model.
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if module.chars().all(is_word) && !LINEAR_MODULES.contains(&module.as_str()) {
-            item.fault_name(&path, "linear layer", &module, &LINEAR_MODULES);
+        if module.chars().all(is_word) && !known.contains(&module.as_str()) {
+            item.fault_name(&path, "module", &module, known);
         } else if modules.contains(&module) {
-            item.fault(&path, "named twice", "each layer once");
+            item.fault(&path, "named twice", "each module once");
         } else {
             modules.push(module);
         }
     }
     modules
+}
+
+/// Reads the activation of bottlenecks; none where the form's own is taken.
+fn read_non_linearity(fields: &mut Fields<'_>) -> String {
+    const NAME: &str = "non_linearity";
+    let path = fields.path(NAME);
+    let expected = NON_LINEARITIES.join(" or ");
+    fields.ask(NAME, &expected, Some("the form's own".to_string()));
+    let Some(node) = fields.take(NAME) else {
+        return String::new();
+    };
+    match node.text(&path) {
+        Some(name) if !name.is_empty() && !NON_LINEARITIES.contains(&name.as_str()) => {
+            node.fault_name(&path, "activation", &name, &NON_LINEARITIES);
+            String::new()
+        }
+        name => name.unwrap_or_default(),
+    }
 }
 
 /// Reads a setting by patterns of layers' paths.

@@ -7,9 +7,9 @@ use candle_nn::rotary_emb::rope_thd;
 use super::attention::attend;
 use super::cache::{DeviceCache, Pool, lock};
 use super::plan::{Plan, Sight};
-use super::{DeviceDecoder, DeviceUpdate};
+use super::{DeviceBottleneck, DeviceDecoder, DevicePrefix, DeviceUpdate, DeviceUpdates};
 use crate::EngineError;
-use crate::methods::Target;
+use crate::methods::{Part, Target};
 use crate::models::family::Activation;
 use crate::models::weights::LayerWeights;
 use crate::runtime::decoder::embed_token;
@@ -20,8 +20,8 @@ use crate::runtime::updates::LayerUpdates;
 /// takes a device hardly longer than one. Not measured yet.
 const ROWS: usize = 64;
 
-/// Updates of every layer on a device.
-type Updates = [LayerUpdates<DeviceUpdate>];
+/// What changes about a layer.
+type Updates = LayerUpdates<DeviceUpdate, DeviceBottleneck, DevicePrefix>;
 
 impl DeviceDecoder {
     /// As [`Decoder::forward`](crate::runtime::Decoder::forward).
@@ -29,7 +29,7 @@ impl DeviceDecoder {
         &self,
         batch: &Batch,
         caches: &[&DeviceCache],
-        updates: Option<&Updates>,
+        updates: Option<&DeviceUpdates>,
         sink: &mut dyn FnMut(usize, &mut [f32]),
     ) -> std::result::Result<(), EngineError> {
         let Some(residual) = self.run_layers(batch, caches, updates)? else {
@@ -50,7 +50,7 @@ impl DeviceDecoder {
         &self,
         batch: &Batch,
         caches: &[&DeviceCache],
-        updates: Option<&Updates>,
+        updates: Option<&DeviceUpdates>,
     ) -> std::result::Result<Vec<f32>, EngineError> {
         match self.run_layers(batch, caches, updates)? {
             Some(residual) if !batch.wanted.is_empty() => {
@@ -73,7 +73,7 @@ impl DeviceDecoder {
         &self,
         batch: &Batch,
         caches: &[&DeviceCache],
-        updates: Option<&Updates>,
+        updates: Option<&DeviceUpdates>,
     ) -> std::result::Result<Option<Tensor>, EngineError> {
         if batch.ids.is_empty() {
             return Ok(None);
@@ -82,14 +82,17 @@ impl DeviceDecoder {
         let hidden = self.config.hidden_size;
         let mut embedded = vec![0f32; rows * hidden];
         for (id, row) in batch.ids.iter().zip(embedded.chunks_exact_mut(hidden)) {
-            embed_token(&self.files, &self.config, *id, row)?;
+            match updates.and_then(|updates| updates.virtual_row(*id, &self.config)) {
+                Some(virtual_row) => row.copy_from_slice(virtual_row),
+                None => embed_token(&self.files, &self.config, *id, row)?,
+            }
         }
         let device = &self.accelerator.device;
         let plan = Plan::new(&self.config, batch, caches, rows, device)?;
         let mut residual = Tensor::from_vec(embedded, (rows, hidden), device)?;
         let (pool, none) = (lock(&self.pool), LayerUpdates::default());
         for (index, layer) in self.layers.iter().enumerate() {
-            let updates = updates.map_or(&none, |layers| &layers[index]);
+            let updates = updates.map_or(&none, |updates| &updates.layers[index]);
             residual = self.attention(index, layer, updates, &plan, &pool, &residual)?;
             residual = self.feed_forward(layer, updates, &residual)?;
         }
@@ -100,7 +103,7 @@ impl DeviceDecoder {
         &self,
         index: usize,
         layer: &LayerWeights,
-        updates: &LayerUpdates<DeviceUpdate>,
+        updates: &Updates,
         plan: &Plan,
         pool: &Pool,
         residual: &Tensor,
@@ -117,22 +120,26 @@ impl DeviceDecoder {
         let keys = project(&x, Target::K)?;
         let keys = self.turn(&keys, k_norm, sight)?;
         let values = project(&x, Target::V)?;
-        let stored = |rows: &Tensor| {
-            let rows = rows.narrow(0, 0, plan.tokens)?;
+        let stored = |rows: &Tensor, prefix: Option<&Tensor>| {
+            let rows = plan.with_prefix(&rows.narrow(0, 0, plan.tokens)?, prefix)?;
             rows.to_dtype(self.accelerator.weights)
         };
-        pool.write(index, &plan.slots, &stored(&keys)?, &stored(&values)?)?;
+        let prefix = updates.prefix.as_ref();
+        let keys = stored(&keys, prefix.map(|prefix| &prefix.keys))?;
+        let values = stored(&values, prefix.map(|prefix| &prefix.values))?;
+        pool.write(index, &plan.slots, &keys, &values)?;
 
         let queries = (queries * f64::from(self.config.attention_scale()))?;
         let mixed = attend(&self.config, sight, &pool.layers[index], &queries)?;
         let branch = project(&mixed, Target::O)?;
-        residual + self.norm_branch(branch, layer.attention_norm.as_ref())?
+        let given = self.norm_branch(branch, layer.attention_norm.as_ref())?;
+        after(residual, &given, updates.bottleneck(Part::Attention))
     }
 
     fn feed_forward(
         &self,
         layer: &LayerWeights,
-        updates: &LayerUpdates<DeviceUpdate>,
+        updates: &Updates,
         residual: &Tensor,
     ) -> Result<Tensor> {
         let x = self.norm(residual, &layer.feed_forward_norm)?;
@@ -144,7 +151,8 @@ impl DeviceDecoder {
             Activation::GeluTanh => gate.gelu()?,
         };
         let branch = project(&(gate * up)?, Target::Down)?;
-        residual + self.norm_branch(branch, layer.output_norm.as_ref())?
+        let given = self.norm_branch(branch, layer.output_norm.as_ref())?;
+        after(residual, &given, updates.bottleneck(Part::FeedForward))
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -170,13 +178,21 @@ impl DeviceDecoder {
     }
 }
 
-/// Applies a linear layer with its bias and its update to rows (`[rows, in]` f32): `[rows, out]` f32.
-fn project(
-    x: &Tensor,
-    layer: &LayerWeights,
-    target: Target,
-    updates: &LayerUpdates<DeviceUpdate>,
+/// Adds what a part gives to the residual stream, and what a bottleneck makes of it.
+fn after(
+    residual: &Tensor,
+    given: &Tensor,
+    bottleneck: Option<&DeviceBottleneck>,
 ) -> Result<Tensor> {
+    let stream = (residual + given)?;
+    match bottleneck {
+        Some(bottleneck) => bottleneck.add(&stream, given),
+        None => Ok(stream),
+    }
+}
+
+/// Applies a linear layer with its bias and its update to rows (`[rows, in]` f32): `[rows, out]` f32.
+fn project(x: &Tensor, layer: &LayerWeights, target: Target, updates: &Updates) -> Result<Tensor> {
     let none = DeviceUpdate::default();
     let update = updates.of(target).unwrap_or(&none);
     let scaled = update.input_factors.as_ref();
@@ -200,7 +216,7 @@ fn project(
 
 /// Multiplies rows (`[rows, in]` f32, whole blocks) with a matrix (`[out, in]`) in the matrix's number format, block by
 /// block: `[rows, out]` f32.
-fn multiply(x: &Tensor, matrix: &Tensor) -> Result<Tensor> {
+pub(super) fn multiply(x: &Tensor, matrix: &Tensor) -> Result<Tensor> {
     let (x, matrix) = (x.to_dtype(matrix.dtype())?, matrix.t()?);
     let block = |first: usize| x.narrow(0, first, ROWS)?.matmul(&matrix);
     let blocks = (0..x.dim(0)?).step_by(ROWS).map(block);

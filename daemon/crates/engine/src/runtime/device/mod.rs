@@ -8,6 +8,7 @@
 //! makes rows bitwise independent of each other, which tests hold; CUDA's libraries promise it nowhere.
 
 mod attention;
+mod bottleneck;
 mod cache;
 mod forward;
 mod plan;
@@ -21,17 +22,21 @@ use crate::device::{Accelerator, without_backtrace};
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::models::weights::{LayerWeights, read_tensor};
-use crate::runtime::decoder::Decoder;
-use crate::runtime::updates::UpdateParts;
+use crate::runtime::decoder::{Decoder, EMBEDDING, HEAD};
+use crate::runtime::updates::{LayerUpdates, ModelUpdates, PrefixRows, UpdateParts};
 
+pub(crate) use bottleneck::DeviceBottleneck;
 pub(crate) use cache::DeviceCache;
 use cache::Pool;
+
+const LAST_NORM: &str = "model.norm.weight";
 
 /// A decoder's weights on a device.
 pub(crate) struct DeviceDecoder {
     config: ModelConfig,
     accelerator: Accelerator,
-    layers: Vec<LayerWeights>,
+    /// Shared with the decoders of adapters that have other weights.
+    layers: Vec<Arc<LayerWeights>>,
     /// `[hidden_size]` f32.
     norm: Tensor,
     /// `[vocab_size, hidden_size]`.
@@ -39,6 +44,16 @@ pub(crate) struct DeviceDecoder {
     /// The embedding's rows are read from the files: a token needs one.
     files: Arc<ModelFiles>,
     pool: Arc<Mutex<Pool>>,
+}
+
+/// What an adapter changes, on a device.
+pub(crate) type DeviceUpdates =
+    ModelUpdates<DeviceDecoder, LayerUpdates<DeviceUpdate, DeviceBottleneck, DevicePrefix>>;
+
+/// The keys and values of a layer's first positions, `[virtual tokens, kv_heads * head_dim]` f32 each.
+pub(crate) struct DevicePrefix {
+    pub(super) keys: Tensor,
+    pub(super) values: Tensor,
 }
 
 /// What an adapter changes about one linear layer (`runtime/updates.rs`), on a device, f32.
@@ -61,17 +76,14 @@ impl DeviceDecoder {
         config: &ModelConfig,
         accelerator: &Accelerator,
     ) -> Result<Self, EngineError> {
-        let layer = |index: usize| {
-            let weights = LayerWeights::load(files, config, index)?;
-            move_layer(&weights, accelerator).map_err(|error| too_big(accelerator, &error))
-        };
+        let layer = |index: usize| load_layer(files, config, accelerator, index);
         let layers = (0..config.layers).map(layer).collect::<Result<_, _>>()?;
         let head = match config.tie_word_embeddings {
-            true => "model.embed_tokens.weight",
-            false => "lm_head.weight",
+            true => EMBEDDING,
+            false => HEAD,
         };
         let head = read_tensor(files, head)?;
-        let norm = LayerWeights::read_norm(files, config, "model.norm.weight")?;
+        let norm = LayerWeights::read_norm(files, config, LAST_NORM)?;
         let moved = || Ok((matrix(&head, accelerator)?, vector(&norm, accelerator)?));
         let (lm_head, norm) =
             moved().map_err(|error: candle_core::Error| too_big(accelerator, &error))?;
@@ -84,6 +96,39 @@ impl DeviceDecoder {
             files: files.clone(),
             pool: Arc::new(Mutex::new(Pool::new(config, accelerator)?)),
         })
+    }
+
+    /// As [`Decoder::with`].
+    pub(crate) fn with(&self, replaced: &ModelFiles) -> Result<Self, EngineError> {
+        let accelerator = &self.accelerator;
+        let layer = |(index, layer): (usize, &Arc<LayerWeights>)| match replaced
+            .replaces(&format!("model.layers.{index}."))
+        {
+            true => load_layer(replaced, &self.config, accelerator, index),
+            false => Ok(layer.clone()),
+        };
+        let layers = self.layers.iter().enumerate().map(layer);
+        let norm = LayerWeights::read_norm(replaced, &self.config, LAST_NORM)?;
+        Ok(Self {
+            config: self.config.clone(),
+            accelerator: accelerator.clone(),
+            layers: layers.collect::<Result<_, EngineError>>()?,
+            norm: vector(&norm, accelerator)?,
+            lm_head: match replaced.replaces(HEAD) {
+                true => matrix(&read_tensor(replaced, HEAD)?, accelerator)
+                    .map_err(|error| too_big(accelerator, &error))?,
+                false => self.lm_head.clone(),
+            },
+            files: Arc::new(replaced.keeping(EMBEDDING)),
+            pool: self.pool.clone(),
+        })
+    }
+
+    /// As [`Decoder::own_bytes`]; an output matrix of its own is not counted.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let own = |layer: &&Arc<LayerWeights>| Arc::strong_count(layer) == 1;
+        let layers = self.layers.iter().filter(own);
+        layers.map(|layer| layer_bytes(layer)).sum::<usize>() + self.files.replaced_bytes()
     }
 
     /// Tells the most bytes of this machine's own memory that [`DeviceDecoder::load`] takes for weights on their way: a layer
@@ -99,9 +144,8 @@ impl DeviceDecoder {
 
     /// Tells the bytes of the weights on the device.
     pub(crate) fn bytes(&self) -> usize {
-        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let layer = |layer: &LayerWeights| layer.tensors().map(bytes).sum::<usize>();
-        self.layers.iter().map(layer).sum::<usize>() + bytes(&self.norm) + bytes(&self.lm_head)
+        let layers = self.layers.iter().map(|layer| layer_bytes(layer));
+        layers.sum::<usize>() + bytes(&self.norm) + bytes(&self.lm_head)
     }
 
     /// Names number format and device.
@@ -150,6 +194,48 @@ impl DeviceUpdate {
         let tensors = matrices.chain(vectors.into_iter().flatten());
         tensors.map(Tensor::elem_count).sum::<usize>() * size_of::<f32>()
     }
+}
+
+impl DevicePrefix {
+    pub(crate) fn new(rows: &PrefixRows, device: &Device) -> candle_core::Result<Self> {
+        let tensor = |rows: &[f32]| Tensor::from_slice(rows, rows.len(), device);
+        Ok(Self {
+            keys: tensor(&rows.keys)?,
+            values: tensor(&rows.values)?,
+        })
+    }
+}
+
+impl LayerUpdates<DeviceUpdate, DeviceBottleneck, DevicePrefix> {
+    pub(crate) fn bytes(&self) -> usize {
+        let linear = self.linear.iter().flatten().map(DeviceUpdate::bytes);
+        let bottlenecks = self.bottlenecks.iter().flatten();
+        let bottlenecks = bottlenecks.map(DeviceBottleneck::bytes);
+        let prefix = self.prefix.as_ref();
+        let prefix = prefix.map_or(0, |prefix| bytes(&prefix.keys) + bytes(&prefix.values));
+        linear.chain(bottlenecks).sum::<usize>() + prefix
+    }
+}
+
+fn bytes(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
+
+fn layer_bytes(layer: &LayerWeights) -> usize {
+    layer.tensors().map(bytes).sum()
+}
+
+fn load_layer(
+    files: &ModelFiles,
+    config: &ModelConfig,
+    accelerator: &Accelerator,
+    index: usize,
+) -> Result<Arc<LayerWeights>, EngineError> {
+    let weights = LayerWeights::load(files, config, index)?;
+    let moved = move_layer(&weights, accelerator);
+    moved
+        .map(Arc::new)
+        .map_err(|error| too_big(accelerator, &error))
 }
 
 /// Moves a layer: matrices in the device's number format, norms and biases as they are.

@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) tokens: usize,
     /// Rows of the pool, `[tokens, kv_heads * head_dim]`, the same for all elements of a token.
     pub(super) slots: Tensor,
+    /// Where the batch has virtual tokens: for every token its row among the batch's and, after them, those of a prefix.
+    prefixed: Option<Tensor>,
     /// What layers without a window see, where the model has such layers.
     full: Option<Sight>,
     /// What layers with one see.
@@ -84,6 +86,13 @@ impl Plan {
                 positions[token] = position;
             }
         }
+        let virtual_row = |id: &u32| (*id as usize).checked_sub(config.vocab_size);
+        let rows_of_tokens = (0..).zip(&batch.ids);
+        let rows_of_tokens =
+            rows_of_tokens.map(|(token, id)| virtual_row(id).map_or(token, |row| tokens + row));
+        let rows_of_tokens: Vec<u32> = rows_of_tokens.map(|row| row as u32).collect();
+        let has_virtual = batch.ids.iter().any(|id| virtual_row(id).is_some());
+        let prefixed = has_virtual.then(|| Tensor::from_vec(rows_of_tokens, tokens, device));
         let width = config.kv_heads * config.head_dim;
         let slots = Tensor::from_vec(slots, (tokens, 1), device)?;
         let sight = |window| Sight::new(config, window, batch, caches, &positions, device);
@@ -91,6 +100,7 @@ impl Plan {
         Ok(Self {
             tokens,
             slots: slots.broadcast_as((tokens, width))?.contiguous()?,
+            prefixed: prefixed.transpose()?,
             full: has_full.then(|| sight(None)).transpose()?,
             windowed: config
                 .variant
@@ -99,6 +109,15 @@ impl Plan {
                 .map(|window| sight(Some(window)))
                 .transpose()?,
         })
+    }
+
+    /// Puts a prefix's rows in the place of virtual tokens' (`[tokens, width]`), where there are both.
+    pub(super) fn with_prefix(&self, rows: &Tensor, prefix: Option<&Tensor>) -> Result<Tensor> {
+        let (Some(prefixed), Some(prefix)) = (&self.prefixed, prefix) else {
+            return Ok(rows.clone());
+        };
+        let prefix = prefix.reshape(((), rows.dim(1)?))?;
+        Tensor::cat(&[rows, &prefix], 0)?.index_select(prefixed, 0)
     }
 
     /// Shows what a layer sees.

@@ -1,0 +1,106 @@
+//! Trained adapters, ready to generate with.
+
+mod packing;
+mod replaced;
+
+use autodidact_domain::{Checkpoint, Digest};
+
+use crate::EngineError;
+use crate::engine::LoadedModel;
+use crate::methods;
+use crate::runtime::Runner;
+use crate::runtime::updates::Updates;
+use packing::Packing;
+
+/// An adapter of one base, packed for generation. The base's weights stay as they are.
+pub struct Adapter {
+    base_digest: Digest,
+    updates: Updates,
+}
+
+impl Adapter {
+    /// Packs a checkpoint's adapter for a base.
+    ///
+    /// # Errors
+    /// [`EngineError::Adapter`] when it belongs to another base, is of an unknown method, or has a setting or tensor too few, too
+    /// many or of the wrong kind; what reading the base gives, where the adapter depends on its numbers.
+    pub fn from_checkpoint(
+        model: &LoadedModel,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, EngineError> {
+        let meta = &checkpoint.meta;
+        let recipe = methods::from_settings(&meta.method, &meta.adapter_config, &model.config)?;
+        if meta.base_digest != model.info.digest {
+            return Err(EngineError::adapter(
+                "base digest",
+                format!("that of {}, {}", model.path.display(), model.info.digest),
+                format!("{} ({})", meta.base_digest, meta.model),
+            ));
+        }
+        let plan = recipe.plan();
+        let values = plan.read_tensors("", &checkpoint.adapter)?;
+        let packing = Packing {
+            model,
+            plan,
+            values: &values,
+        };
+        let updates = match &model.decoder {
+            Runner::Device(decoder) => Updates::Device(packing.pack(decoder.as_ref())?),
+            Runner::Own(decoder) => Updates::Own(packing.pack(decoder.as_ref())?),
+            Runner::Foreign(_) => {
+                return Err(EngineError::adapter(
+                    "architecture",
+                    "one that adapters fit",
+                    &model.info.architecture,
+                ));
+            }
+        };
+        Ok(Self {
+            base_digest: meta.base_digest,
+            updates,
+        })
+    }
+
+    /// Tells the bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.updates.bytes()
+    }
+}
+
+impl LoadedModel {
+    /// Lists the ids that stand before every sequence with an adapter: those of virtual tokens, from the end of the vocabulary on.
+    pub(crate) fn virtual_ids(&self, updates: Option<&Updates>) -> Vec<u32> {
+        let rows = updates.map_or(0, Updates::virtual_rows) / self.config.hidden_size;
+        let first = self.config.vocab_size as u32;
+        (first..).take(rows).collect()
+    }
+
+    /// Shows an adapter's updates after checking that it is this base's.
+    pub(crate) fn updates_of<'a>(
+        &self,
+        adapter: Option<&'a Adapter>,
+    ) -> Result<Option<&'a Updates>, EngineError> {
+        let is_packed_for_this = |adapter: &Adapter| {
+            let on_device = matches!(self.decoder, Runner::Device(_));
+            on_device == matches!(adapter.updates, Updates::Device(_))
+        };
+        match adapter {
+            Some(_) if self.decoder.is_foreign() => Err(EngineError::adapter(
+                "architecture",
+                "one that adapters fit",
+                &self.info.architecture,
+            )),
+            Some(adapter) if adapter.base_digest != self.info.digest => Err(EngineError::adapter(
+                "base digest",
+                self.info.digest,
+                adapter.base_digest,
+            )),
+            Some(adapter) if !is_packed_for_this(adapter) => Err(EngineError::adapter(
+                "device",
+                "one that was packed for this model's device",
+                "one that was packed for another",
+            )),
+            adapter => Ok(adapter.map(|adapter| &adapter.updates)),
+        }
+    }
+}

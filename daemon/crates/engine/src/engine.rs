@@ -299,7 +299,7 @@ impl Engine {
 }
 
 /// Makes tokenizer and chat template, and tries them out; tells the model's constants with what the tokenizer adds.
-fn open_text(
+pub(crate) fn open_text(
     path: &Path,
     text: &TextFiles,
     config: ModelConfig,

@@ -7,10 +7,12 @@ use autodidact_domain::{Checkpoint, Digest};
 
 use crate::EngineError;
 use crate::engine::LoadedModel;
+use crate::exchange::check_base;
 use crate::methods;
 use crate::runtime::Runner;
 use crate::runtime::updates::Updates;
 use packing::Packing;
+pub(crate) use replaced::replaced_weights;
 
 /// An adapter of one base, packed for generation. The base's weights stay as they are.
 pub struct Adapter {
@@ -30,13 +32,7 @@ impl Adapter {
     ) -> Result<Self, EngineError> {
         let meta = &checkpoint.meta;
         let recipe = methods::from_settings(&meta.method, &meta.adapter_config, &model.config)?;
-        if meta.base_digest != model.info.digest {
-            return Err(EngineError::adapter(
-                "base digest",
-                format!("that of {}, {}", model.path.display(), model.info.digest),
-                format!("{} ({})", meta.base_digest, meta.model),
-            ));
-        }
+        check_base(model, checkpoint)?;
         let plan = recipe.plan();
         let values = plan.read_tensors("", &checkpoint.adapter)?;
         let packing = Packing {

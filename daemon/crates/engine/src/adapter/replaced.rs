@@ -12,7 +12,7 @@ use crate::models::files::ModelFiles;
 use crate::models::replaced::Replaced;
 
 /// Lists the weights that stand in the base's places, as its files would have them.
-pub(super) fn replaced_weights(
+pub(crate) fn replaced_weights(
     model: &LoadedModel,
     plan: &Plan,
     values: &[Vec<f32>],

@@ -13,8 +13,9 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use serde_json::json;
 
+use super::fused::{MatrixUpdate, matrix_updates, split};
 use super::{Contents, Format};
-use crate::methods::{LowRankPlan, Target, from_settings};
+use crate::methods::{Target, from_settings};
 use crate::models::config::ModelConfig;
 use crate::models::files::gguf_name;
 use crate::models::gguf::{GgufHeader, Value as Field};
@@ -54,38 +55,34 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
     if plan.replaces_weights() {
         return Err(unsupported("modules that are trained whole"));
     }
-    let mut tensors = Vec::new();
-    for (layer, values) in values[..config.layers].iter().enumerate() {
+    for layer in plan.layers() {
         for target in Target::ALL {
-            let linear = plan.layer(layer).linear(target);
+            let linear = layer.linear(target);
             if linear.scales_output() || linear.input_scale.is_some() {
                 return Err(unsupported("magnitudes or factors"));
             }
             if linear.bias.is_some() {
                 return Err(unsupported("trained biases"));
             }
-            let Some(update) = &linear.low_rank else {
-                continue;
-            };
-            let LowRankPlan {
-                a, b, rank, scale, ..
-            } = update;
-            let (inputs, outputs) = target.widths(config);
-            let folded = scale * *rank as f32 / alpha;
-            let b: Vec<f32> = values[b.clone()].iter().map(|x| x * folded).collect();
-            let b = match interleaved_heads(target, config) {
-                Some(heads) => interleave_rows(&b, outputs, heads),
-                None => b,
-            };
-            let base = gguf_name(&format!("{}.weight", target.path(layer)), config);
-            let matrix = |data: Vec<f32>, shape: (usize, usize)| {
-                let tensor = Tensor::from_vec(data, shape, &Device::Cpu)?;
-                QTensor::quantize(&tensor, GgmlDType::F32)
-            };
-            let a = matrix(values[a.clone()].to_vec(), (*rank, inputs))?;
-            tensors.push((format!("{base}.lora_a"), a));
-            tensors.push((format!("{base}.lora_b"), matrix(b, (outputs, *rank))?));
         }
+    }
+    let mut tensors = Vec::new();
+    for update in matrix_updates(config, plan, &values) {
+        let MatrixUpdate { rank, scale, .. } = update;
+        let (inputs, outputs) = (update.a.len() / rank, update.b.len() / rank);
+        let folded = scale * rank as f32 / alpha;
+        let b: Vec<f32> = update.b.iter().map(|x| x * folded).collect();
+        let b = match interleaved_heads(update.targets, config) {
+            Some(heads) => interleave_rows(&b, outputs, heads),
+            None => b,
+        };
+        let base = gguf_name(&format!("{}.weight", update.path), config);
+        let matrix = |data: Vec<f32>, shape: (usize, usize)| {
+            let tensor = Tensor::from_vec(data, shape, &Device::Cpu)?;
+            QTensor::quantize(&tensor, GgmlDType::F32)
+        };
+        tensors.push((format!("{base}.lora_a"), matrix(update.a, (rank, inputs))?));
+        tensors.push((format!("{base}.lora_b"), matrix(b, (outputs, rank))?));
     }
     let text = |text: &str| Value::String(text.to_string());
     let fields = [
@@ -134,13 +131,16 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
         None => 0.0,
         other => return Err(fault(ALPHA, "a number", format!("{other:?}"))),
     };
-    let names: BTreeMap<String, (usize, Target)> = (0..config.layers)
-        .flat_map(|layer| Target::ALL.map(|target| (layer, target)))
-        .map(|(layer, target)| {
-            let name = gguf_name(&format!("{}.weight", target.path(layer)), config);
-            (name, (layer, target))
-        })
-        .collect();
+    let mut names = BTreeMap::new();
+    for layer in 0..config.layers {
+        for targets in Target::matrices(config) {
+            let path = targets[0].matrix_path(layer, config);
+            names.insert(
+                gguf_name(&format!("{path}.weight"), config),
+                (path, *targets),
+            );
+        }
+    }
     let (mut tensors, mut ranks, mut modules) = (Vec::new(), BTreeMap::new(), Vec::new());
     for (name, place) in &header.tensors {
         let known = name.rsplit_once('.').and_then(|(base, side)| {
@@ -149,9 +149,9 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
                 "lora_b" => "lora_B",
                 _ => return None,
             };
-            Some((*names.get(base)?, matrix))
+            Some((names.get(base)?, matrix))
         });
-        let Some(((layer, target), matrix)) = known else {
+        let Some(((path, targets), matrix)) = known else {
             return Err(fault(
                 name,
                 "only low-rank updates of this base's linear layers",
@@ -166,18 +166,18 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
         let mut data = vec![0f32; rows * columns];
         place.element.to_f32(bytes, &mut data)?;
         if matrix == "lora_B" {
-            let outputs = target.widths(config).1;
+            let outputs: usize = targets.iter().map(|target| target.widths(config).1).sum();
             if rows != outputs {
                 return Err(fault(name, &format!("{outputs} rows"), rows.to_string()));
             }
-            if let Some(heads) = interleaved_heads(target, config) {
+            if let Some(heads) = interleaved_heads(targets, config) {
                 data = half_split_rows(&data, rows, heads);
             }
-            ranks.insert(target.path(layer), columns);
-            modules.push(target.path(layer));
+            ranks.insert(path.clone(), columns);
+            modules.push(path.clone());
         }
         tensors.push(NamedTensor {
-            name: target.key(layer, &format!("{matrix}.weight")),
+            name: format!("base_model.model.{path}.{matrix}.weight"),
             shape: vec![rows, columns],
             data,
         });
@@ -204,7 +204,7 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
         "rank_pattern": ranks,
         "alpha_pattern": alphas,
     });
-    Ok((settings, tensors))
+    Ok((settings, split(config, tensors)?))
 }
 
 fn gguf_architecture(config: &ModelConfig) -> Result<&'static str, EngineError> {
@@ -217,10 +217,10 @@ fn gguf_architecture(config: &ModelConfig) -> Result<&'static str, EngineError> 
 }
 
 /// The heads whose rows llama.cpp interleaves, where it does.
-fn interleaved_heads(target: Target, config: &ModelConfig) -> Option<usize> {
-    match target {
-        Target::Q if config.interleaves_in_gguf() => Some(config.heads),
-        Target::K if config.interleaves_in_gguf() => Some(config.kv_heads),
+fn interleaved_heads(targets: &[Target], config: &ModelConfig) -> Option<usize> {
+    match targets {
+        [Target::Q] if config.interleaves_in_gguf() => Some(config.heads),
+        [Target::K] if config.interleaves_in_gguf() => Some(config.kv_heads),
         _ => None,
     }
 }

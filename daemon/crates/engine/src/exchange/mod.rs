@@ -1,10 +1,12 @@
-//! Adapters in other tools' formats, one file each, in the table [`FORMATS`].
+//! Adapters in other tools' formats, one file each, in the table [`FORMATS`]; whole models in [`merged`].
 //!
 //! What is written is read back, and what is read is tried: an adapter that is taken gives other logits than the base, and one
 //! that is handed out gives, read back from the file, the logits it had.
 
 mod adapter_hub;
+mod fused;
 mod gguf_lora;
+pub(crate) mod merged;
 mod peft;
 
 use autodidact_domain::checkpoint::CheckpointMeta;
@@ -13,6 +15,7 @@ use autodidact_domain::{Checkpoint, ModelName, NamedTensor};
 use serde_json::Value as Json;
 
 use crate::methods::method_of;
+use crate::models::config::ModelConfig;
 use crate::runtime::{Batch, Buffers};
 use crate::{Adapter, Compute, EngineError, LoadedModel};
 
@@ -52,15 +55,19 @@ impl LoadedModel {
     ) -> Result<Vec<AdapterFile>, EngineError> {
         let format = find(format)?;
         let own = Adapter::from_checkpoint(self, checkpoint)?;
+        let own = probe_logits(self, Some(&own))?;
+        check_finite("the adapter", &own)?;
+        if distance(&own, &probe_logits(self, None)?) == 0.0 {
+            return Err(without_effect());
+        }
         let files = (format.write)(self, checkpoint)?;
         let (settings, tensors) = (format.read)(self, &files)?;
         let read = self.checkpoint_of(checkpoint.meta.model.clone(), settings, tensors)?;
         let read = Adapter::from_checkpoint(self, &read)?;
-        let own = probe_logits(self, Some(&own))?;
         let apart = distance(&own, &probe_logits(self, Some(&read))?);
         let bound = SAME_LOGITS[usize::from(self.compute == Compute::Fast)];
         // What is no number is not near.
-        if !(apart <= bound && own.iter().all(|logit| logit.is_finite())) {
+        if apart.is_nan() || apart > bound {
             return Err(EngineError::adapter(
                 format!("the written {}", format.name),
                 "the logits that the adapter has",
@@ -89,19 +96,9 @@ impl LoadedModel {
         let checkpoint = self.checkpoint_of(model, settings, tensors)?;
         let adapter = Adapter::from_checkpoint(self, &checkpoint)?;
         let with = probe_logits(self, Some(&adapter))?;
-        if !with.iter().all(|logit| logit.is_finite()) {
-            return Err(EngineError::adapter(
-                "tensors",
-                "finite logits",
-                "a logit that is no number",
-            ));
-        }
+        check_finite("tensors", &with)?;
         if distance(&with, &probe_logits(self, None)?) == 0.0 {
-            return Err(EngineError::adapter(
-                "tensors",
-                "an adapter that changes what the base says",
-                "one with which every logit of a prompt is the base's, as one that was not trained yet",
-            ));
+            return Err(without_effect());
         }
         Ok(checkpoint)
     }
@@ -137,8 +134,7 @@ pub(crate) fn probe_logits(
 ) -> Result<Vec<f32>, EngineError> {
     let updates = model.updates_of(adapter)?;
     let mut ids = model.virtual_ids(updates);
-    let vocabulary = model.config.vocab_size;
-    ids.extend((1..=PROBE_TOKENS).map(|i| (i * 7919 % vocabulary) as u32));
+    ids.extend(probe_ids(&model.config));
     ids.truncate(model.config.context_length);
     let length = ids.len();
     let mut cache = model.decoder.new_cache(length)?;
@@ -155,6 +151,45 @@ pub(crate) fn probe_logits(
         &mut |_, row| logits.extend_from_slice(row),
     )?;
     Ok(logits)
+}
+
+/// A prompt that every vocabulary has.
+fn probe_ids(config: &ModelConfig) -> Vec<u32> {
+    let length = PROBE_TOKENS.min(config.context_length);
+    let id = |i: usize| (i * 7919 % config.vocab_size) as u32;
+    (1..=length).map(id).collect()
+}
+
+fn check_finite(part: &str, logits: &[f32]) -> Result<(), EngineError> {
+    match logits.iter().all(|logit| logit.is_finite()) {
+        true => Ok(()),
+        false => Err(EngineError::adapter(
+            part,
+            "finite logits",
+            "a logit that is no number",
+        )),
+    }
+}
+
+fn without_effect() -> EngineError {
+    EngineError::adapter(
+        "tensors",
+        "an adapter that changes what the base says",
+        "one with which every logit of a prompt is the base's, as one that was not trained yet",
+    )
+}
+
+/// Refuses an adapter of another base.
+pub(crate) fn check_base(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+    let meta = &checkpoint.meta;
+    if meta.base_digest == model.info.digest {
+        return Ok(());
+    }
+    Err(EngineError::adapter(
+        "base digest",
+        format!("that of {}, {}", model.path.display(), model.info.digest),
+        format!("{} ({})", meta.base_digest, meta.model),
+    ))
 }
 
 fn find(name: &str) -> Result<&'static Format, EngineError> {

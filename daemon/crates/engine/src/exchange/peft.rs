@@ -7,6 +7,7 @@ use autodidact_domain::{Checkpoint, NamedTensor};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
 
+use super::fused::{join, split};
 use super::{Contents, Format, file};
 use crate::methods::{PROMPT, VirtualTokens, from_settings};
 use crate::{EngineError, LoadedModel};
@@ -35,12 +36,6 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
             }
         )));
     }
-    if model.config.variant.fused {
-        return Err(EngineError::Invalid(format!(
-            "format: expected a family whose linear layers PEFT knows one by one, found {}, whose q, k and v are one matrix",
-            model.info.architecture
-        )));
-    }
     let recipe = from_settings(&meta.method, &meta.adapter_config, &model.config)?;
     match recipe.plan().outside().virtual_tokens() {
         // PEFT keeps what a prefix encoder made, not the encoder.
@@ -55,6 +50,10 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
                 data: table.flatten_all()?.to_vec1()?,
             };
             write_files(&meta.adapter_config, &[tensor], WEIGHTS)
+        }
+        None if model.config.variant.fused => {
+            let (settings, tensors) = join(model, checkpoint, recipe.as_ref())?;
+            write_files(&settings, &tensors, WEIGHTS)
         }
         _ => write_files(&meta.adapter_config, &checkpoint.adapter, WEIGHTS),
     }
@@ -89,7 +88,7 @@ pub(super) fn write_files(
     ])
 }
 
-fn read(_model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineError> {
+fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineError> {
     let mut settings = settings(files)?;
     let tensors = read_tensors(files, WEIGHTS)?;
     if tensors.iter().any(|tensor| tensor.name == PROMPT)
@@ -104,7 +103,7 @@ fn read(_model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineE
         }
         tensor
     });
-    Ok((settings, renamed.collect()))
+    Ok((settings, split(&model.config, renamed.collect())?))
 }
 
 /// Reads the settings.

@@ -158,12 +158,12 @@ impl Lora {
         let alphas = told.alpha_pattern.iter().map(|(k, v)| (k, *v));
         let alphas = Patterns::new("alpha_pattern", alphas)?;
         for (layer, target) in &selection {
-            let path = target.path(*layer);
-            let rank = match ranks.find(&path)? {
+            let paths = target.paths(*layer, config);
+            let rank = match ranks.find(&paths)? {
                 Some(rank) => checked_rank("rank_pattern", f64::from(rank))?,
                 None => checked_rank("r", f64::from(told.r))?,
             };
-            let alpha = match alphas.find(&path)? {
+            let alpha = match alphas.find(&paths)? {
                 Some(alpha) => checked_alpha("alpha_pattern", alpha)?,
                 None => checked_alpha("lora_alpha", told.lora_alpha)?,
             };

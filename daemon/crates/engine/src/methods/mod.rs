@@ -28,6 +28,7 @@ pub(crate) use layer_plan::{
 pub(crate) use module::{Module, Norm};
 pub use plan::Plan;
 pub(crate) use plan::{Beginning, PROMPT};
+pub(crate) use settings::number;
 pub use target::Target;
 pub(crate) use virtual_tokens::VirtualTokens;
 

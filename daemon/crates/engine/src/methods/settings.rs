@@ -112,7 +112,7 @@ impl Settings<'_> {
 }
 
 /// Writes an f32 with the digits it has, as a whole number where it is one (PEFT's `lora_alpha` is an integer).
-pub(super) fn number(value: f32) -> Json {
+pub(crate) fn number(value: f32) -> Json {
     if value.fract() == 0.0 && value.abs() < 1e9 {
         return json!(value as i64);
     }

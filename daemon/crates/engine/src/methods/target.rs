@@ -64,6 +64,47 @@ impl Target {
         format!("model.layers.{layer}.{part}.{}", self.name())
     }
 
+    /// Tells the path of the matrix that the layer's rows stand in: another where the family has several layers in one (Phi-3).
+    pub(crate) fn matrix_path(self, layer: usize, config: &ModelConfig) -> String {
+        let part = match self {
+            Self::Q | Self::K | Self::V => "self_attn.qkv_proj",
+            Self::Gate | Self::Up => "mlp.gate_up_proj",
+            Self::O | Self::Down => return self.path(layer),
+        };
+        match config.variant.fused {
+            true => format!("model.layers.{layer}.{part}"),
+            false => self.path(layer),
+        }
+    }
+
+    /// Groups the layers whose rows stand in one matrix, in the order of its rows.
+    pub(crate) fn matrices(config: &ModelConfig) -> &'static [&'static [Self]] {
+        const ALONE: &[&[Target]] = &[
+            &[Target::Q],
+            &[Target::K],
+            &[Target::V],
+            &[Target::O],
+            &[Target::Gate],
+            &[Target::Up],
+            &[Target::Down],
+        ];
+        const FUSED: &[&[Target]] = &[
+            &[Target::Q, Target::K, Target::V],
+            &[Target::O],
+            &[Target::Gate, Target::Up],
+            &[Target::Down],
+        ];
+        match config.variant.fused {
+            true => FUSED,
+            false => ALONE,
+        }
+    }
+
+    /// Tells the paths by which settings may mean the layer: its own, and that of the matrix it is a part of.
+    pub(crate) fn paths(self, layer: usize, config: &ModelConfig) -> [String; 2] {
+        [self.path(layer), self.matrix_path(layer, config)]
+    }
+
     /// Tells PEFT's key of something that belongs to the layer, such as `lora_A.weight`.
     pub fn key(self, layer: usize, what: &str) -> String {
         format!("{KEY_PREFIX}{}.{what}", self.path(layer))
@@ -88,7 +129,7 @@ impl Target {
 }
 
 /// Finds the linear layers that a list of names, paths, patterns or `all-linear` means, in the order of layers and
-/// [`Target::ALL`].
+/// [`Target::ALL`]. What means none by their own names may mean the matrices that hold several of them (`qkv_proj`).
 ///
 /// A name means every layer whose path is that name or ends with it after a dot. An entry with other characters than those of
 /// names is a regular expression that a whole path must match, as where PEFT's `target_modules` is text.
@@ -101,7 +142,15 @@ pub(crate) fn select(
     config: &ModelConfig,
 ) -> Result<Vec<(usize, Target)>, EngineError> {
     let all = (0..config.layers).flat_map(|layer| Target::ALL.map(|target| (layer, target)));
-    let all = all.map(|(layer, target)| ((layer, target), target.path(layer), true));
+    let all = all.map(|(layer, target)| {
+        let [path, matrix_path] = target.paths(layer, config);
+        Named {
+            one: (layer, target),
+            path,
+            matrix_path,
+            is_linear: true,
+        }
+    });
     let names = Target::ALL.map(|target| target.name().to_string());
     select_among((field, "linear layer"), entries, all.collect(), &names)
 }
@@ -115,20 +164,36 @@ pub(super) fn select_modules(
     entries: &[String],
     config: &ModelConfig,
 ) -> Result<Vec<Module>, EngineError> {
-    let all = Module::all(config).into_iter();
-    let all = all.map(|module| {
-        let is_linear = matches!(module, Module::Linear(..));
-        (module, module.path(config), is_linear)
+    let all = Module::all(config).into_iter().map(|module| {
+        let path = module.path(config);
+        Named {
+            matrix_path: match module {
+                Module::Linear(layer, target) => target.matrix_path(layer, config),
+                _ => path.clone(),
+            },
+            one: module,
+            path,
+            is_linear: matches!(module, Module::Linear(..)),
+        }
     });
     let names = Module::names(config);
     select_among((field, "module"), entries, all.collect(), &names)
 }
 
-/// Finds what a list means among things with paths, of which some are linear layers.
+/// Something that a list may mean.
+struct Named<T> {
+    one: T,
+    path: String,
+    /// Of the matrix that it is a part of.
+    matrix_path: String,
+    is_linear: bool,
+}
+
+/// Finds what a list means among things with paths.
 fn select_among<T>(
     (field, what): (&str, &str),
     entries: &[String],
-    all: Vec<(T, String, bool)>,
+    all: Vec<Named<T>>,
     names: &[String],
 ) -> Result<Vec<T>, EngineError> {
     if entries.is_empty() {
@@ -140,13 +205,23 @@ fn select_among<T>(
     for entry in entries {
         let matcher = Matcher::of(field, entry)?;
         let mut any = false;
-        for ((_, path, is_linear), is_chosen) in all.iter().zip(&mut is_chosen) {
-            let is_meant = match matcher {
-                Matcher::AllLinear => *is_linear,
-                _ => matcher.matches(field, path)?,
-            };
-            if is_meant {
-                (any, *is_chosen) = (true, true);
+        // Own names first: a pattern of `up_proj` is not about the matrix `gate_up_proj`, where a layer is called that.
+        for of_matrix in [false, true] {
+            for (one, is_chosen) in all.iter().zip(&mut is_chosen) {
+                let path = match of_matrix {
+                    false => &one.path,
+                    true => &one.matrix_path,
+                };
+                let is_meant = match matcher {
+                    Matcher::AllLinear => one.is_linear,
+                    _ => matcher.matches(field, path)?,
+                };
+                if is_meant {
+                    (any, *is_chosen) = (true, true);
+                }
+            }
+            if any {
+                break;
             }
         }
         if !any {
@@ -161,7 +236,7 @@ fn select_among<T>(
     }
     let chosen = all.into_iter().zip(is_chosen);
     Ok(chosen
-        .filter_map(|((one, ..), is_chosen)| is_chosen.then_some(one))
+        .filter_map(|(named, is_chosen)| is_chosen.then_some(named.one))
         .collect())
 }
 
@@ -242,13 +317,16 @@ impl<'a, T: Copy + PartialEq> Patterns<'a, T> {
         Ok(Self { field, patterns })
     }
 
-    /// Finds what is set for a path: the first match counts, and another that says otherwise is refused.
-    pub(crate) fn find(&self, path: &str) -> Result<Option<T>, EngineError> {
+    /// Finds what is set for a layer by its paths: the first match counts, and another that says otherwise is refused.
+    pub(crate) fn find(&self, paths: &[String]) -> Result<Option<T>, EngineError> {
         let mut found: Option<(&str, T)> = None;
         for (key, regex, value) in &self.patterns {
-            if !is_match(self.field, regex, path)? {
+            let matches = paths.iter().map(|path| is_match(self.field, regex, path));
+            let matches = matches.collect::<Result<Vec<bool>, _>>()?;
+            if !matches.contains(&true) {
                 continue;
             }
+            let path = &paths[0];
             match found {
                 Some((first, other)) if other != *value => {
                     return Err(EngineError::Invalid(format!(
@@ -310,6 +388,29 @@ mod tests {
     }
 
     #[test]
+    fn a_matrix_of_several_layers_means_all_of_them() {
+        let mut fused = config();
+        fused.variant.fused = true;
+        let chosen = |entry: &str| select("target_modules", &[entry.to_string()], &fused);
+        let of_first = |entry: &str| -> Vec<Target> {
+            let chosen = chosen(entry).unwrap().into_iter();
+            let first = chosen.filter(|(layer, _)| *layer == 0);
+            first.map(|(_, target)| target).collect()
+        };
+        assert_eq!(of_first("qkv_proj"), [Target::Q, Target::K, Target::V]);
+        assert_eq!(of_first("mlp.gate_up_proj"), [Target::Gate, Target::Up]);
+        assert_eq!(of_first(".*up_proj"), [Target::Up]);
+        assert_eq!(of_first("o_proj"), [Target::O]);
+        assert_eq!(of_first("k_proj"), [Target::K]);
+        // Where each layer has a matrix of its own there is none of that name.
+        assert!(select("target_modules", &["qkv_proj".to_string()], &config()).is_err());
+        let ranks = [("qkv_proj".to_string(), 3)];
+        let ranks = Patterns::new("rank_pattern", ranks.iter().map(|(k, v)| (k, *v))).unwrap();
+        let of = |target: Target| ranks.find(&target.paths(1, &fused)).unwrap();
+        assert_eq!([of(Target::V), of(Target::O)], [Some(3), None]);
+    }
+
+    #[test]
     fn what_means_no_layer_is_refused_with_the_nearest_name() {
         for (entry, nearest) in [
             ("q_prj", "q_proj"),
@@ -350,7 +451,7 @@ mod tests {
             let pairs: Vec<(String, u32)> =
                 pairs.iter().map(|(k, v)| (k.to_string(), *v)).collect();
             let patterns = Patterns::new("rank_pattern", pairs.iter().map(|(k, v)| (k, *v)));
-            patterns.and_then(|patterns| patterns.find(path))
+            patterns.and_then(|patterns| patterns.find(&[path.to_string()]))
         };
         let path = Target::Q.path(1);
         assert_eq!(ranks(&[("q_proj", 3)], &path).unwrap(), Some(3));

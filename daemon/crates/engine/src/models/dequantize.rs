@@ -61,6 +61,12 @@ impl ElementType {
         })
     }
 
+    /// Tells the GGUF type code.
+    pub(crate) fn gguf_code(self) -> u32 {
+        let code = (0..=30).find(|code| Self::from_gguf(*code) == Some(self));
+        code.expect("every type has a code")
+    }
+
     /// Names a GGUF type code that is not read (llama.cpp, `ggml.h`, `ggml_type`).
     pub(crate) fn name_of_unread(code: u32) -> String {
         let name = match code {
@@ -95,7 +101,7 @@ impl ElementType {
         })
     }
 
-    fn candle(self) -> GgmlDType {
+    pub(super) fn candle(self) -> GgmlDType {
         match self {
             Self::F32 => GgmlDType::F32,
             Self::F16 => GgmlDType::F16,

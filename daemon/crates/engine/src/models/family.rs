@@ -440,16 +440,29 @@ fn read_scaling(file: &Path, key: &str, rope: &Json) -> Result<RopeScaling, Engi
 }
 
 impl ModelConfig {
-    /// Tells what GGUF calls the family; none where its linear layers are not one by one there.
-    pub(crate) fn gguf_architecture(&self) -> Option<&'static str> {
+    fn family(&self) -> Option<&'static Family> {
         let named =
             |row: &&Family| row.gguf == self.architecture || row.hugging_face == self.architecture;
-        match FAMILIES.iter().find(named)? {
-            row if row.traits.fused => None,
+        FAMILIES.iter().find(named)
+    }
+
+    /// Tells what GGUF calls the family.
+    pub(crate) fn gguf_architecture(&self) -> Option<&'static str> {
+        match self.family()? {
             // Converters write files of such a family as Llama's.
             row if row.gguf.is_empty() => Some(FAMILIES[0].gguf),
             row => Some(row.gguf),
         }
+    }
+
+    /// Tells `model_type` and the class that `config.json` has for the family.
+    pub(crate) fn hugging_face_names(&self) -> Option<[&'static str; 2]> {
+        self.family().map(|row| [row.hugging_face, row.class])
+    }
+
+    /// Tells whether a folder of the family holds norm weights less one, wherever the model came from.
+    pub(crate) fn folder_has_norms_less_one(&self) -> bool {
+        self.family().is_some_and(|row| row.traits.norms_less_one)
     }
 
     /// Tells whether rows of q and k are interleaved in a GGUF of the family, whatever file the model came from.

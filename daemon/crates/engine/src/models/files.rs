@@ -445,7 +445,7 @@ impl ModelFiles {
 }
 
 /// Names every tensor a decoder has, with its shape.
-fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
     let (queries, keys) = (
         config.heads * config.head_dim,

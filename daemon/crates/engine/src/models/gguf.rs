@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::dequantize::ElementType;
@@ -160,6 +160,57 @@ impl GgufHeader {
             }
         }
         Ok(Self { metadata, tensors })
+    }
+}
+
+/// A metadata field as it is stored.
+pub(crate) struct StoredField {
+    pub(crate) key: String,
+    /// GGUF's code of the value's type.
+    pub(crate) kind: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads the metadata of a GGUF as it is stored, in its order, to be written again.
+pub(crate) fn stored_fields(path: &Path, file: &File) -> Result<Vec<StoredField>, EngineError> {
+    let io = |error| EngineError::io(path, "read", error);
+    let mut from_start = file;
+    from_start.seek(SeekFrom::Start(0)).map_err(io)?;
+    let mut reader = HeaderReader {
+        path,
+        input: Kept {
+            input: BufReader::with_capacity(1 << 20, file),
+            kept: Vec::new(),
+        },
+        position: 0,
+        length: file.metadata().map_err(io)?.len(),
+    };
+    // Magic, version and the count of tensors.
+    reader.bytes::<16>("header")?;
+    let count = reader.count("metadata count", MAX_FIELDS)?;
+    let mut fields = Vec::new();
+    for index in 0..count {
+        let key = reader.text(&format!("metadata key {index}"), MAX_KEY_BYTES)?;
+        let kind = reader.u32(&key)?;
+        reader.input.kept.clear();
+        reader.value(&key, kind)?;
+        let bytes = std::mem::take(&mut reader.input.kept);
+        fields.push(StoredField { key, kind, bytes });
+    }
+    Ok(fields)
+}
+
+/// Keeps what is read.
+struct Kept<R> {
+    input: R,
+    kept: Vec<u8>,
+}
+
+impl<R: Read> Read for Kept<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.kept.extend_from_slice(&buffer[..count]);
+        Ok(count)
     }
 }
 

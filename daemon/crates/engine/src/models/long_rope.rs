@@ -18,12 +18,13 @@ use super::gguf::TensorPlace;
 use crate::EngineError;
 
 /// GGUF's factors of the rotary embedding's frequencies, `[head_dim / 2]` f32: constants, no weights.
-pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The same of LongRoPE, for texts within the first context.
-pub(super) const SHORT_ROPE_FACTORS: &str = "rope_factors_short.weight";
-/// Tensors that are no weights; the last is LongRoPE's for longer texts.
-pub(super) const CONSTANTS: [&str; 3] =
-    [ROPE_FACTORS, SHORT_ROPE_FACTORS, "rope_factors_long.weight"];
+pub(crate) const SHORT_ROPE_FACTORS: &str = "rope_factors_short.weight";
+/// The same, for longer texts.
+pub(crate) const LONG_ROPE_FACTORS: &str = "rope_factors_long.weight";
+/// Tensors that are no weights.
+pub(crate) const CONSTANTS: [&str; 3] = [ROPE_FACTORS, SHORT_ROPE_FACTORS, LONG_ROPE_FACTORS];
 
 /// What a model with it has beside the divisors of its frequencies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,11 +117,7 @@ pub(super) fn read_rope_factors(
         let found = format!("{:?}", place.shape);
         return Err(EngineError::damaged(path, name, expected, found));
     }
-    let mut bytes = vec![0u8; place.bytes as usize];
-    file.read_exact_at(&mut bytes, place.offset)
-        .map_err(|error| EngineError::io(path, "read", error))?;
-    let mut factors = vec![0f32; head_dim / 2];
-    place.element.to_f32(&bytes, &mut factors)?;
+    let factors = read_numbers(path, file, place)?;
     if factors
         .iter()
         .any(|factor| !(factor.is_finite() && *factor > 0.0))
@@ -133,4 +130,21 @@ pub(super) fn read_rope_factors(
         ));
     }
     Ok(RopeScaling::Factors(factors))
+}
+
+/// Reads a small tensor as f32.
+///
+/// # Errors
+/// [`EngineError::Io`] when it cannot be read.
+pub(crate) fn read_numbers(
+    path: &Path,
+    file: &File,
+    place: &TensorPlace,
+) -> Result<Vec<f32>, EngineError> {
+    let mut bytes = vec![0u8; place.bytes as usize];
+    file.read_exact_at(&mut bytes, place.offset)
+        .map_err(|error| EngineError::io(path, "read", error))?;
+    let mut numbers = vec![0f32; place.shape.iter().product()];
+    place.element.to_f32(&bytes, &mut numbers)?;
+    Ok(numbers)
 }

@@ -29,7 +29,7 @@ pub(super) fn multimodal_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Gives the configuration of the text part, where a folder's has one inside.
-pub(super) fn text_config(config: Json) -> Json {
+pub(crate) fn text_config(config: Json) -> Json {
     let is_it = |row: &&Multimodal| config["model_type"] == row.name;
     let Some(row) = MULTIMODAL.iter().find(is_it) else {
         return config;

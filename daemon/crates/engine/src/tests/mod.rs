@@ -13,6 +13,7 @@ mod forms;
 mod gguf_writer;
 mod golden;
 mod hostile;
+mod merged;
 mod quantized;
 mod real;
 mod scores;

@@ -12,69 +12,22 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::{AddedToken, SplitDelimiterBehavior};
 
+use super::pre::PreTokenizer;
 use super::{TOKENIZER_ADVICE, Tokenizer};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 use crate::models::gguf::{GgufHeader, Value};
 
 /// The blank of SentencePiece vocabularies.
-const SENTENCE_PIECE_BLANK: char = '\u{2581}';
+pub(super) const SENTENCE_PIECE_BLANK: char = '\u{2581}';
 /// The pairs of tokens that make a token may take so many times the memory of the tokens; Gemma's 262,144 take about three.
 const MOST_MERGES: usize = 16;
 /// The longest token of a SentencePiece vocabulary: every cut of one is looked up.
 const MOST_TOKEN_BYTES: usize = 512;
 /// Token types of GGUF (`llama_token_type` in llama.h).
-const CONTROL: f64 = 3.0;
-const USER_DEFINED: f64 = 4.0;
-const BYTE: f64 = 6.0;
-
-/// GPT-2's splitting pattern without its contractions' case folding (openai/gpt-2, encoder.py).
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-/// Llama 3's (meta-llama, tokenizer.json).
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen 2's (Qwen, tokenizer.json): digits one by one.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// How a byte-level vocabulary splits text, by GGUF's `tokenizer.ggml.pre` (llama.cpp, `llama-vocab.cpp`).
-struct PreTokenizer {
-    names: &'static [&'static str],
-    patterns: &'static [&'static str],
-    composes: bool,
-    whole_words: bool,
-}
-
-const PRE_TOKENIZERS: &[PreTokenizer] = &[
-    PreTokenizer {
-        names: &["smollm", "starcoder", "refact"],
-        patterns: &[r"\p{N}", GPT2],
-        composes: false,
-        whole_words: false,
-    },
-    PreTokenizer {
-        names: &["gpt-2", "gpt2"],
-        patterns: &[GPT2],
-        composes: false,
-        whole_words: false,
-    },
-    PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3", "pixtral", "falcon3"],
-        patterns: &[LLAMA3],
-        composes: false,
-        whole_words: true,
-    },
-    PreTokenizer {
-        names: &["smaug-bpe", "dbrx"],
-        patterns: &[LLAMA3],
-        composes: false,
-        whole_words: false,
-    },
-    PreTokenizer {
-        names: &["qwen2", "deepseek-r1-qwen"],
-        patterns: &[QWEN2],
-        composes: true,
-        whole_words: false,
-    },
-];
+pub(crate) const CONTROL: f64 = 3.0;
+pub(crate) const USER_DEFINED: f64 = 4.0;
+pub(crate) const BYTE: f64 = 6.0;
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -261,17 +214,10 @@ fn byte_level_from_gguf(
         .get("tokenizer.ggml.pre")
         .and_then(Value::as_str)
         .unwrap_or("gpt-2");
-    let row = PRE_TOKENIZERS
-        .iter()
-        .find(|row| row.names.contains(&pre))
-        .ok_or_else(|| {
-            let known: Vec<&str> = PRE_TOKENIZERS
-                .iter()
-                .flat_map(|row| row.names)
-                .copied()
-                .collect();
-            EngineError::unsupported(path, "tokenizer.ggml.pre", known.join(", "), pre)
-        })?;
+    let row = PreTokenizer::named(pre).ok_or_else(|| {
+        let known = PreTokenizer::names().join(", ");
+        EngineError::unsupported(path, "tokenizer.ggml.pre", known, pre)
+    })?;
     let Some(Value::Texts(merges)) = header.metadata.get("tokenizer.ggml.merges") else {
         return Err(EngineError::damaged(
             path,

@@ -1,8 +1,11 @@
 //! Text to tokens and back. Text from outside is never read as special tokens; only the chat template's own text is.
 
-mod build;
+pub(crate) mod build;
+mod pre;
 pub(crate) mod stream;
 mod template;
+pub(crate) mod vocabulary;
+mod write;
 
 use std::path::Path;
 

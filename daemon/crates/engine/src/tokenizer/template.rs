@@ -53,6 +53,13 @@ pub(crate) struct TemplateSource {
     place: Place,
 }
 
+impl TemplateSource {
+    /// Shows the Jinja text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// Where a template stands, for messages.
 #[derive(Clone, Debug)]
 struct Place {

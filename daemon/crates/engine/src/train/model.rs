@@ -6,14 +6,17 @@ use std::sync::Arc;
 use autodidact_domain::random::Random;
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::data::PackedBatch;
+use super::data::{Before, EncodedExample, PackedBatch};
 use crate::EngineError;
 use crate::methods::{Plan, VirtualTokens};
 use crate::models::base::{BaseMatrix, BaseWeights};
 use crate::models::config::ModelConfig;
 use crate::ops::buffers::BufferPool;
-use crate::ops::cross_entropy::{LinearCrossEntropy, TrainedLinearCrossEntropy, max_logits};
+use crate::ops::cross_entropy::{
+    LinearCrossEntropy, TrainedLinearCrossEntropy, VOCABULARY_PER_BLOCK, max_logits,
+};
 use crate::ops::decoder_layer::{Batch, DecoderLayer};
+use crate::ops::gemm::{Matrix, Store, multiply};
 use crate::ops::pause::Pause;
 use crate::ops::plain;
 use crate::ops::rms_norm::RmsNorm;
@@ -128,6 +131,52 @@ impl<'a> TrainableModel<'a> {
         })
     }
 
+    /// Computes the logits of every token of a text, `[tokens * vocabulary]`, by the operations of training on the processor.
+    ///
+    /// # Errors
+    /// As [`Self::loss_and_gradients`].
+    pub(crate) fn logits(
+        &self,
+        parameters: &[Vec<f32>],
+        ids: &[u32],
+    ) -> Result<Vec<f32>, EngineError> {
+        // A text's last token is a target alone.
+        let ids: Vec<u32> = ids.iter().chain(ids.last()).copied().collect();
+        let example = EncodedExample {
+            is_response: vec![true; ids.len()],
+            ids,
+        };
+        let batch = PackedBatch::new(&[example], Before::default());
+        let variables = self.variables(parameters)?;
+        self.threads.install(|| {
+            let step = self.step(&variables)?;
+            let x = self.fused_states(&step, &batch, 0)?;
+            let (tokens, width) = x.dims2()?;
+            let x = x.flatten_all()?.to_vec1::<f32>()?;
+            let head = match &step.head {
+                Some(head) => BaseMatrix::Held(head.clone()),
+                None => self.weights.head(),
+            };
+            let (vocabulary, _) = head.dims()?;
+            let reading = head.reading();
+            let mut logits = vec![0f32; tokens * vocabulary];
+            for first in (0..vocabulary).step_by(VOCABULARY_PER_BLOCK) {
+                let count = VOCABULARY_PER_BLOCK.min(vocabulary - first);
+                let rows = reading.rows(first..first + count)?;
+                let mut block = vec![0f32; tokens * count];
+                let (x, rows) = (
+                    Matrix::new(&x, tokens, width),
+                    Matrix::new(&rows, count, width),
+                );
+                multiply(&mut block, Store::Replace, 1.0, x, rows.transposed());
+                for (all, block) in logits.chunks_exact_mut(vocabulary).zip(block.chunks(count)) {
+                    all[first..first + count].copy_from_slice(block);
+                }
+            }
+            Ok(logits)
+        })
+    }
+
     /// Computes the same by candle's own operations.
     #[cfg(test)]
     pub(crate) fn plain_loss_and_gradients(
@@ -159,18 +208,7 @@ impl<'a> TrainableModel<'a> {
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
         let step = self.step(parameters)?;
-        let mut x = self.embed(&step, batch, dropout_seed)?;
-        for (layer, parameters) in self.layers(batch, dropout_seed).zip(&step.layers) {
-            x = layer.fused(&x, parameters)?;
-        }
-        let epsilon = self.config.rms_norm_eps;
-        let x = match &step.last_norm {
-            Some(weight) => plain::rms_norm(&x, weight, epsilon)?,
-            None => x.apply_op1(RmsNorm {
-                weight: self.weights.norm().clone(),
-                epsilon,
-            })?,
-        };
+        let x = self.fused_states(&step, batch, dropout_seed)?;
         let operation = |head| {
             LinearCrossEntropy::new(
                 head,
@@ -186,6 +224,27 @@ impl<'a> TrainableModel<'a> {
                 x.apply_op2(head, TrainedLinearCrossEntropy(operation))?
             }
             None => x.apply_op1(operation(self.weights.head()))?,
+        })
+    }
+
+    /// Computes what the output matrix takes, `[tokens, hidden]`.
+    fn fused_states(
+        &self,
+        step: &Step,
+        batch: &PackedBatch,
+        dropout_seed: u64,
+    ) -> Result<Tensor, EngineError> {
+        let mut x = self.embed(step, batch, dropout_seed)?;
+        for (layer, parameters) in self.layers(batch, dropout_seed).zip(&step.layers) {
+            x = layer.fused(&x, parameters)?;
+        }
+        let epsilon = self.config.rms_norm_eps;
+        Ok(match &step.last_norm {
+            Some(weight) => plain::rms_norm(&x, weight, epsilon)?,
+            None => x.apply_op1(RmsNorm {
+                weight: self.weights.norm().clone(),
+                epsilon,
+            })?,
         })
     }
 

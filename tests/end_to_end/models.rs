@@ -210,7 +210,17 @@ fn adapters_go_to_other_tools_and_come_from_them() -> Result<()> {
     // For its own base it is taken.
     let llama = repository().join("tests/golden/families/llama3");
     home.text(&["model", "add", "llama", &llama.to_string_lossy()])?;
-    for name in ["dora", "ia3", "lora_patterns"] {
+    for name in [
+        "dora",
+        "ia3",
+        "lora_patterns",
+        "lora_modules_to_save",
+        "prompt",
+        "prefix",
+        "prefix_projection",
+        "houlsby",
+        "pfeiffer",
+    ] {
         let folder = repository().join("tests/golden/methods").join(name);
         home.text(&[
             "model",
@@ -221,8 +231,27 @@ fn adapters_go_to_other_tools_and_come_from_them() -> Result<()> {
             name,
         ])?;
     }
-    let shown = home.json(&["checkpoint", "show", "ia3"])?;
-    assert_eq!(shown["method"], "ia3");
+    for (name, method) in [("ia3", "ia3"), ("prefix", "prefix"), ("houlsby", "adapter")] {
+        let shown = home.json(&["checkpoint", "show", name])?;
+        assert_eq!(shown["method"], method);
+    }
+    // What AdapterHub made goes back to it, and to nothing that has no place for it.
+    let out = home.path().join("out-adapterhub");
+    let out = out.to_string_lossy();
+    let export = [
+        "model",
+        "export",
+        "llama",
+        "--adapter",
+        "houlsby",
+        "--out",
+        &out,
+    ];
+    let refused = home.run(&[&export[..], &["--format", "peft"]].concat())?;
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("expected adapterhub"), "{message}");
+    home.text(&[&export[..], &["--format", "adapterhub"]].concat())?;
+    home.text(&["model", "import", "llama", &out, "--as", "houlsby-back"])?;
     Ok(())
 }
 
@@ -242,6 +271,20 @@ fn every_method_trains_in_a_workflow() -> Result<()> {
             "method: qlora\n    label_smoothing_factor: 0.05\n    rank_pattern: {v_proj: 2}",
         ),
         ("ia3", "method: ia3"),
+        ("adapter", "method: adapter\n    bottleneck: houlsby"),
+        (
+            "prompt",
+            "method: prompt\n    num_virtual_tokens: 6\n    prompt_tuning_init: TEXT\n    prompt_tuning_init_text: Answer in a few words.",
+        ),
+        (
+            "prefix",
+            "method: prefix\n    num_virtual_tokens: 4\n    prefix_projection: true",
+        ),
+        ("full", "method: full"),
+        (
+            "whole-head",
+            "method: lora\n    modules_to_save: [lm_head, model.norm]",
+        ),
     ] {
         let workflow = TINY
             .replace("tiny-loop", name)
@@ -251,7 +294,7 @@ fn every_method_trains_in_a_workflow() -> Result<()> {
         home.wait_until_done(name, LIMIT)?;
         let shown = home.json(&["checkpoint", "show", &format!("{name}.round-1")])?;
         let method = match name {
-            "dora" => "lora",
+            "dora" | "whole-head" => "lora",
             other => other,
         };
         assert_eq!(shown["method"], method);

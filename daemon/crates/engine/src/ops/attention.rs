@@ -1,7 +1,8 @@
 //! Causal attention within each sequence, several query heads to a key-and-value head, over all positions or the last ones.
 //!
-//! Scores exist for one block of queries of one group at a time; the backward makes them again from the saved
-//! log-sums (Dao et al. 2022).
+//! Scores exist for one block of queries of one group against one block of keys at a time, which stay in a core's caches; the forward
+//! takes softmax as it comes (Milakov and Gimelshein 2018), and the backward makes scores again from the saved log-sums (Dao et
+//! al. 2022). Blocks that no query sees are passed over, so a layer with a window costs no more than its window.
 
 use std::ops::Range;
 
@@ -10,10 +11,12 @@ use rayon::prelude::*;
 use super::gemm::{Matrix, Store, multiply};
 use super::rope::{Heads, places};
 use super::sequences::Sequences;
-use super::vector::{dot, exp_sum, max, scale, vectorized};
+use super::vector::{dot, exp, exp_sum, max, scale, vectorized};
 
 /// Query positions whose scores are computed together.
 const QUERIES_PER_BLOCK: usize = 64;
+/// Keys that they are computed against together.
+const KEYS_PER_BLOCK: usize = 128;
 
 /// What attention reads. `queries` and `keys` are in head order and turned, `values` in token order.
 #[derive(Clone, Copy)]
@@ -65,22 +68,35 @@ impl Attention<'_> {
             let group = self.group(inputs, start, kv_head, log_sums.len());
             let mut scores = group.score_buffer();
             for block in group.blocks() {
-                let scores = &mut scores[..block.rows * block.keys];
-                group.scores(scores, &block);
+                let output = &mut output[block.range(group.head_dim)];
+                let log_sums = &mut log_sums[block.first_row..][..block.rows];
+                let mut sums = vec![RowSum::NONE; block.rows];
+                for keys in group.key_blocks(&block) {
+                    let scores = &mut scores[..block.rows * keys.len()];
+                    group.scores(scores, &block, &keys);
+                    vectorized(|| {
+                        let rows = scores
+                            .chunks_exact_mut(keys.len())
+                            .zip(output.chunks_exact_mut(group.head_dim));
+                        for (row, ((scores, output), sum)) in rows.zip(&mut sums).enumerate() {
+                            let visible = group.visible_in(block.position(row), &keys);
+                            sum.add(scores, visible, group.scale, output);
+                        }
+                    });
+                    let store = match keys.start == group.first_key(&block) {
+                        true => Store::Replace,
+                        false => Store::Add,
+                    };
+                    let scores = Matrix::new(scores, block.rows, keys.len());
+                    multiply(output, store, 1.0, scores, group.values(&keys));
+                }
                 vectorized(|| {
-                    for (row, scores) in scores.chunks_exact_mut(block.keys).enumerate() {
-                        log_sums[block.first_row + row] =
-                            softmax(scores, group.visible(block.position(row)), group.scale);
+                    let rows = output.chunks_exact_mut(group.head_dim).zip(log_sums);
+                    for ((output, log_sum), sum) in rows.zip(&sums) {
+                        scale(output, 1.0 / sum.sum);
+                        *log_sum = sum.highest + sum.sum.ln();
                     }
                 });
-                let output = &mut output[block.range(group.head_dim)];
-                multiply(
-                    output,
-                    Store::Replace,
-                    1.0,
-                    block.matrix(scores),
-                    group.values(block.keys),
-                );
             }
         });
     }
@@ -117,68 +133,60 @@ impl Attention<'_> {
                 dk.fill(0.0);
                 dv.fill(0.0);
                 for block in group.blocks() {
-                    let (weights, gradient) = (
-                        &mut weights[..block.rows * block.keys],
-                        &mut weight_gradients[..block.rows * block.keys],
-                    );
                     let dy = &output_gradient[block.range(group.head_dim)];
                     let dy_matrix = Matrix::new(dy, block.rows, group.head_dim);
-                    group.scores(weights, &block);
-                    multiply(
-                        gradient,
-                        Store::Replace,
-                        1.0,
-                        dy_matrix,
-                        group.values(block.keys).transposed(),
-                    );
-                    vectorized(|| {
-                        let rows = weights
-                            .chunks_exact_mut(block.keys)
-                            .zip(gradient.chunks_exact_mut(block.keys));
-                        for (row, (weights, gradient)) in rows.enumerate() {
-                            let dy = &dy[row * group.head_dim..][..group.head_dim];
-                            let along = dot(
-                                dy,
-                                self.output_row(output, start, kv_head, block.first_row + row),
-                            );
-                            let visible = group.visible(block.position(row));
-                            weights[..visible.start].fill(0.0);
-                            weights[visible.end..].fill(0.0);
-                            let log_sum = log_sums[block.first_row + row];
-                            exp_sum(&mut weights[visible], group.scale, log_sum);
-                            for (g, w) in gradient.iter_mut().zip(weights.iter()) {
-                                *g = *w * (*g - along) * group.scale;
-                            }
-                        }
+                    let queries = &group.queries[block.range(group.head_dim)];
+                    let queries = Matrix::new(queries, block.rows, group.head_dim);
+                    let along: Vec<f32> = vectorized(|| {
+                        let rows = dy.chunks_exact(group.head_dim).enumerate();
+                        rows.map(|(row, dy)| {
+                            let row = block.first_row + row;
+                            dot(dy, self.output_row(output, start, kv_head, row))
+                        })
+                        .collect()
                     });
-                    let (weights, gradient) = (block.matrix(weights), block.matrix(gradient));
-                    let queries = Matrix::new(
-                        &group.queries[block.range(group.head_dim)],
-                        block.rows,
-                        group.head_dim,
-                    );
-                    let key_elements = block.keys * group.head_dim;
-                    multiply(
-                        &mut dq[block.range(group.head_dim)],
-                        Store::Replace,
-                        1.0,
-                        gradient,
-                        group.keys(block.keys),
-                    );
-                    multiply(
-                        &mut dk[..key_elements],
-                        Store::Add,
-                        1.0,
-                        gradient.transposed(),
-                        queries,
-                    );
-                    multiply(
-                        &mut dv[..key_elements],
-                        Store::Add,
-                        1.0,
-                        weights.transposed(),
-                        dy_matrix,
-                    );
+                    for keys in group.key_blocks(&block) {
+                        let (weights, gradient) = (
+                            &mut weights[..block.rows * keys.len()],
+                            &mut weight_gradients[..block.rows * keys.len()],
+                        );
+                        group.scores(weights, &block, &keys);
+                        multiply(
+                            gradient,
+                            Store::Replace,
+                            1.0,
+                            dy_matrix,
+                            group.values(&keys).transposed(),
+                        );
+                        vectorized(|| {
+                            let rows = weights
+                                .chunks_exact_mut(keys.len())
+                                .zip(gradient.chunks_exact_mut(keys.len()));
+                            for (row, (weights, gradient)) in rows.enumerate() {
+                                let visible = group.visible_in(block.position(row), &keys);
+                                weights[..visible.start].fill(0.0);
+                                weights[visible.end..].fill(0.0);
+                                let log_sum = log_sums[block.first_row + row];
+                                exp_sum(&mut weights[visible], group.scale, log_sum);
+                                for (g, w) in gradient.iter_mut().zip(weights.iter()) {
+                                    *g = *w * (*g - along[row]) * group.scale;
+                                }
+                            }
+                        });
+                        let weights = Matrix::new(weights, block.rows, keys.len());
+                        let gradient = Matrix::new(gradient, block.rows, keys.len());
+                        let elements = keys.start * group.head_dim..keys.end * group.head_dim;
+                        let store = match keys.start == group.first_key(&block) {
+                            true => Store::Replace,
+                            false => Store::Add,
+                        };
+                        let dq = &mut dq[block.range(group.head_dim)];
+                        multiply(dq, store, 1.0, gradient, group.keys(&keys));
+                        let dk = &mut dk[elements.clone()];
+                        multiply(dk, Store::Add, 1.0, gradient.transposed(), queries);
+                        let dv = &mut dv[elements];
+                        multiply(dv, Store::Add, 1.0, weights.transposed(), dy_matrix);
+                    }
                 }
             });
     }
@@ -260,18 +268,34 @@ impl Group<'_> {
         })
     }
 
-    /// Finds the keys that a query at a position sees.
+    /// Finds where a block's keys begin: at the beginning of the block of the first that any of its queries sees.
+    fn first_key(&self, block: &Block) -> usize {
+        let first = (block.position(0) + 1).saturating_sub(self.window);
+        first / KEYS_PER_BLOCK * KEYS_PER_BLOCK
+    }
+
+    /// Lists the blocks of keys that some query of a block sees.
+    fn key_blocks(&self, block: &Block) -> impl Iterator<Item = Range<usize>> {
+        let end = block.keys;
+        let firsts = (self.first_key(block)..end).step_by(KEYS_PER_BLOCK);
+        firsts.map(move |first| first..end.min(first + KEYS_PER_BLOCK))
+    }
+
+    /// Finds the keys of a block, counted from its beginning, that a query at a position sees.
     #[inline(always)]
-    fn visible(&self, position: usize) -> Range<usize> {
-        (position + 1).saturating_sub(self.window)..position + 1
+    fn visible_in(&self, position: usize, keys: &Range<usize>) -> Range<usize> {
+        let start = (position + 1).saturating_sub(self.window);
+        let within = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
+        within(start)..within(position + 1)
     }
 
     fn score_buffer(&self) -> Vec<f32> {
-        vec![0f32; QUERIES_PER_BLOCK.min(self.length) * self.group * self.length]
+        let rows = QUERIES_PER_BLOCK.min(self.length) * self.group;
+        vec![0f32; rows * KEYS_PER_BLOCK.min(self.length)]
     }
 
-    /// Computes a block's products of queries and keys, `[rows, keys]`, not yet scaled.
-    fn scores(&self, scores: &mut [f32], block: &Block) {
+    /// Computes the products of a block's queries with some keys, `[rows, keys]`, not yet scaled.
+    fn scores(&self, scores: &mut [f32], block: &Block, keys: &Range<usize>) {
         let queries = Matrix::new(
             &self.queries[block.range(self.head_dim)],
             block.rows,
@@ -282,23 +306,26 @@ impl Group<'_> {
             Store::Replace,
             1.0,
             queries,
-            self.keys(block.keys).transposed(),
+            self.keys(keys).transposed(),
         );
     }
 
-    fn keys(&self, count: usize) -> Matrix<'_> {
-        Matrix::new(self.keys, count, self.head_dim)
+    fn keys(&self, keys: &Range<usize>) -> Matrix<'_> {
+        let elements = &self.keys[keys.start * self.head_dim..];
+        Matrix::new(elements, keys.len(), self.head_dim)
     }
 
-    fn values(&self, count: usize) -> Matrix<'_> {
-        Matrix::strided(self.values, count, self.head_dim, self.value_stride)
+    fn values(&self, keys: &Range<usize>) -> Matrix<'_> {
+        let elements = &self.values[keys.start * self.value_stride..];
+        Matrix::strided(elements, keys.len(), self.head_dim, self.value_stride)
     }
 }
 
-/// A block of queries with every key that any of them sees.
+/// A block of queries.
 struct Block {
     first_row: usize,
     rows: usize,
+    /// Where the keys that any of them sees end.
     keys: usize,
     group: usize,
 }
@@ -313,22 +340,40 @@ impl Block {
     fn range(&self, head_dim: usize) -> Range<usize> {
         self.first_row * head_dim..(self.first_row + self.rows) * head_dim
     }
-
-    fn matrix<'a>(&self, scores: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(scores, self.rows, self.keys)
-    }
 }
 
-/// Replaces the visible scores by their softmax and the others by 0; returns the log of the sum of exponents.
-#[inline(always)]
-fn softmax(scores: &mut [f32], visible: Range<usize>, factor: f32) -> f32 {
-    scores[..visible.start].fill(0.0);
-    scores[visible.end..].fill(0.0);
-    let visible = &mut scores[visible];
-    let highest = max(visible) * factor;
-    let sum = exp_sum(visible, factor, highest);
-    scale(visible, 1.0 / sum);
-    highest + sum.ln()
+/// What is known of a row's softmax so far.
+#[derive(Clone, Copy)]
+struct RowSum {
+    highest: f32,
+    /// Of exp(score - highest).
+    sum: f32,
+}
+
+impl RowSum {
+    const NONE: Self = Self {
+        highest: f32::NEG_INFINITY,
+        sum: 0.0,
+    };
+
+    /// Replaces the visible scores by their exponentials, counted from the highest so far, and the others by 0; what stands in the
+    /// output is brought to the same count.
+    #[inline(always)]
+    fn add(&mut self, scores: &mut [f32], visible: Range<usize>, factor: f32, output: &mut [f32]) {
+        scores[..visible.start].fill(0.0);
+        scores[visible.end..].fill(0.0);
+        let visible = &mut scores[visible];
+        let highest = max(visible) * factor;
+        if highest > self.highest {
+            if self.sum > 0.0 {
+                let shrunk = exp(self.highest - highest);
+                self.sum *= shrunk;
+                scale(output, shrunk);
+            }
+            self.highest = highest;
+        }
+        self.sum += exp_sum(visible, factor, self.highest);
+    }
 }
 
 #[cfg(test)]
@@ -446,5 +491,18 @@ mod tests {
             },
             &[QUERIES_PER_BLOCK + 5, 2],
         );
+    }
+
+    #[test]
+    fn so_it_does_over_several_blocks_of_keys() {
+        let heads = Heads {
+            groups: 1,
+            group: 2,
+            head_dim: 4,
+        };
+        let lengths = [2 * KEYS_PER_BLOCK + QUERIES_PER_BLOCK + 5, 3];
+        for window in [usize::MAX, KEYS_PER_BLOCK + 9, 7] {
+            check_masked(heads, &lengths, 0.7, window);
+        }
     }
 }

@@ -12,13 +12,14 @@ mod session;
 mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use autodidact_domain::exchange::AdapterFile;
+use autodidact_domain::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Engine, Models};
 use autodidact_domain::training::TrainProgress;
@@ -30,12 +31,16 @@ use autodidact_domain::{
 use autodidact_engine::{Compute, DeviceChoice};
 
 use crate::config::ComputePath;
+use crate::exports::{StagedFolder, StagedModel};
 use crate::memory::MemoryLimit;
 use device::Device;
 use queue::{GenerateCall, Job, JobQueue, Priority, Told};
 
 /// How often a waiting caller looks at the tokens counted so far.
 const PROGRESS_POLL: Duration = Duration::from_millis(100);
+
+/// Messages of progress that may wait for a caller.
+const PROGRESS_PLACES: usize = 16;
 
 /// What the device thread is set to.
 pub(crate) struct DeviceOptions {
@@ -51,6 +56,8 @@ pub(crate) struct DeviceOptions {
     pub(crate) cached_adapters: usize,
     /// How much memory models may take.
     pub(crate) memory: MemoryLimit,
+    /// The folder in which whole models lie while they are handed out.
+    pub(crate) exports: PathBuf,
 }
 
 /// Queues calls for the thread that owns the device.
@@ -60,6 +67,7 @@ pub(crate) struct DeviceThread {
     memory: MemoryLimit,
     checkpoints: Arc<dyn Checkpoints>,
     device: DeviceChoice,
+    exports: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -104,6 +112,7 @@ impl DeviceThread {
             memory,
             checkpoints: stored,
             device: options.device,
+            exports: options.exports.clone(),
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -371,6 +380,44 @@ impl Engine for DeviceThread {
             let model = device.model(&checkpoint.meta.model)?;
             Ok(model.export_adapter(&checkpoint, &format)?)
         })
+    }
+
+    fn export_model(
+        &self,
+        adapter: &CheckpointId,
+        format: &str,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(ExportProgress),
+    ) -> PortResult<Box<dyn ExportedModel>> {
+        let checkpoint = self.checkpoints.load(adapter)?;
+        let name = checkpoint.meta.model.clone();
+        let wanted = ModelRef {
+            model: name.clone(),
+            adapter: None,
+        };
+        let (format, flag, exports) = (format.to_string(), interrupt.clone(), self.exports.clone());
+        let receiver = self.submit(
+            Priority::Batch,
+            &wanted,
+            interrupt,
+            PROGRESS_PLACES,
+            move |device, sender| {
+                device.begin_work(&name);
+                let model = device.model(&name)?;
+                let folder = StagedFolder::create(&exports)?;
+                let mut between = |done, total| {
+                    device.serve_people();
+                    // Progress that the caller has no place for is not missed.
+                    let _ = sender.try_send(Update::Progress(ExportProgress { done, total }));
+                };
+                let path = folder.path();
+                let merged = model.export_model(&checkpoint, &format, path, &flag, &mut between);
+                let merged = merged.map_err(|error| device.told(error))?;
+                Ok(StagedModel::open(folder, merged))
+            },
+        )?;
+        let staged = finish(&receiver, progress)?;
+        Ok(Box::new(staged))
     }
 
     fn import_adapter(&self, model: &ModelName, files: Vec<AdapterFile>) -> PortResult<Checkpoint> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use autodidact_domain::exchange::AdapterFile;
+use autodidact_domain::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use autodidact_domain::generation::ResponseLoss;
 use autodidact_domain::ports::{Engine, Models};
 use autodidact_domain::training::{TrainOptions, TrainProgress};
@@ -182,6 +182,17 @@ impl Engine for Engines {
 
     fn export_adapter(&self, adapter: &CheckpointId, format: &str) -> PortResult<Vec<AdapterFile>> {
         self.device.export_adapter(adapter, format)
+    }
+
+    fn export_model(
+        &self,
+        adapter: &CheckpointId,
+        format: &str,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(ExportProgress),
+    ) -> PortResult<Box<dyn ExportedModel>> {
+        self.device
+            .export_model(adapter, format, interrupt, progress)
     }
 
     fn import_adapter(&self, model: &ModelName, files: Vec<AdapterFile>) -> PortResult<Checkpoint> {

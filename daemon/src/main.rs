@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod device_thread;
 mod engines;
+mod exports;
 mod fault;
 mod files;
 mod lock;

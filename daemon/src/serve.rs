@@ -184,6 +184,8 @@ impl Parts {
         let remote = Arc::new(remote);
         let models = Arc::new(AllModels::new(store.models(), Arc::clone(&remote))?);
         let plugins = open_plugins(&data_dir.join("plugins"))?;
+        let exports = data_dir.join("exports");
+        crate::exports::clear(&exports).context("clear the folder of exports")?;
         let options = DeviceOptions {
             threads: config.threads,
             compute: config.compute,
@@ -191,6 +193,7 @@ impl Parts {
             queue: config.limits.engine_queue,
             cached_adapters: config.limits.cached_adapters,
             memory: MemoryLimit::new(config.limits.memory_mib),
+            exports,
         };
         let device = DeviceThread::start(&options, store.models(), store.checkpoints());
         let device = Arc::new(device.context("start the device thread")?);

@@ -255,6 +255,113 @@ fn adapters_go_to_other_tools_and_come_from_them() -> Result<()> {
     Ok(())
 }
 
+/// A whole model with the adapter in its weights is a model like any other: it is added, and says what the adapter says.
+#[test]
+fn whole_models_are_exported_added_and_used() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[("AUTODIDACT_COMPUTE", "exact")])?;
+    home.prepare()?;
+    home.submit(&TINY.replace("rounds: 2", "rounds: 1"))?;
+    home.wait_until_done("tiny-loop", LIMIT)?;
+    let adapter = "tiny-loop.round-1";
+    let said = "Name a bird.\n";
+    let own = talk(&home, &["--adapter", adapter], said)?;
+    assert_ne!(own, talk(&home, &[], said)?);
+    let out_of = |name: &str| home.path().join(name).to_string_lossy().into_owned();
+    let export = ["model", "export", "tiny", "--adapter", adapter];
+    for format in ["safetensors", "gguf-f32", "gguf-q8_0", "gguf-q4_1"] {
+        let out = out_of(&format!("out-{format}"));
+        let export = [&export[..], &["--format", format, "--out", &out]].concat();
+        let told = home.json(&export)?;
+        let apart = |name: &str| told[name].as_f64().context("a distance");
+        assert!(
+            apart("logits_apart")? < 0.2 && apart("base_apart")? > 0.0,
+            "{told}"
+        );
+        // It is not written over, unless that is asked for.
+        let again = home.run(&export)?;
+        let message = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(message.contains("--overwrite"), "{message}");
+        home.text(&[&export[..], &["--overwrite"]].concat())?;
+        let path = match format {
+            "safetensors" => out,
+            _ => format!("{out}/model.gguf"),
+        };
+        let name = format!("whole-{}", format.replace('_', "-"));
+        home.text(&["model", "add", &name, &path])?;
+        let generate = ["model", "generate", &name, said, "--max-tokens", "12"];
+        assert!(!home.text(&generate)?.trim().is_empty());
+        if ["safetensors", "gguf-f32"].contains(&format) {
+            let whole = home.text(&[
+                "model",
+                "chat",
+                &name,
+                "--prompt",
+                said.trim(),
+                "--max-tokens",
+                "24",
+            ])?;
+            let chat = [
+                "model",
+                "chat",
+                "tiny",
+                "--adapter",
+                adapter,
+                "--prompt",
+                said.trim(),
+                "--max-tokens",
+                "24",
+            ];
+            assert_eq!(whole, home.text(&chat)?, "{format}");
+        }
+    }
+    // Nothing stays behind, here and at the daemon's.
+    let left = |folder: &std::path::Path| -> Result<Vec<String>> {
+        let names = std::fs::read_dir(folder)?
+            .map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    };
+    let beside = left(home.path())?;
+    assert!(
+        !beside.iter().any(|name| name.starts_with(".out")),
+        "{beside:?}"
+    );
+    let exports: Vec<_> = beside.iter().filter(|name| *name == "exports").collect();
+    for _ in exports {
+        assert!(left(&home.path().join("exports"))?.is_empty());
+    }
+
+    let refused = |more: &[&str], expect: &str| -> Result<()> {
+        let out = out_of("refused");
+        let output = home.run(&[&["model", "export"][..], more, &["--out", &out]].concat())?;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && message.contains(expect),
+            "{more:?}: {message}"
+        );
+        assert!(!std::path::Path::new(&out).exists(), "{more:?}");
+        Ok(())
+    };
+    let name = |adapter: &'static str| ["tiny", "--adapter", adapter, "--format"];
+    refused(
+        &[&name("tiny-loop.round-1")[..], &["gguf-q5_0"]].concat(),
+        "gguf-q8_0",
+    )?;
+    refused(
+        &[&name("tiny-loop.round-7")[..], &["safetensors"]].concat(),
+        "round-7",
+    )?;
+    let other = [
+        "whole-safetensors",
+        "--adapter",
+        adapter,
+        "--format",
+        "safetensors",
+    ];
+    refused(&other, "is an adapter of tiny")?;
+    Ok(())
+}
+
 /// Every method trains a round of its own in the real loop.
 #[test]
 fn every_method_trains_in_a_workflow() -> Result<()> {

@@ -47,6 +47,7 @@ class Daemon:
         done = self.run(*arguments)
         if done.returncode != 0:
             raise SystemExit(f"{arguments}: {done.stderr}")
+        return done.stdout
 
     def end(self):
         self.process.terminate()

@@ -3,6 +3,7 @@
 mod chat;
 mod embed;
 mod exchange;
+mod export;
 mod generate;
 mod sampling;
 
@@ -82,8 +83,8 @@ Examples:
   autodidact model embed all-minilm-l6-v2 --file lines.txt --json
   autodidact model embed gemma-3-270m --language zh --file lines.txt --json")]
     Embed(embed::EmbedArgs),
-    /// Write an adapter for other tools
-    Export(exchange::ExportArgs),
+    /// Write an adapter, or a whole model with it, for other tools
+    Export(export::ExportArgs),
     /// Take an adapter that another tool made
     Import(exchange::ImportArgs),
 }
@@ -111,7 +112,7 @@ pub(super) async fn run(command: ModelCommand, global: &Global) -> Result<(), Fa
             .await
         }
         ModelCommand::Embed(args) => embed::run(args, global).await,
-        ModelCommand::Export(args) => exchange::export(args, global).await,
+        ModelCommand::Export(args) => export::run(args, global).await,
         ModelCommand::Import(args) => exchange::import(args, global).await,
         ModelCommand::Generate(options) => generate::run(options, global).await,
         ModelCommand::Add {

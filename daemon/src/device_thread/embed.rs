@@ -153,6 +153,7 @@ mod tests {
             queue: 4,
             cached_adapters: 1,
             memory: MemoryLimit::new(None),
+            exports: folder.path().join("exports"),
         };
         let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
         let calm = Interrupt::new();

@@ -33,6 +33,7 @@ fn device_with(
         queue: 4,
         cached_adapters: 1,
         memory: MemoryLimit::new(memory_mib),
+        exports: folder.path().join("exports"),
     };
     let device = DeviceThread::start(&options, store.models(), store.checkpoints()).unwrap();
     (folder, store, device)

@@ -164,19 +164,90 @@ impl Client {
         id: &str,
         format: &str,
     ) -> Result<Download, ClientError> {
+        let mut bytes = Vec::new();
+        let mut take = |part: DownloadPart<'_>| {
+            if let DownloadPart::Bytes(data) = part {
+                bytes.extend_from_slice(data);
+            }
+            Ok::<_, ClientError>(())
+        };
+        let header = self.download_parts(id, format, &mut take).await?;
+        Ok(Content { header, bytes })
+    }
+
+    /// Downloads an adapter, or the whole model that it makes of its base, handing each part on as it comes. The digest is
+    /// checked at the end: what was handed on is to be thrown away where this fails.
+    ///
+    /// # Errors
+    /// When the daemon refuses it, the content arrives damaged, or `take` fails.
+    pub async fn download_parts<E: From<ClientError>>(
+        &self,
+        id: &str,
+        format: &str,
+        take: &mut dyn FnMut(DownloadPart<'_>) -> Result<(), E>,
+    ) -> Result<v1::DownloadHeader, E> {
         use v1::download_checkpoint_response::Message;
         let request = v1::DownloadCheckpointRequest {
             id: id.to_string(),
             format: format.to_string(),
         };
-        let stream = self.checkpoints().download(request).await?.into_inner();
-        collect(stream, |message| match message.message {
-            Some(Message::Header(header)) => Part::Header(header),
-            Some(Message::Chunk(chunk)) => Part::Chunk(chunk),
-            Some(Message::End(end)) => Part::End(end),
-            None => Part::Unknown,
-        })
-        .await
+        let stream = self.checkpoints().download(request).await;
+        let mut stream = stream.map_err(ClientError::from)?.into_inner();
+        let (mut header, mut end) = (None, None);
+        let (mut hasher, mut size) = (blake3::Hasher::new(), 0u64);
+        while let Some(message) = stream.message().await.map_err(ClientError::from)? {
+            match message.message {
+                Some(Message::Progress(progress)) => take(DownloadPart::Progress(&progress))?,
+                Some(Message::Header(found)) => {
+                    take(DownloadPart::Header(&found))?;
+                    header = Some(found);
+                }
+                Some(Message::Chunk(chunk)) if chunk.offset != size => {
+                    return Err(damaged("a chunk is missing").into());
+                }
+                Some(Message::Chunk(chunk)) => {
+                    hasher.update(&chunk.data);
+                    size += chunk.data.len() as u64;
+                    take(DownloadPart::Bytes(&chunk.data))?;
+                }
+                Some(Message::End(found)) => end = Some(found),
+                None => {}
+            }
+        }
+        check_end(end, size, &hasher)?;
+        Ok(header.ok_or_else(|| damaged("it has no header"))?)
+    }
+}
+
+/// A part of a download.
+#[derive(Clone, Copy, Debug)]
+pub enum DownloadPart<'a> {
+    /// How far the writing of a whole model is.
+    Progress(&'a v1::ExportProgress),
+    /// What follows.
+    Header(&'a v1::DownloadHeader),
+    /// The next bytes of the files.
+    Bytes(&'a [u8]),
+}
+
+fn damaged(what: &str) -> ClientError {
+    ClientError::local(
+        Code::DataLoss,
+        format!("the content arrived damaged: {what}"),
+    )
+}
+
+fn check_end(
+    end: Option<v1::TransferEnd>,
+    size: u64,
+    hasher: &blake3::Hasher,
+) -> Result<(), ClientError> {
+    let end = end.ok_or_else(|| damaged("it has no end"))?;
+    let announced = end.digest.and_then(|digest| digest.blake3);
+    let found = hasher.finalize().to_hex();
+    match end.size == size && announced.as_deref() == Some(found.as_str()) {
+        true => Ok(()),
+        false => Err(damaged("its digest differs")),
     }
 }
 
@@ -213,12 +284,6 @@ async fn collect<M, H>(
     mut stream: Streaming<M>,
     take_apart: impl Fn(M) -> Part<H>,
 ) -> Result<Content<H>, ClientError> {
-    let damaged = |what: &str| {
-        ClientError::local(
-            Code::DataLoss,
-            format!("the content arrived damaged: {what}"),
-        )
-    };
     let (mut header, mut bytes, mut end) = (None, Vec::new(), None);
     while let Some(message) = stream.message().await? {
         match take_apart(message) {
@@ -232,14 +297,9 @@ async fn collect<M, H>(
         }
     }
     let header = header.ok_or_else(|| damaged("it has no header"))?;
-    let end = end.ok_or_else(|| damaged("it has no end"))?;
-    let announced = end
-        .digest
-        .and_then(|digest| digest.blake3)
-        .unwrap_or_default();
-    if end.size != bytes.len() as u64 || announced != blake3::hash(&bytes).to_hex().as_str() {
-        return Err(damaged("its digest differs"));
-    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes);
+    check_end(end, bytes.len() as u64, &hasher)?;
     Ok(Content { header, bytes })
 }
 

@@ -33,6 +33,15 @@ pub struct ModelFile {
     pub size: u64,
 }
 
+/// How far the writing of a whole model is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportProgress {
+    /// The bytes of weights that are written.
+    pub done: u64,
+    /// The bytes that there will be.
+    pub total: u64,
+}
+
 /// A whole model that was written and compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MergedModel {

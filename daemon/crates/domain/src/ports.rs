@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::AdapterFile;
+use crate::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
@@ -103,6 +103,19 @@ pub trait Engine: Send + Sync {
     /// compared.
     fn export_adapter(&self, adapter: &CheckpointId, format: &str) -> PortResult<Vec<AdapterFile>> {
         let _ = (adapter, format);
+        Err(PortError::Unavailable(NO_ADAPTERS.into()))
+    }
+
+    /// Writes the base of an adapter with its numbers in the weights, in one of the [`crate::exchange::MODEL_FORMATS`]; what is
+    /// written is opened again and compared.
+    fn export_model(
+        &self,
+        adapter: &CheckpointId,
+        format: &str,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(ExportProgress),
+    ) -> PortResult<Box<dyn ExportedModel>> {
+        let _ = (adapter, format, interrupt, progress);
         Err(PortError::Unavailable(NO_ADAPTERS.into()))
     }
 

@@ -119,20 +119,27 @@ fn mismatch(what: &str, expected: &str, found: &str) -> Status {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Describes a content's end.
 pub(crate) fn end_of(bytes: &[u8]) -> v1::TransferEnd {
+    let sha256 = Sha256::digest(bytes);
+    end(bytes.len() as u64, Digest::of(bytes), &sha256)
+}
+
+/// Describes the end of a content of which size and digests are known.
+pub(crate) fn end(size: u64, blake3: Digest, sha256: &[u8]) -> v1::TransferEnd {
     let digest = v1::ContentDigest {
-        blake3: Some(Digest::of(bytes).to_string()),
-        sha256: Some(sha256(bytes)),
+        blake3: Some(blake3.to_string()),
+        sha256: Some(hexadecimal(sha256)),
     };
     v1::TransferEnd {
-        size: bytes.len() as u64,
+        size,
         digest: Some(digest),
     }
 }

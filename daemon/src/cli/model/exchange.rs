@@ -1,11 +1,9 @@
-//! `autodidact model export` and `import`: adapters to and from other tools.
+//! `autodidact model import`: adapters from other tools.
 
 use std::path::{Path, PathBuf};
 
-use autodidact_domain::exchange::FORMATS;
 use autodidact_proto::json as messages;
 use clap::Args;
-use serde_json::json;
 
 use crate::cli::{Failure, Global, connect, output, request_id};
 
@@ -19,30 +17,6 @@ const PICKLED: [(&str, &str); 2] = [
 ];
 /// The most bytes of a file that are read; the daemon takes no more in all.
 const MAX_FILE_BYTES: u64 = 256 << 20;
-
-/// What to write.
-#[derive(Args)]
-#[command(after_help = "\
-What is written is read back and compared on the base before it is handed out.
-peft is Hugging Face PEFT's folder; gguf-lora is one file for llama.cpp (--lora), for low-rank updates alone; adapterhub is the
-folder of AdapterHub's adapters, for bottleneck adapters.
-
-Examples:
-  autodidact model export smollm2-135m-instruct --adapter self-instruct.round-1 --format peft --out my-adapter
-  autodidact model export smollm2-135m-instruct --adapter self-instruct.round-1 --format gguf-lora --out my-adapter")]
-pub(in crate::cli) struct ExportArgs {
-    /// The base model
-    name: String,
-    /// The adapter: a checkpoint of this base
-    #[arg(long)]
-    adapter: String,
-    /// The format
-    #[arg(long, value_parser = FORMATS, default_value = FORMATS[0])]
-    format: String,
-    /// The folder, new or empty
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
 
 /// What to read.
 #[derive(Args)]
@@ -61,54 +35,6 @@ pub(in crate::cli) struct ImportArgs {
     /// The name that the adapter gets
     #[arg(long = "as", value_name = "ADAPTER")]
     id: String,
-}
-
-/// Writes an adapter.
-pub(super) async fn export(args: ExportArgs, global: &Global) -> Result<(), Failure> {
-    let ExportArgs {
-        name,
-        adapter,
-        format,
-        out,
-    } = args;
-    let is_taken = std::fs::read_dir(&out).is_ok_and(|mut files| files.next().is_some());
-    if is_taken || out.is_file() {
-        return Err(Failure::refused(
-            "ALREADY_EXISTS",
-            format!(
-                "{} is not empty; expected a new or empty folder",
-                out.display()
-            ),
-        ));
-    }
-    let client = connect(global).await?;
-    let download = client.download_checkpoint(&adapter, &format).await?;
-    let checkpoint = download.header.checkpoint.clone().unwrap_or_default();
-    if checkpoint.model != name {
-        return Err(Failure::refused(
-            "INVALID_ARGUMENT",
-            format!(
-                "{adapter} is an adapter of {}, not of {name}",
-                checkpoint.model
-            ),
-        ));
-    }
-    std::fs::create_dir_all(&out).map_err(|error| local("create", &out, &error))?;
-    let mut written = Vec::new();
-    for (file, bytes) in download.files() {
-        // The names are the daemon's, which may be another machine's.
-        let name = Path::new(file).file_name().unwrap_or_default();
-        let path = out.join(name);
-        let part = out.join(format!("{}.part", name.to_string_lossy()));
-        std::fs::write(&part, bytes).map_err(|error| local("write", &part, &error))?;
-        std::fs::rename(&part, &path).map_err(|error| local("rename", &path, &error))?;
-        written.push(path.display().to_string());
-    }
-    if global.json {
-        let told = json!({"adapter": adapter, "format": format, "files": written});
-        return output::json(&told);
-    }
-    output::line(format!("{adapter} as {format}: {}", written.join(", ")))
 }
 
 /// Reads an adapter.
@@ -169,6 +95,6 @@ fn folder_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(vec![path.join(SETTINGS), weights.clone()])
 }
 
-fn local(verb: &str, path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn local(verb: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::refused("IO", format!("{verb} {}: {error}", path.display()))
 }

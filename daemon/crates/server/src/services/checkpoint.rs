@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use autodidact_domain::exchange::{AdapterFile, FORMATS};
+use autodidact_domain::exchange::{AdapterFile, FORMATS, MODEL_FORMATS};
 use autodidact_domain::{CheckpointId, EventBody, ModelName, PortError};
 use autodidact_proto::v1;
 use autodidact_proto::v1::checkpoint_service_server::CheckpointService;
@@ -80,6 +80,10 @@ impl CheckpointService for CheckpointApi {
         };
         let v1::DownloadCheckpointRequest { id, format } = request.into_inner();
         let id = CheckpointId::new(id).map_err(bad_name("id"))?;
+        if MODEL_FORMATS.contains(&format.as_str()) {
+            let outgoing = super::export::start(&self.context, id, format).await?;
+            return Ok(Response::new(outgoing));
+        }
         let permit = self.context.transfer_permit().await?;
         let (header, bytes, end) = blocking(&self.context, move |context| {
             let summary = context.ports.checkpoints.get(&id).or_status()?;
@@ -107,6 +111,8 @@ impl CheckpointService for CheckpointApi {
                 checkpoint: Some(convert::checkpoint(&summary)),
                 size: bytes.len() as u64,
                 files: told,
+                logits_apart: None,
+                base_apart: None,
             };
             let end = transfer::end_of(&bytes);
             Ok((header, bytes, end))
@@ -207,7 +213,7 @@ fn check_format(format: &str) -> Result<(), Status> {
     match FORMATS.contains(&format) {
         true => Ok(()),
         false => {
-            let known = FORMATS.join(", ");
+            let known = [&FORMATS[..], &MODEL_FORMATS].concat().join(", ");
             Err(bad_field(
                 "format",
                 format!("expected one of {known}, found {format:?}"),

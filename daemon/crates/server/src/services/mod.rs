@@ -4,6 +4,7 @@ mod checkpoint;
 mod dataset;
 mod embed;
 mod event;
+mod export;
 mod generation;
 mod model;
 mod plugin;

@@ -101,7 +101,7 @@ enum Command {
     /// Register models and talk to them
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Show what training made
+    /// Show what training made, and choose what is served
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
     /// Install and manage WebAssembly plugins
@@ -249,7 +249,7 @@ mod tests {
         );
         assert_eq!(
             verbs("dataset"),
-            ["import", "list", "show", "export", "delete"]
+            ["import", "list", "show", "preview", "export", "delete"]
         );
         assert_eq!(
             verbs("model"),
@@ -257,7 +257,7 @@ mod tests {
                 "add", "list", "show", "remove", "generate", "chat", "embed", "export", "import"
             ]
         );
-        assert_eq!(verbs("checkpoint"), ["list", "show"]);
+        assert_eq!(verbs("checkpoint"), ["list", "show", "promote"]);
         assert_eq!(
             verbs("plugin"),
             ["install", "list", "show", "enable", "disable", "remove"]

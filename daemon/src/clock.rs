@@ -16,16 +16,25 @@ impl Clock for SystemClock {
     }
 
     fn peak_rss_mb(&self) -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        peak_rss_mb(&status).unwrap_or(0)
+        field_mb("VmHWM:")
     }
 }
 
-/// Reads the line `VmHWM:   123456 kB` (proc_pid_status(5)) and rounds up to MiB.
-fn peak_rss_mb(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+impl SystemClock {
+    /// Tells the memory that this process holds now, in MiB.
+    pub(crate) fn rss_mb(&self) -> u64 {
+        field_mb("VmRSS:")
+    }
+}
+
+fn field_mb(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    mebibytes(&status, field).unwrap_or(0)
+}
+
+/// Reads a line such as `VmHWM:   123456 kB` (proc_pid_status(5)) and rounds up to MiB.
+fn mebibytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib.div_ceil(1024))
 }
@@ -36,11 +45,11 @@ mod tests {
 
     #[test]
     fn the_high_water_mark_is_read_and_rounded_up() {
-        assert_eq!(
-            peak_rss_mb("Name:\tx\nVmHWM:\t    2049 kB\nVmRSS:\t 1 kB\n"),
-            Some(3)
-        );
-        assert_eq!(peak_rss_mb("Name:\tx\n"), None);
+        let status = "Name:\tx\nVmHWM:\t    2049 kB\nVmRSS:\t 1 kB\n";
+        assert_eq!(mebibytes(status, "VmHWM:"), Some(3));
+        assert_eq!(mebibytes(status, "VmRSS:"), Some(1));
+        assert_eq!(mebibytes("Name:\tx\n", "VmHWM:"), None);
+        assert!(SystemClock.rss_mb() > 0);
         assert!(SystemClock.peak_rss_mb() > 0);
         assert!(SystemClock.now_ms() > 1_700_000_000_000);
     }

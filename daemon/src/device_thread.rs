@@ -21,19 +21,21 @@ use std::time::Duration;
 
 use autodidact_domain::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
-use autodidact_domain::ports::{Checkpoints, Engine, Models};
+use autodidact_domain::ports::{Checkpoints, Engine, Models, TrainingView};
+use autodidact_domain::preflight::{TrainData, TrainNeed};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
     Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef, Embeddings,
     GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError, PortResult,
     TrainOptions, TrainRequest, TrainSegment,
 };
-use autodidact_engine::{Compute, DeviceChoice};
+use autodidact_engine::{Compute, DeviceChoice, TrainPlace};
 
 use crate::config::ComputePath;
 use crate::exports::{StagedFolder, StagedModel};
 use crate::memory::MemoryLimit;
 use device::Device;
+use embed::refuse_encoder;
 use queue::{GenerateCall, Job, JobQueue, Priority, Told};
 
 /// How often a waiting caller looks at the tokens counted so far.
@@ -68,6 +70,10 @@ pub(crate) struct DeviceThread {
     checkpoints: Arc<dyn Checkpoints>,
     device: DeviceChoice,
     exports: PathBuf,
+    path: Compute,
+    threads: usize,
+    /// What models hold of memory, in bytes, as it was after the last job.
+    held: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -91,6 +97,8 @@ impl DeviceThread {
         let jobs = Arc::clone(&queue);
         let (cached_adapters, memory) = (options.cached_adapters, options.memory);
         let stored = Arc::clone(&checkpoints);
+        let held = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&held);
         let thread = std::thread::Builder::new()
             .name("device".into())
             .spawn(move || {
@@ -104,6 +112,7 @@ impl DeviceThread {
                 );
                 while let Some(job) = jobs.take() {
                     job.run(&mut device);
+                    told.store(device.held_bytes(), Ordering::Relaxed);
                 }
             })?;
         Ok(Self {
@@ -113,6 +122,9 @@ impl DeviceThread {
             checkpoints: stored,
             device: options.device,
             exports: options.exports.clone(),
+            path,
+            threads: options.threads,
+            held,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -436,6 +448,38 @@ impl Engine for DeviceThread {
         let path = std::path::Path::new(&model.path);
         let checked = autodidact_engine::Engine::check_training(path, options, self.device);
         checked.map_err(|error| error.to_string())
+    }
+
+    fn preflight(
+        &self,
+        model: &ModelSummary,
+        options: &TrainOptions,
+        data: Option<TrainData<'_>>,
+    ) -> PortResult<Option<TrainNeed>> {
+        refuse_encoder(model)?;
+        if self.device != DeviceChoice::Cpu {
+            // Most of it is the device's, which says itself what does not fit.
+            return Ok(None);
+        }
+        let text = autodidact_engine::TrainingText::open(std::path::Path::new(&model.path))?;
+        let held = self.held.load(Ordering::Relaxed);
+        let available = self.memory.available(held);
+        let place = TrainPlace {
+            compute: self.path,
+            threads: self.threads,
+            // What models hold now is let go of, or is this one.
+            available: available.map(|bytes| bytes.saturating_add(held)),
+        };
+        let mut need = text.need(options, data, place)?;
+        need.memory_bound = self.memory.bound();
+        Ok(Some(need))
+    }
+
+    fn training_view(&self, model: &ModelSummary) -> PortResult<Box<dyn TrainingView>> {
+        refuse_encoder(model)?;
+        // The text side is read anew: nobody waits for the device, which may be at work for hours.
+        let path = std::path::Path::new(&model.path);
+        Ok(Box::new(autodidact_engine::TrainingText::open(path)?))
     }
 
     fn compute(&self) -> &str {

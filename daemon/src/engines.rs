@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use autodidact_domain::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use autodidact_domain::generation::ResponseLoss;
-use autodidact_domain::ports::{Engine, Models};
+use autodidact_domain::ports::{Engine, Models, TrainingView};
+use autodidact_domain::preflight::{TrainData, TrainNeed};
 use autodidact_domain::training::{TrainOptions, TrainProgress};
 use autodidact_domain::{
     Account, Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef,
@@ -205,6 +206,19 @@ impl Engine for Engines {
 
     fn check_training(&self, model: &ModelSummary, options: &TrainOptions) -> Result<(), String> {
         self.device.check_training(model, options)
+    }
+
+    fn preflight(
+        &self,
+        model: &ModelSummary,
+        options: &TrainOptions,
+        data: Option<TrainData<'_>>,
+    ) -> PortResult<Option<TrainNeed>> {
+        self.of(&model.name).preflight(model, options, data)
+    }
+
+    fn training_view(&self, model: &ModelSummary) -> PortResult<Box<dyn TrainingView>> {
+        self.of(&model.name).training_view(model)
     }
 
     fn compute(&self) -> &str {

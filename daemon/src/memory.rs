@@ -38,10 +38,16 @@ impl MemoryLimit {
             .or_else(|| bounds().map(|bound| bound.total).min())
     }
 
+    /// Says where the bound comes from, when somebody set it.
+    pub(crate) fn bound(&self) -> Option<String> {
+        let limit = self.configured?;
+        Some(format!("limits.memory_mib is {}", limit >> 20))
+    }
+
     /// Adds to the message of work that does not fit where the bound comes from.
     pub(crate) fn explain(&self, message: String) -> String {
-        match self.configured {
-            Some(limit) => format!("{message} (limits.memory_mib is {})", limit >> 20),
+        match self.bound() {
+            Some(bound) => format!("{message} ({bound})"),
             None => message,
         }
     }

@@ -7,7 +7,7 @@ use autodidact_tests::{Home, tiny_model};
 use serde_json::{Value, json};
 
 /// Runs a command that must fail with exit code 1, and reads its error.
-fn refused(home: &Home, arguments: &[&str]) -> Result<Value> {
+pub(crate) fn refused(home: &Home, arguments: &[&str]) -> Result<Value> {
     let output = home.run(&[arguments, &["--json"]].concat())?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");

@@ -13,4 +13,5 @@ mod python_client;
 mod quickstart;
 mod remote;
 mod seeds;
+mod training;
 mod workflows;

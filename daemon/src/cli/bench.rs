@@ -179,6 +179,8 @@ struct Figure {
     batch: usize,
     /// The rate of each run.
     rates: Vec<f64>,
+    /// What the process was told to take at most of memory, where that is told before.
+    preflight_mb: Option<u64>,
 }
 
 impl Figure {
@@ -206,7 +208,7 @@ impl Figure {
                 (low.min(*rate), high.max(*rate))
             });
         output::line(format!(
-            "{:<8} {:>4} at once  {:>9.1} {} (of {} runs, {:.1} to {:.1}), {}, {} threads, at most {} MiB",
+            "{:<8} {:>4} at once  {:>9.1} {} (of {} runs, {:.1} to {:.1}), {}, {} threads, at most {} MiB{}",
             self.work,
             self.batch,
             self.median(),
@@ -216,17 +218,23 @@ impl Figure {
             spread.1,
             self.compute,
             self.threads,
-            peak
+            peak,
+            self.preflight_mb
+                .map_or(String::new(), |told| format!(" ({told} told before)"))
         ))
     }
 
     fn to_json(&self, peak_rss_mb: u64) -> Value {
         let rounded: Vec<f64> = self.rates.iter().map(|rate| round(*rate)).collect();
-        json!({
+        let mut object = json!({
             "work": self.work, "model": self.model, "compute": self.compute, "threads": self.threads,
             "batch": self.batch, "median": round(self.median()), "unit": self.unit, "runs": rounded,
             "peak_rss_mb": peak_rss_mb, "version": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        if let Some(told) = self.preflight_mb {
+            object["preflight_mb"] = told.into();
+        }
+        object
     }
 }
 
@@ -253,6 +261,7 @@ mod tests {
             threads: 2,
             batch: 8,
             rates: rates.to_vec(),
+            preflight_mb: None,
         }
     }
 

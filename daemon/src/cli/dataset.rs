@@ -1,5 +1,7 @@
 //! `autodidact dataset …`
 
+mod preview;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +20,8 @@ const MAX_SENT_BYTES: u64 = 1 << 30;
 pub(super) enum DatasetCommand {
     /// Read files into new versions of a dataset
     #[command(after_help = "\
-The format is found out from the content: Alpaca, Self-Instruct seeds or chat messages,
-as JSON or JSON Lines.
+The format is found out from the content: Alpaca, Self-Instruct seeds, chat messages
+or plain texts, as JSON or JSON Lines.
 
 Example:
   autodidact dataset import seeds my-seeds.jsonl")]
@@ -43,6 +45,8 @@ Example:
         #[arg(long, default_value_t = 3)]
         records: u32,
     },
+    /// Show what a training run would train on, and what it would leave out
+    Preview(preview::PreviewArgs),
     /// Write a version to a file
     #[command(
         after_help = "Example:\n  autodidact dataset export seeds --format alpaca --out seeds.jsonl"
@@ -63,7 +67,7 @@ pub(super) struct ExportArgs {
     /// The version [default: the newest]
     #[arg(long)]
     version: Option<u32>,
-    /// The format: alpaca, seeds or chat
+    /// The format: alpaca, seeds, chat or text
     #[arg(long, default_value = "alpaca")]
     format: String,
     /// The file, or - for stdout
@@ -93,6 +97,7 @@ async fn ask(connection: &Client, command: DatasetCommand, global: &Global) -> R
             import(connection, &dataset, &files, global).await
         }
         DatasetCommand::List => list(connection, global).await,
+        DatasetCommand::Preview(args) => preview::run(connection, args, global).await,
         DatasetCommand::Show {
             name,
             version,
@@ -294,6 +299,7 @@ fn tell_record(record: &v1::Example) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Some(v1::example::Body::Text(text)) => output::line(format!("text: {text}")),
         None => output::line("(a record of a kind that this version does not know)"),
     }
 }

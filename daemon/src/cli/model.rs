@@ -233,6 +233,7 @@ fn tell(model: &v1::Model, global: &Global) -> Result<(), Failure> {
         ("licence", text_or_unknown(&model.licence)),
         ("conversations", layout_of(model).to_string()),
         ("runs", runs_of(model).to_string()),
+        ("promoted adapters", model.promoted_adapters.join(", ")),
         ("source", model.source.clone()),
         ("path", model.path.clone()),
         ("sha256", model.sha256.clone()),

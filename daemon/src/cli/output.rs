@@ -1,6 +1,6 @@
 //! Writing to stdout: text, tables and JSON. Logs and errors never go there.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
@@ -31,6 +31,12 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
 /// Writes a JSON value on one line, for streams.
 pub(crate) fn json_line(value: &Value) -> Result<(), Failure> {
     line(value.to_string())
+}
+
+/// Tells whether colours are for somebody: stdout is a terminal, and `NO_COLOR` is not set.
+pub(crate) fn is_coloured() -> bool {
+    // https://no-color.org: any value but the empty one turns colour off.
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a note for people to stderr.

@@ -1,11 +1,15 @@
 //! `autodidact train`: fine-tunes on a dataset, by a workflow that only trains.
 
-use autodidact_client::v1;
+use autodidact_client::{Client, v1};
+use autodidact_domain::Language;
+use autodidact_domain::preflight::mebibytes;
 use autodidact_domain::training::METHODS;
+use autodidact_proto::json as messages;
 use clap::Args;
 
 use super::workflow::{submit_text, watch};
-use super::{Failure, Global, connect, request_id};
+use super::{Failure, Global, connect, output, request_id};
+use crate::quickstart::progress::training_need;
 
 /// What to train.
 #[derive(Args)]
@@ -20,6 +24,7 @@ Examples:
   autodidact train my-run --model gemma-3-270m --data my-data --method qlora --set gradient_checkpointing=true
   autodidact train wide --model smollm2-135m-instruct --data my-data --set r=32 --set target_modules=all-linear --set use_dora=true
   autodidact train second --model smollm2-135m-instruct --data more --init-adapter my-run.round-1
+  autodidact train big --model gemma-3-270m --data my-data --set batch_size=32 --dry-run
   autodidact train --resume my-run")]
 pub(super) struct TrainArgs {
     /// The run's name; its adapter is NAME.round-1
@@ -52,6 +57,9 @@ pub(super) struct TrainArgs {
     /// Do not follow it to its end
     #[arg(long)]
     detach: bool,
+    /// Tell what it would take of memory and disk, and start nothing
+    #[arg(long, conflicts_with_all = ["resume", "detach"])]
+    dry_run: bool,
 }
 
 /// Submits or resumes the run, and follows it.
@@ -66,6 +74,7 @@ pub(super) async fn run(args: TrainArgs, global: &Global) -> Result<(), Failure>
             client.workflows().resume(request).await?;
             name.clone()
         }
+        None if args.dry_run => return preflight(&client, workflow_text(&args)?, global).await,
         None => {
             let text = workflow_text(&args)?;
             submit_text(&client, text, "the command line", global)
@@ -76,6 +85,37 @@ pub(super) async fn run(args: TrainArgs, global: &Global) -> Result<(), Failure>
     match args.detach {
         true => Ok(()),
         false => watch(&client, &name, global).await,
+    }
+}
+
+/// Tells what the run would take, and fails where that is refused.
+async fn preflight(client: &Client, text: String, global: &Global) -> Result<(), Failure> {
+    let request = v1::PreflightWorkflowRequest {
+        workflow: Some(v1::preflight_workflow_request::Workflow::Yaml(text)),
+    };
+    let answer = client.workflows().preflight(request).await;
+    let answer =
+        answer.map_err(|status| Failure::client(status.into(), Some("the command line")))?;
+    let Some(need) = answer.into_inner().training else {
+        return output::line(
+            "nobody can tell before it starts: the GPU says itself what does not fit",
+        );
+    };
+    if global.json {
+        output::json(&messages::of("TrainingNeed", &need))?;
+    } else {
+        output::line(training_need(Language::En, &need))?;
+        let part = |part: &v1::NeedPart| vec![part.name.clone(), mebibytes(part.bytes)];
+        let mut rows: Vec<_> = need.memory.iter().map(part).collect();
+        rows.push(vec![
+            "a checkpoint, on disk".into(),
+            mebibytes(need.checkpoint_bytes),
+        ]);
+        output::table(&["PART", "SIZE"], &rows)?;
+    }
+    match need.refusal {
+        Some(refusal) => Err(Failure::refused("UNAVAILABLE", refusal)),
+        None => Ok(()),
     }
 }
 

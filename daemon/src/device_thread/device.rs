@@ -306,15 +306,20 @@ impl Device {
         Ok(model)
     }
 
+    /// Tells the bytes that models hold.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let bases = self.resident.iter().chain(&self.guest);
+        let encoder = self.encoder.as_ref();
+        bases.map(Resident::held_bytes).sum::<u64>()
+            + encoder.map_or(0, |resident| resident.encoder.bytes() as u64)
+            + self.training_weights.as_ref().map_or(0, BaseWeights::bytes)
+    }
+
     /// Tells what may be taken beside what the device holds.
     pub(super) fn available(&self) -> Option<u64> {
         let base = self.resident.as_ref().map(|resident| &resident.model);
-        let encoder = self.encoder.as_ref();
         let guest = self.guest.as_ref().map_or(0, Resident::held_bytes);
-        let mut held = base.map_or(0, |model| model.held_bytes()) + guest;
-        held += encoder.map_or(0, |resident| resident.encoder.bytes() as u64);
-        held += self.training_weights.as_ref().map_or(0, BaseWeights::bytes);
-        let available = self.memory.available(held)?;
+        let available = self.memory.available(self.held_bytes())?;
         // What the work that stands still has been promised stays its own.
         let left = base.filter(|_| self.lowest_served == Priority::Interactive);
         let left = left.and_then(|model| model.left());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use autodidact_client::v1::{self, event::Body};
 use autodidact_domain::Language;
+use autodidact_domain::preflight::mebibytes;
 use autodidact_flow::report::{reason_name, stage_name};
 use autodidact_proto::json as messages;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
@@ -360,6 +361,7 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
                 format!("第 {round} 轮：{decision}"),
             ))
         }
+        Body::TrainingNeed(need) => Some(training_need(language, need)),
         Body::Warning(warning) => Some(format!(
             "{}{}",
             language.pick("note: ", "提示："),
@@ -379,6 +381,25 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
         | Body::FileRefused(_)
         | Body::PluginChanged(_) => None,
     }
+}
+
+/// Says what a run takes of memory and disk.
+pub(crate) fn training_need(language: Language, need: &v1::TrainingNeed) -> String {
+    let memory = mebibytes(need.memory_bytes);
+    let disk = mebibytes(need.disk_bytes);
+    let of = |available: Option<u64>| match available.map(mebibytes) {
+        Some(free) => language.pick(format!(" (of {free} free)"), format!("（可用 {free}）")),
+        None => String::new(),
+    };
+    let (free_memory, free_disk) = (of(need.memory_available), of(need.disk_available));
+    let tokens = need.tokens_at_once;
+    let steps = need.steps.map_or(String::new(), |steps| {
+        language.pick(format!(", {steps} steps"), format!("，共 {steps} 步"))
+    });
+    language.pick(
+        format!("training takes {memory} of memory{free_memory} and {disk} of disk{free_disk}: batches of up to {tokens} tokens{steps}"),
+        format!("训练需要 {memory} 内存{free_memory}和 {disk} 磁盘{free_disk}：每批最多 {tokens} 个词元{steps}"),
+    )
 }
 
 /// Names a workflow's state for people.
@@ -439,6 +460,26 @@ mod tests {
         check(Language::En, false, "worse", "rolled back: worse");
         check(Language::En, true, "", "promoted");
         check(Language::Zh, false, "更差", "已回滚：更差");
+    }
+
+    #[test]
+    fn what_a_run_takes_is_said_in_both_languages() {
+        let need = v1::TrainingNeed {
+            tokens_at_once: 1024,
+            steps: Some(12),
+            memory_bytes: 1433 << 20,
+            memory_available: Some(9000 << 20),
+            disk_bytes: 17 << 20,
+            ..Default::default()
+        };
+        assert_eq!(
+            training_need(Language::En, &need),
+            "training takes 1433 MiB of memory (of 9000 MiB free) and 17 MiB of disk: batches of up to 1024 tokens, 12 steps"
+        );
+        assert_eq!(
+            training_need(Language::Zh, &need),
+            "训练需要 1433 MiB 内存（可用 9000 MiB）和 17 MiB 磁盘：每批最多 1024 个词元，共 12 步"
+        );
     }
 
     #[test]

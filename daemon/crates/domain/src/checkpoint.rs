@@ -32,6 +32,9 @@ pub struct CheckpointMeta {
     pub total_steps: u32,
     /// The trainer's own position (data cursor, random state), which it alone reads.
     pub trainer_state: serde_json::Value,
+    /// The checkpoint of a run that this name serves, where it was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_from: Option<CheckpointId>,
 }
 
 /// Everything needed to generate with an adapter, and to go on training it exactly.
@@ -110,6 +113,7 @@ mod tests {
                 step: 1,
                 total_steps: 1,
                 trainer_state: serde_json::Value::Null,
+                promoted_from: None,
             };
             let (adapter, optimizer) = (Vec::new(), Vec::new());
             let checkpoint = Checkpoint {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::journal::StageName;
+use crate::preflight::Preflight;
 use crate::training::TrainProgress;
 use crate::{WorkflowName, WorkflowState};
 
@@ -84,6 +85,13 @@ pub enum EventBody {
         plugin: String,
         /// What was done.
         change: String,
+    },
+    /// What a train stage takes, before it starts.
+    Preflight {
+        /// The round.
+        round: u32,
+        /// The figures.
+        preflight: Preflight,
     },
     /// Something a person should know that stopped nothing.
     Warning {

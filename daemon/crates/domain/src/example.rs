@@ -77,6 +77,11 @@ pub enum Body {
         /// The turns in order.
         messages: Vec<Message>,
     },
+    /// A plain text, of which every token is learnt.
+    Text {
+        /// The text.
+        text: String,
+    },
 }
 
 impl Body {
@@ -100,7 +105,7 @@ impl Body {
         Digest::of(self.canonical_json().as_bytes())
     }
 
-    /// Shows the instruction, or the first user turn of a conversation.
+    /// Shows the instruction, the first user turn of a conversation, or a plain text.
     pub fn instruction_text(&self) -> &str {
         match self {
             Self::Instruction { instruction, .. } => instruction,
@@ -108,6 +113,7 @@ impl Body {
                 .iter()
                 .find(|m| m.role == Role::User)
                 .map_or("", |m| m.content.as_str()),
+            Self::Text { text } => text,
         }
     }
 
@@ -115,11 +121,11 @@ impl Body {
     pub fn input_text(&self) -> &str {
         match self {
             Self::Instruction { input, .. } => input.as_deref().unwrap_or(""),
-            Self::Chat { .. } => "",
+            Self::Chat { .. } | Self::Text { .. } => "",
         }
     }
 
-    /// Shows the answer, or the last assistant turn, empty where there is none.
+    /// Shows the answer, the last assistant turn, or a plain text; empty where there is none.
     pub fn output_text(&self) -> &str {
         match self {
             Self::Instruction { output, .. } => output.as_deref().unwrap_or(""),
@@ -128,10 +134,17 @@ impl Body {
                 .rev()
                 .find(|m| m.role == Role::Assistant)
                 .map_or("", |m| m.content.as_str()),
+            Self::Text { text } => text,
         }
     }
 
-    /// Lays the example out as conversation turns; an instruction's input follows it after an empty line.
+    /// Tells whether there is something to learn: an answer, or a text.
+    pub fn is_answered(&self) -> bool {
+        !self.output_text().trim().is_empty()
+    }
+
+    /// Lays the example out as conversation turns; an instruction's input follows it after an empty line. A plain text is the
+    /// one conversation that is an answer to nothing, and engines lay it out without a template.
     pub fn to_messages(&self) -> Vec<Message> {
         match self {
             Self::Chat { messages } => messages.clone(),
@@ -144,6 +157,7 @@ impl Body {
                 messages.extend(output.as_deref().map(Message::assistant));
                 messages
             }
+            Self::Text { text } => vec![Message::assistant(text)],
         }
     }
 }

@@ -17,6 +17,8 @@ pub mod journal;
 pub mod model;
 pub mod plugin;
 pub mod ports;
+pub mod preflight;
+pub mod preview;
 pub mod random;
 pub mod report;
 pub mod spending;

@@ -8,6 +8,8 @@ use crate::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
+use crate::preflight::{DiskNeed, TrainData, TrainNeed};
+use crate::preview::ExamplePreview;
 use crate::training::{TrainOptions, TrainProgress};
 use crate::{
     Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, Constraint, DatasetName,
@@ -140,6 +142,25 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// Tells what a run takes, before it starts; none where nobody can tell. Nothing is refused here.
+    fn preflight(
+        &self,
+        model: &ModelSummary,
+        options: &TrainOptions,
+        data: Option<TrainData<'_>>,
+    ) -> PortResult<Option<TrainNeed>> {
+        let _ = (model, options, data);
+        Ok(None)
+    }
+
+    /// Opens what lays a model's training examples out, without its weights.
+    fn training_view(&self, model: &ModelSummary) -> PortResult<Box<dyn TrainingView>> {
+        Err(PortError::Unavailable(format!(
+            "{} runs on a server; only models on this machine are trained",
+            model.name
+        )))
+    }
+
     /// Names what generates: the compute path `exact` or `fast`, or number format and device such as `bf16 on cuda:0`.
     fn compute(&self) -> &str;
 
@@ -147,6 +168,14 @@ pub trait Engine: Send + Sync {
     fn memory_limit(&self) -> Option<u64> {
         None
     }
+}
+
+/// Shows examples as a training run of one model sees them.
+pub trait TrainingView: Send {
+    /// Tells the longest sequence the model was made for, in tokens; nothing longer is trained on.
+    fn context_length(&self) -> usize;
+    /// Lays an example out and cuts it after `max_length` tokens, as a run does.
+    fn preview(&self, messages: &[Message], max_length: usize) -> ExamplePreview;
 }
 
 /// The durable record of steps and verdicts. Every method returns only when what it wrote survives a kill.
@@ -243,6 +272,14 @@ pub trait Checkpoints: Send + Sync {
     fn list(&self) -> PortResult<Vec<CheckpointSummary>>;
     /// Removes a checkpoint and the chunks that nothing else holds. A missing one is no error.
     fn delete(&self, id: &CheckpointId) -> PortResult<()>;
+    /// Tells by how much the store grows while so many checkpoints take each other's place, the last without its optimizer, and
+    /// what is free for it.
+    fn disk_need(
+        &self,
+        adapter_bytes: u64,
+        optimizer_bytes: u64,
+        checkpoints: u64,
+    ) -> PortResult<DiskNeed>;
 }
 
 /// The event log.

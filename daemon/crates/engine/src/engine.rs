@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use autodidact_domain::{ChatLayout, Constraint, Digest, Message, ModelDetails};
+use autodidact_domain::{ChatLayout, Constraint, Digest, Message, ModelDetails, Role};
 
 use crate::EngineError;
 use crate::device::{Accelerator, DeviceChoice};
@@ -23,7 +23,7 @@ use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
 /// A sequence that any use of a model has room for.
 const LEAST_SEQUENCE_TOKENS: usize = 512;
 /// What a token of the vocabulary takes in the tokenizer's tables, merges included.
-const VOCABULARY_BYTES: usize = 400;
+pub(crate) const VOCABULARY_BYTES: usize = 400;
 
 /// Which arithmetic generates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,6 +298,27 @@ impl Engine {
     }
 }
 
+/// Lays a plain text out as documents are in pretraining: the begin token where the model has one, the text, and an end token
+/// that is learnt with it.
+pub(crate) fn plain_spans(
+    tokenizer: &Tokenizer,
+    config: &ModelConfig,
+    text: &str,
+) -> Result<Vec<Span>, EngineError> {
+    let begin = config.bos_id.filter(|_| config.add_bos);
+    let begin = begin.map(|id| Span {
+        ids: vec![id],
+        is_response: false,
+    });
+    let mut ids = tokenizer.encode(text)?;
+    ids.extend(config.eos_ids.first());
+    let text = Span {
+        ids,
+        is_response: true,
+    };
+    Ok(begin.into_iter().chain([text]).collect())
+}
+
 /// Makes tokenizer and chat template, and tries them out; tells the model's constants with what the tokenizer adds.
 pub(crate) fn open_text(
     path: &Path,
@@ -433,7 +454,8 @@ impl LoadedModel {
         Ok(weights)
     }
 
-    /// Lays out a conversation with the model's chat template, as tokens with their part in the loss.
+    /// Lays out a conversation with the model's chat template, as tokens with their part in the loss. A lone answer is a plain
+    /// text: it is laid out without the template, and all of it carries loss.
     ///
     /// # Errors
     /// [`EngineError::Template`] when the model has no template, or it cannot be used.
@@ -442,8 +464,15 @@ impl LoadedModel {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<Span>, EngineError> {
-        self.chat_template()?
-            .render_spans(&self.tokenizer, messages, add_generation_prompt)
+        match messages {
+            [only] if only.role == Role::Assistant && !add_generation_prompt => {
+                plain_spans(&self.tokenizer, &self.config, &only.content)
+            }
+            _ => {
+                self.chat_template()?
+                    .render_spans(&self.tokenizer, messages, add_generation_prompt)
+            }
+        }
     }
 
     /// Shows what compiles constraints for this vocabulary; the first call makes it.

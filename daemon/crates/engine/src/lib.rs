@@ -35,3 +35,4 @@ pub use models::config::ModelConfig;
 pub use models::weights::{LayerWeights, Weights};
 pub use ops::pause::Pause;
 pub use tokenizer::{ChatTemplate, Span, Tokenizer};
+pub use train::{TrainPlace, TrainingText};

@@ -10,6 +10,7 @@ mod error;
 mod journaled;
 mod ledger;
 mod pin;
+mod preflight;
 mod prompts;
 pub mod report;
 mod run;

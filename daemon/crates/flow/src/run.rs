@@ -3,7 +3,7 @@
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{GenerateSpec, ModelRole};
-use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef};
+use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
 
 use crate::chain::Chain;
 use crate::error::FlowError;
@@ -116,10 +116,11 @@ impl Chains {
     }
 }
 
-fn read_dataset(
+/// Reads a whole version; nothing where there is none.
+pub(crate) fn read_dataset(
     ports: &Ports,
     summary: Option<&DatasetSummary>,
-) -> Result<Vec<Example>, FlowError> {
+) -> PortResult<Vec<Example>> {
     let Some(summary) = summary else {
         return Ok(Vec::new());
     };
@@ -482,7 +483,7 @@ fn train_round(
     let Some(spec) = run.spec().stages.train.clone() else {
         return Ok(None);
     };
-    let mixed = train::mix(run, round, human, kept, earlier);
+    let mixed = train::mix(run.spec(), round, human, kept, earlier);
     (done.human, done.generated, done.replayed) = (mixed.human, mixed.generated, mixed.replayed);
     train::train(run, round, &spec, &mixed).map(Some)
 }

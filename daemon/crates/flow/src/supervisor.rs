@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::ports::Ports;
+use autodidact_domain::preflight::Preflight;
 use autodidact_domain::workflow::Pinned;
 use autodidact_domain::{
     DatasetSummary, Digest, EventBody, Interrupt, InterruptReason, PortError, PortResult, StepKey,
@@ -16,6 +17,7 @@ use autodidact_domain::{
 use crate::error::FlowError;
 use crate::journaled::{Figures, Run};
 use crate::pin::pin;
+use crate::preflight;
 use crate::run::run_workflow;
 use crate::spec::{Fault, read_what_is_there};
 
@@ -63,6 +65,15 @@ impl Supervisor {
     /// Every fault at once.
     pub fn check(&self, yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
         self.check_and_pin(yaml).map(|(spec, _)| spec)
+    }
+
+    /// Tells what the training of a workflow takes, without submitting it; none where it trains nothing, or nobody can tell.
+    ///
+    /// # Errors
+    /// Faults of the file, or a port's failure.
+    pub fn preflight(&self, yaml: &str) -> Result<Option<Preflight>, SubmitError> {
+        let (spec, pinned) = self.check_and_pin(yaml).map_err(SubmitError::Faults)?;
+        Ok(preflight::of_workflow(&self.ports, &spec, &pinned)?)
     }
 
     fn check_and_pin(&self, yaml: &str) -> Result<(WorkflowSpec, Pinned), Vec<Fault>> {

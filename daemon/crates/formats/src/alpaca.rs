@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, optional_list, optional_text, required_text, wrong_type};
-use crate::format::{Format, to_line};
+use crate::format::{Format, IS_TEXT, to_line};
 use crate::metadata::{Metadata, example_leniently};
 
 pub(crate) const FORMAT: Format = Format {
@@ -103,6 +103,7 @@ fn write(example: &Example, _position: usize) -> Result<String, &'static str> {
             history: Vec::new(),
             metadata,
         },
+        Body::Text { .. } => return Err(IS_TEXT),
         Body::Chat { messages } => {
             let (system, turns) = match messages.split_first() {
                 Some((first, rest)) if first.role == Role::System => {

@@ -4,7 +4,7 @@ use autodidact_domain::Example;
 
 use crate::fault::Fault;
 use crate::fields::Fields;
-use crate::{alpaca, chat, seeds};
+use crate::{alpaca, chat, seeds, text};
 
 /// One dataset format.
 pub(crate) struct Format {
@@ -22,10 +22,23 @@ pub(crate) struct Format {
 }
 
 /// Every format.
-pub(crate) const FORMATS: [&Format; 3] = [&alpaca::FORMAT, &seeds::FORMAT, &chat::FORMAT];
+pub(crate) const FORMATS: [&Format; 4] = [
+    &alpaca::FORMAT,
+    &seeds::FORMAT,
+    &chat::FORMAT,
+    &text::FORMAT,
+];
 
 /// The names of the formats that can be read and written.
-pub const FORMAT_NAMES: [&str; 3] = [alpaca::FORMAT.name, seeds::FORMAT.name, chat::FORMAT.name];
+pub const FORMAT_NAMES: [&str; 4] = [
+    alpaca::FORMAT.name,
+    seeds::FORMAT.name,
+    chat::FORMAT.name,
+    text::FORMAT.name,
+];
+
+/// What a format of tasks and talks says of a plain text.
+pub(crate) const IS_TEXT: &str = "it is a plain text; `text` holds these";
 
 /// Finds a format by name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Format> {

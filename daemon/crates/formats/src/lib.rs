@@ -15,6 +15,7 @@ mod metadata;
 mod reader;
 mod scan;
 mod seeds;
+mod text;
 
 pub use error::WriteError;
 pub use format::FORMAT_NAMES;

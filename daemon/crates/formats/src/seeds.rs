@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, object, optional_flag, optional_text, required_list, required_text};
-use crate::format::{Format, to_line};
+use crate::format::{Format, IS_TEXT, to_line};
 use crate::metadata::{Metadata, example_strictly};
 
 pub(crate) const FORMAT: Format = Format {
@@ -68,11 +68,17 @@ struct Instance<'example> {
 }
 
 fn write(example: &Example, position: usize) -> Result<String, &'static str> {
-    if let Body::Chat { messages } = &example.body {
-        let roles: Vec<Role> = messages.iter().map(|message| message.role).collect();
-        if roles != [Role::User, Role::Assistant] {
-            return Err("a task has one question and one answer; `chat` takes any conversation");
+    match &example.body {
+        Body::Chat { messages } => {
+            let roles: Vec<Role> = messages.iter().map(|message| message.role).collect();
+            if roles != [Role::User, Role::Assistant] {
+                return Err(
+                    "a task has one question and one answer; `chat` takes any conversation",
+                );
+            }
         }
+        Body::Text { .. } => return Err(IS_TEXT),
+        Body::Instruction { .. } => {}
     }
     let output = example.body.output_text();
     let instance = Instance {

@@ -189,6 +189,11 @@ proptest! {
     }
 
     #[test]
+    fn texts_read_back(examples in prop::collection::vec(example(text().prop_map(|text| Body::Text { text })), 1..6)) {
+        check_round_trip("text", examples)?;
+    }
+
+    #[test]
     fn chat_reads_back(examples in prop::collection::vec(example(conversation()), 1..6)) {
         check_round_trip("chat", examples)?;
     }
@@ -209,6 +214,11 @@ fn what_a_format_has_no_place_for_is_refused() {
     assert!(refused("alpaca", &bare).starts_with("record 1 cannot be written as alpaca"));
     refused("alpaca", &lone);
     refused("seeds", &lone);
+    refused("text", &lone);
+    let plain = Example::human(Body::Text { text: "a".into() });
+    for format in ["alpaca", "seeds", "chat"] {
+        assert!(refused(format, &plain).contains("`text` holds these"));
+    }
     let message = refused("parquet", &bare);
     assert!(
         FORMAT_NAMES.iter().all(|name| message.contains(name)),

@@ -258,6 +258,26 @@ fn bad_chat_messages() {
 }
 
 #[test]
+fn plain_texts() {
+    let file = read(
+        "{\"text\": \" The heron stands. \"}\n{\"text\": \"苍鹭站在水中。\", \"topic\": \"birds\"}\n{\"text\": \" \"}\n{\"text\": 3}\n\
+         {\"text\": \"good\", \"label\": \"positive\"}",
+    );
+    assert_eq!(file.format, "text");
+    let text = |text: &str| Body::Text { text: text.into() };
+    assert_eq!(
+        bodies(&file),
+        [text(" The heron stands. "), text("苍鹭站在水中。")]
+    );
+    assert_eq!(file.examples[1].language, Some(Language::Zh));
+    assert_eq!(file.examples[1].topic.as_deref(), Some("birds"));
+    assert_eq!(
+        faults(&file),
+        [(3, "empty_field"), (4, "wrong_type"), (5, "unknown_format")]
+    );
+}
+
+#[test]
 fn files_of_no_known_kind() {
     let check = |bytes: &[u8], expect: &[(u64, &str)]| {
         let file = read(bytes);
@@ -275,7 +295,7 @@ fn files_of_no_known_kind() {
     check(b"[]", &[(1, "unknown_format")]);
     check(b"instruction,output\na,b\n", &[(1, "unknown_format")]);
     check(
-        b"{\"text\": \"a\"}\n{\"text\": \"b\"}",
+        b"{\"words\": \"a\"}\n{\"words\": \"b\"}",
         &[(1, "unknown_format"), (2, "unknown_format")],
     );
     check(b"\xFF\xFE{\0", &[(1, "bad_encoding")]);

@@ -69,6 +69,7 @@ fn checkpoint(seed: u32, elements: usize) -> Checkpoint {
             step: seed,
             total_steps: 9,
             trainer_state: serde_json::json!({ "cursor": seed }),
+            promoted_from: None,
         },
         adapter: vec![tensor("a", seed), tensor("b", seed + 1)],
         optimizer: vec![tensor("m", seed + 2)],

@@ -65,12 +65,7 @@ impl Database {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Closed);
         }
-        let free = fs4::available_space(&self.directory).map_err(|source| {
-            StoreError::io(
-                format!("measure the disk of {}", self.directory.display()),
-                source,
-            )
-        })?;
+        let free = self.free()?;
         if free < needed {
             let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
             return Err(StoreError::Full {
@@ -78,6 +73,20 @@ impl Database {
             });
         }
         Ok(())
+    }
+
+    fn free(&self) -> Result<u64, StoreError> {
+        fs4::available_space(&self.directory).map_err(|source| {
+            StoreError::io(
+                format!("measure the disk of {}", self.directory.display()),
+                source,
+            )
+        })
+    }
+
+    /// Tells the bytes that writes may take of the disk.
+    pub(crate) fn available(&self) -> Result<u64, StoreError> {
+        Ok(self.free()?.saturating_sub(self.reserve_bytes))
     }
 
     /// Returns once everything written survives a kill of this process.

@@ -76,6 +76,7 @@ fn measure(
             threads: args.common.threads(),
             batch,
             rates: Vec::new(),
+            preflight_mb: None,
         };
         for run in 0..=args.common.runs {
             let start = Instant::now();

@@ -55,6 +55,7 @@ pub(super) fn run(
             threads: common.threads(),
             batch,
             rates: Vec::new(),
+            preflight_mb: None,
         };
         let (mut prefill, mut decode) = (figure("prefill"), figure("decode"));
         for run in 0..=common.runs {

@@ -8,12 +8,14 @@ use autodidact_engine::{Compute, DeviceChoice, Engine};
 use clap::Args;
 
 use super::{Failure, Figure, cores, forget_peak_memory, refused};
+use crate::clock::SystemClock;
 use crate::memory::MemoryLimit;
 
 #[derive(Args)]
 #[command(after_help = "\
 Sequences are arbitrary tokens, each of which carries loss. It computes in f32.
-Prints one line for each batch size: the median over the steps after the first.
+Prints one line for each batch size: the median over the steps after the first, and the memory that was taken beside
+what a run would have been told to take (preflight_mb).
 
 Examples:
   autodidact bench train --model smollm2-135m-instruct
@@ -67,6 +69,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let failed = |error| refused(path, error);
     let threads = args.threads.unwrap_or_else(cores).max(1);
+    let program_mb = SystemClock.rss_mb();
     let engine = Engine::on_device(threads, Compute::Fast, args.device).map_err(failed)?;
     let free = MemoryLimit::new(None).available(0);
     let model = engine.load_within(path, free).map_err(failed)?;
@@ -96,6 +99,9 @@ pub(super) fn run(
             gradient_accumulation_steps: args.accumulation,
             ..TrainOptions::default()
         };
+        let at_a_step = batch as usize * args.accumulation as usize;
+        let need = model.train_need(&options, &vec![args.seq; at_a_step]);
+        let need = need.map_err(failed)?;
         let rates = model.measure_train(&options, args.seq, args.steps, interrupt);
         let figure = Figure {
             work: "train",
@@ -105,6 +111,9 @@ pub(super) fn run(
             threads,
             batch: batch as usize,
             rates: rates.map_err(failed)?.split_off(1),
+            // On a GPU most of it is the GPU's.
+            preflight_mb: (args.device == DeviceChoice::Cpu)
+                .then(|| program_mb + (need.memory_bytes() >> 20)),
         };
         figure.print(json)?;
     }

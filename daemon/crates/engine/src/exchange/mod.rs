@@ -120,6 +120,7 @@ impl LoadedModel {
                 step: 0,
                 total_steps: 0,
                 trainer_state: Json::Null,
+                promoted_from: None,
             },
             adapter: tensors,
             optimizer: Vec::new(),

@@ -68,11 +68,9 @@ impl BaseWeights {
         }
     }
 
-    /// Tells the bytes that computing with them takes beside that: a layer and a block of the vocabulary in f32, and in the
-    /// file's own form while they are read.
-    pub(crate) fn working_bytes(&self, block: usize) -> u64 {
-        let Self::Stored(stored) = self else { return 0 };
-        let config = &stored.config;
+    /// Tells the bytes that computing with a base that is left in its files takes: a layer and a block of the vocabulary in
+    /// f32, and in the file's own form while they are read.
+    pub(crate) fn working_bytes_of(config: &ModelConfig, block: usize) -> u64 {
         let matrix = |target: Target| {
             let (inputs, outputs) = target.widths(config);
             inputs * outputs

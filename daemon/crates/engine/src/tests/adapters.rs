@@ -32,6 +32,7 @@ pub(super) fn checkpoint(model: &LoadedModel, golden: &Json, tensors: &str) -> C
             step: 0,
             total_steps: 10,
             trainer_state: Json::Null,
+            promoted_from: None,
         },
         adapter,
         optimizer: Vec::new(),

@@ -253,6 +253,7 @@ pub(super) fn method_adapter(model: &LoadedModel, options: &TrainOptions) -> Che
             step: 0,
             total_steps: 0,
             trainer_state: Json::Null,
+            promoted_from: None,
         },
         adapter: plan.to_tensors("", &parameters),
         optimizer: Vec::new(),

@@ -285,6 +285,7 @@ fn trained_as_scored(path: &Path, family: &str, options: &TrainOptions) {
             step: 0,
             total_steps: 0,
             trainer_state: Json::Null,
+            promoted_from: None,
         },
         adapter: plan.to_tensors("", &parameters),
         optimizer: Vec::new(),

@@ -163,6 +163,7 @@ impl Run<'_> {
                 step: position.step,
                 total_steps: self.total_steps,
                 trainer_state,
+                promoted_from: None,
             },
             adapter: self.plan.to_tensors("", &position.parameters),
             optimizer,

@@ -7,6 +7,7 @@ use crate::EngineError;
 use crate::methods::{Plan, VirtualTokens};
 use crate::ops::cross_entropy::Targets;
 use crate::ops::sequences::Sequences;
+use crate::tokenizer::Span;
 
 /// A conversation as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,41 @@ pub struct EncodedExample {
     pub ids: Vec<u32>,
     /// For each token, whether it is part of a response (its end-of-turn token included), and so carries loss.
     pub is_response: Vec<bool>,
+}
+
+impl EncodedExample {
+    /// Joins the spans of a conversation.
+    pub(crate) fn of_spans(spans: Vec<Span>) -> Self {
+        let (mut ids, mut is_response) = (Vec::new(), Vec::new());
+        for span in spans {
+            is_response.resize(is_response.len() + span.ids.len(), span.is_response);
+            ids.extend(span.ids);
+        }
+        Self { ids, is_response }
+    }
+
+    /// Cuts it after `max_length` tokens; counts the tokens that are gone.
+    pub(crate) fn cut(&mut self, max_length: usize) -> usize {
+        let cut = self.ids.len().saturating_sub(max_length);
+        self.ids.truncate(max_length);
+        self.is_response.resize(self.ids.len(), false);
+        cut
+    }
+
+    /// Counts the tokens that are computed: those before the last that carries loss.
+    pub(crate) fn computed_tokens(&self) -> usize {
+        let last = self
+            .is_response
+            .iter()
+            .rposition(|is_response| *is_response);
+        last.unwrap_or(0).max(1)
+    }
+
+    /// Tells by position which tokens carry loss. The first token follows nothing, so nothing predicts it.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = bool> {
+        let is_label = |(position, is_response): (usize, &bool)| *is_response && position > 0;
+        self.is_response.iter().enumerate().map(is_label)
+    }
 }
 
 /// The examples of a run, in dataset order, and what was left out of them.
@@ -44,21 +80,13 @@ impl TrainingData {
         for (position, messages) in (0..).zip(conversations) {
             let example = encode(messages);
             let mut example = example.map_err(|error| error.of("example", position as usize))?;
-            if example.ids.len() > max_length {
-                example.ids.truncate(max_length);
+            if example.cut(max_length) > 0 {
                 data.truncated += 1;
             }
-            example.is_response.resize(example.ids.len(), false);
-            // The first token follows nothing, so nothing predicts it.
-            if example
-                .is_response
-                .iter()
-                .skip(1)
-                .any(|is_response| *is_response)
-            {
-                data.examples.push(example);
-            } else {
-                data.refused.push(position);
+            let is_learnt = example.labels().any(|is_label| is_label);
+            match is_learnt {
+                true => data.examples.push(example),
+                false => data.refused.push(position),
             }
         }
         if data.examples.is_empty() {
@@ -73,6 +101,12 @@ impl TrainingData {
     /// Counts the examples that are left.
     pub(crate) fn len(&self) -> usize {
         self.examples.len()
+    }
+
+    /// Counts the tokens of each that are computed.
+    pub(crate) fn lengths(&self) -> Vec<usize> {
+        let examples = self.examples.iter();
+        examples.map(EncodedExample::computed_tokens).collect()
     }
 
     /// Digests every token and its part in the loss.
@@ -117,12 +151,17 @@ impl Order {
         self.examples.div_ceil(self.batch_size)
     }
 
-    /// Lists the examples of a step (from 0) of the run. Every epoch has an order of its own, drawn from the seed.
-    pub(crate) fn batch(&self, step: usize) -> Vec<usize> {
-        let (epoch, batch) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+    /// Lists the examples of an epoch (from 0) as they come. Every epoch has an order of its own, drawn from the seed.
+    pub(crate) fn epoch(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.examples).collect();
         Random::at(self.seed, &["order", &epoch.to_string()]).shuffle(&mut order);
         order
+    }
+
+    /// Lists the examples of a step (from 0) of the run.
+    pub(crate) fn batch(&self, step: usize) -> Vec<usize> {
+        let (epoch, batch) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        self.epoch(epoch)
             .chunks(self.batch_size)
             .nth(batch)
             .unwrap_or_default()
@@ -180,12 +219,7 @@ impl PackedBatch {
                     targets.tokens.push(example.ids[position]);
                 }
             }
-            let length = example
-                .is_response
-                .iter()
-                .rposition(|is_response| *is_response)
-                .unwrap_or(0)
-                .max(1);
+            let length = example.computed_tokens();
             ids.extend(virtual_ids.clone().take(before.tokens));
             ids.extend(&example.ids[..length]);
             lengths.push(before.tokens + length);

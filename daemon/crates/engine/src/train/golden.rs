@@ -195,6 +195,7 @@ impl Case {
                 step: 0,
                 total_steps: 0,
                 trainer_state: Json::Null,
+                promoted_from: None,
             },
             adapter: self.tensors[0].clone(),
             optimizer: Vec::new(),

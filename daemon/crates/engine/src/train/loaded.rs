@@ -180,12 +180,9 @@ impl LoadedModel {
     }
 
     fn encode_example(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {
-        let (mut ids, mut is_response) = (Vec::new(), Vec::new());
-        for span in self.conversation_spans(messages, false)? {
-            is_response.resize(is_response.len() + span.ids.len(), span.is_response);
-            ids.extend(span.ids);
-        }
-        Ok(EncodedExample { ids, is_response })
+        Ok(EncodedExample::of_spans(
+            self.conversation_spans(messages, false)?,
+        ))
     }
 }
 

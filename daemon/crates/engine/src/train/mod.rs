@@ -8,6 +8,9 @@ mod checkpoint;
 mod data;
 mod loaded;
 mod model;
+mod need;
+mod preflight;
+mod preview;
 mod schedule;
 
 use std::sync::Arc;
@@ -20,18 +23,20 @@ use autodidact_domain::{
 };
 
 pub use data::EncodedExample;
+pub use preflight::TrainPlace;
+pub use preview::TrainingText;
 
 use crate::EngineError;
-use crate::memory::{Need, Room};
+use crate::memory::Room;
 use crate::methods::{self, Plan};
 use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
-use crate::ops::cross_entropy::VOCABULARY_PER_BLOCK;
 use crate::ops::pause::Pause;
 use checkpoint::{Position, Run};
 pub(crate) use data::{Before, PackedBatch};
 use data::{Order, TrainingData};
 pub(crate) use model::TrainableModel;
+use need::Sizing;
 use schedule::Schedule;
 
 /// The base that is trained on.
@@ -114,7 +119,7 @@ pub fn run(
         .map(|batch| batch.ids.len())
         .max()
         .unwrap_or(0);
-    check_memory(&base, &plan, options, max_tokens)?;
+    check_memory(&base, request, &data)?;
     let mut position = match &request.resume {
         Some(checkpoint) => run.resume(checkpoint)?,
         None => run.start(init)?,
@@ -171,41 +176,34 @@ pub fn run(
     })
 }
 
-/// Refuses steps that the memory will not suffice for.
+/// Refuses a run that the memory will not suffice for, with what would make it fit.
 fn check_memory(
     base: &Base<'_>,
-    plan: &Plan,
-    options: &TrainOptions,
-    max_tokens: usize,
+    request: &TrainRequest,
+    data: &TrainingData,
 ) -> Result<(), EngineError> {
     if !base.weights.device().is_cpu() {
         // The states are the device's, which says itself when they do not fit.
         return Ok(());
     }
-    let numbers = plan.parameters() * size_of::<f32>();
-    let states = model::state_bytes(base.config, max_tokens, options.gradient_checkpointing);
-    let need = Need {
-        what: format!("training on batches of up to {max_tokens} tokens"),
-        parts: &[
-            // And a twentieth: on SmolLM2 the need was 3% above what is counted.
-            ("states", states + states / 20),
-            ("logits", model::logit_bytes(base.config, base.threads)),
-            (
-                "quantised weights at work",
-                base.weights.working_bytes(VOCABULARY_PER_BLOCK),
-            ),
-            // The numbers, two moments, gradients, and copies in candle's hands and in the checkpoint.
-            ("adapter and optimizer", 8 * numbers as u64),
-        ],
-        advice: match options.gradient_checkpointing {
-            true => "lower batch_size or max_length, or make more memory available",
-            false => {
-                "set gradient_checkpointing, lower batch_size or max_length, or make more memory available"
-            }
-        },
+    let held = base.weights.bytes();
+    let sizing = Sizing {
+        config: base.config,
+        lengths: Some(&data.lengths()),
+        max_length: request.options.max_length as usize,
+        seed: request.seed,
+        threads: base.threads,
+        weights_in_f32: held,
+        beside: &[],
     };
-    need.check(base.room.bytes())?;
-    base.room.take(need.bytes());
+    // The weights have been taken from the room already.
+    let room = Some(base.room.bytes()).filter(|room| *room != u64::MAX);
+    let available = room.map(|room| room.saturating_add(held));
+    let need = sizing.need(&request.options, available)?;
+    if let Some(refusal) = need.refusal() {
+        return Err(EngineError::Memory(refusal));
+    }
+    base.room.take(need.memory_bytes().saturating_sub(held));
     Ok(())
 }
 

@@ -1,17 +1,18 @@
 //! train: human, generated and replayed examples in, an adapter out, a checkpoint every few optimizer steps.
 
 use autodidact_domain::journal::StageName;
-use autodidact_domain::random::{Random, derive_seed};
+use autodidact_domain::random::Random;
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::TrainSpec;
 use autodidact_domain::{
     Checkpoint, CheckpointId, Digest, Event, EventBody, Example, Message, ModelRef, Role,
-    TrainRequest, TrainSegment, Verdict,
+    TrainRequest, TrainSegment, Verdict, WorkflowSpec,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
+use crate::preflight;
 
 /// What a round trains on.
 pub(crate) struct Mixed {
@@ -19,6 +20,13 @@ pub(crate) struct Mixed {
     pub(crate) human: u64,
     pub(crate) generated: u64,
     pub(crate) replayed: u64,
+}
+
+impl Mixed {
+    pub(crate) fn conversations(&self) -> Vec<Vec<Message>> {
+        let examples = self.examples.iter();
+        examples.map(|example| example.body.to_messages()).collect()
+    }
 }
 
 /// What a round's training gave.
@@ -31,20 +39,17 @@ pub(crate) struct Trained {
 
 /// Mixes the stated shares of each pool. Only answered examples can be trained on.
 pub(crate) fn mix(
-    run: &Run,
+    spec: &WorkflowSpec,
     round: u32,
     human: &[Example],
     generated: &[Example],
     earlier: &[Example],
 ) -> Mixed {
-    let mix = run.spec().mix;
+    let mix = spec.mix;
     let draw = |name: &str, pool: &[Example], share: f64| -> Vec<Example> {
-        let answered: Vec<&Example> = pool
-            .iter()
-            .filter(|e| !e.body.output_text().trim().is_empty())
-            .collect();
+        let answered: Vec<&Example> = pool.iter().filter(|e| e.body.is_answered()).collect();
         let count = (answered.len() as f64 * share).round() as usize;
-        let mut random = Random::at(run.spec().seed, &["mix", &round.to_string(), name]);
+        let mut random = Random::at(spec.seed, &["mix", &round.to_string(), name]);
         let mut chosen = random.sample(answered.len(), count);
         chosen.sort_unstable();
         chosen.into_iter().map(|i| answered[i].clone()).collect()
@@ -83,17 +88,18 @@ pub(crate) fn train(
             "there is nothing to train on: the mix of human, generated and replayed examples is empty".to_string(),
         ));
     }
-    let conversations: Vec<Vec<Message>> = mixed
-        .examples
-        .iter()
-        .map(|example| example.body.to_messages())
-        .collect();
+    let conversations = mixed.conversations();
+    let mut is_checked = false;
     let mut losses = Vec::new();
     let mut previous: Option<CheckpointId> = None;
     // The last checkpoint stays in memory; after a restart it is read from the store.
     let mut last: Option<Checkpoint> = None;
     loop {
         let replayed = run.will_replay(round, StageName::Train);
+        if !replayed && !is_checked {
+            preflight::check(run, round, spec, &conversations)?;
+            is_checked = true;
+        }
         let segment: Segment = run.step(round, StageName::Train, |run, _| {
             let resume = match (&previous, last.take()) {
                 (_, Some(checkpoint)) => Some(checkpoint),
@@ -147,7 +153,7 @@ fn run_segment(
         },
         options: spec.options.clone(),
         examples: conversations.to_vec(),
-        seed: derive_seed(run.spec().seed, &["train", &round.to_string()]),
+        seed: preflight::train_seed(run.spec(), round),
         resume,
         steps: spec.options.checkpoint_steps,
     };

@@ -10,6 +10,7 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
+use autodidact_domain::preflight::DiskNeed;
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::*;
 
@@ -277,6 +278,7 @@ impl Engine for Fake {
                     step,
                     total_steps,
                     trainer_state: serde_json::json!({}),
+                    promoted_from: None,
                 },
                 adapter: vec![tensor.clone()],
                 optimizer: vec![tensor],
@@ -611,6 +613,18 @@ impl Checkpoints for Fake {
     fn list(&self) -> PortResult<Vec<CheckpointSummary>> {
         let ids: Vec<CheckpointId> = self.0.read().checkpoints.keys().cloned().collect();
         ids.iter().map(|id| Checkpoints::get(self, id)).collect()
+    }
+
+    fn disk_need(
+        &self,
+        adapter_bytes: u64,
+        optimizer_bytes: u64,
+        checkpoints: u64,
+    ) -> PortResult<DiskNeed> {
+        Ok(DiskNeed {
+            bytes: (adapter_bytes + optimizer_bytes) * checkpoints,
+            available: None,
+        })
     }
 
     fn delete(&self, id: &CheckpointId) -> PortResult<()> {

@@ -22,5 +22,6 @@ pub(crate) fn checkpoint(summary: &CheckpointSummary) -> v1::Checkpoint {
         size: *size,
         created_ms: *created_ms,
         adapter_config_json: meta.adapter_config.to_string(),
+        promoted_from: meta.promoted_from.as_ref().map(ToString::to_string),
     }
 }

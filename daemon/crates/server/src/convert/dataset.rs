@@ -1,7 +1,8 @@
 //! Datasets, their records, and what became of files.
 
+use autodidact_domain::preview::{ExamplePreview, PreviewSpan, SpanPart};
 use autodidact_domain::{
-    Body, DatasetSummary, Example, FileReport, LineFault, Lineage, Message, Origin, Role,
+    Body, DatasetSummary, Example, ExampleId, FileReport, LineFault, Lineage, Message, Origin, Role,
 };
 use autodidact_proto::v1;
 
@@ -49,6 +50,7 @@ pub(crate) fn example(example: Example) -> v1::Example {
         Body::Chat { messages } => v1::example::Body::Chat(v1::Conversation {
             messages: messages.into_iter().map(message).collect(),
         }),
+        Body::Text { text } => v1::example::Body::Text(text),
     };
     v1::Example {
         id: id.to_string(),
@@ -91,6 +93,40 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         seeds: seeds.iter().map(ToString::to_string).collect(),
         model: model.map(|model| model.to_string()),
         adapter: adapter.map(|adapter| adapter.to_string()),
+    }
+}
+
+pub(crate) fn previewed(index: u64, id: ExampleId, preview: ExamplePreview) -> v1::PreviewedRecord {
+    let ExamplePreview {
+        spans,
+        tokens,
+        label_tokens,
+        cut_tokens,
+        refused,
+    } = preview;
+    v1::PreviewedRecord {
+        index,
+        id: id.to_string(),
+        spans: spans.into_iter().map(preview_span).collect(),
+        tokens,
+        label_tokens,
+        cut_tokens,
+        refused: refused.map(|refusal| v1::PreviewRefusal {
+            reason: refusal.reason.to_string(),
+            message: refusal.message,
+        }),
+    }
+}
+
+fn preview_span(span: PreviewSpan) -> v1::PreviewSpan {
+    let part = match span.part {
+        SpanPart::Given => v1::SpanPart::Given,
+        SpanPart::Label => v1::SpanPart::Label,
+        SpanPart::Cut => v1::SpanPart::Cut,
+    };
+    v1::PreviewSpan {
+        text: span.text,
+        part: part.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Events, stages and states.
 
 use autodidact_domain::journal::StageName;
+use autodidact_domain::preflight::{NeedPart, Preflight};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{Event, EventBody, StageProgress, WorkflowState};
 use autodidact_proto::v1;
@@ -61,6 +62,9 @@ fn body(body: EventBody) -> Body {
         EventBody::PluginChanged { plugin, change } => {
             Body::PluginChanged(v1::PluginChanged { plugin, change })
         }
+        EventBody::Preflight { round, preflight } => {
+            Body::TrainingNeed(training_need(round, &preflight))
+        }
         EventBody::Warning { message } => Body::Warning(v1::Warning { message }),
     }
 }
@@ -111,6 +115,26 @@ pub(crate) fn stage_progress(progress: StageProgress) -> v1::StageProgress {
         reasons,
         tokens,
         finished,
+    }
+}
+
+pub(crate) fn training_need(round: u32, preflight: &Preflight) -> v1::TrainingNeed {
+    let Preflight { need, disk } = preflight;
+    let part = |part: &NeedPart| v1::NeedPart {
+        name: part.name.clone(),
+        bytes: part.bytes,
+    };
+    v1::TrainingNeed {
+        round,
+        tokens_at_once: need.tokens_at_once,
+        steps: need.steps,
+        memory_bytes: need.memory_bytes(),
+        memory: need.memory.iter().map(part).collect(),
+        memory_available: need.memory_available,
+        checkpoint_bytes: need.checkpoint_bytes(),
+        disk_bytes: disk.bytes,
+        disk_available: disk.available,
+        refusal: preflight.refusal(),
     }
 }
 

@@ -13,9 +13,9 @@ mod verdict;
 mod workflow;
 
 pub(crate) use checkpoint::checkpoint;
-pub(crate) use dataset::{dataset, example, file_report};
+pub(crate) use dataset::{dataset, example, file_report, previewed};
 pub(crate) use embedding::{EmbedWish, embed_request, embed_response};
-pub(crate) use event::{event, stage, stage_progress};
+pub(crate) use event::{event, stage, stage_progress, training_need};
 pub(crate) use generation::{completion, generate_requests, score, score_requests};
 pub(crate) use model::model;
 pub(crate) use plugin::plugin;

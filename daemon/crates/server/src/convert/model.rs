@@ -1,9 +1,10 @@
 //! Registered models.
 
-use autodidact_domain::ModelSummary;
+use autodidact_domain::{CheckpointSummary, ModelSummary};
 use autodidact_proto::v1;
 
-pub(crate) fn model(summary: &ModelSummary) -> v1::Model {
+/// Shows a model with the promoted ones among the checkpoints that there are.
+pub(crate) fn model(summary: &ModelSummary, checkpoints: &[CheckpointSummary]) -> v1::Model {
     let ModelSummary {
         name,
         source,
@@ -16,6 +17,10 @@ pub(crate) fn model(summary: &ModelSummary) -> v1::Model {
         digest,
         details,
     } = summary;
+    let promoted = checkpoints.iter().filter(|checkpoint| {
+        checkpoint.meta.base_digest == *digest && checkpoint.meta.promoted_from.is_some()
+    });
+    let promoted_adapters = promoted.map(|adapter| adapter.id.to_string()).collect();
     v1::Model {
         name: name.to_string(),
         source: source.clone(),
@@ -31,5 +36,6 @@ pub(crate) fn model(summary: &ModelSummary) -> v1::Model {
         is_batched: details.is_batched,
         memory_bytes: details.memory_bytes,
         cache_bytes_per_token: details.cache_bytes_per_token,
+        promoted_adapters,
     }
 }

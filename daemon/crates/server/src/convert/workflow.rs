@@ -37,7 +37,7 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
     v1::Pinned {
         seeds: seeds.as_ref().map(super::dataset),
         held_out: held_out.as_ref().map(super::dataset),
-        model: Some(super::model(model)),
+        model: Some(super::model(model, &[])),
         plugins: plugins.iter().map(super::plugin).collect(),
     }
 }

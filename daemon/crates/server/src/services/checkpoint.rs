@@ -10,7 +10,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use super::api;
-use crate::blocking::{blocking, read};
+use super::promote::{OF_WORKFLOWS, Promotion};
+use crate::blocking::{blocking, mutate, read};
 use crate::convert;
 use crate::pages::page_by_name;
 use crate::requests::Mutation;
@@ -18,9 +19,6 @@ use crate::safetensors;
 use crate::status::{OrStatus, bad_field, bad_name};
 use crate::stream::{Outgoing, outgoing};
 use crate::transfer::{self, Part};
-
-/// Stands in the names of what workflows train.
-const OF_WORKFLOWS: &str = ".round-";
 
 api!(
     /// Answers the calls of `CheckpointService`.
@@ -132,6 +130,20 @@ impl CheckpointService for CheckpointApi {
         tokio::spawn(send.in_current_span());
         Ok(Response::new(outgoing))
     }
+
+    async fn promote(
+        &self,
+        request: Request<v1::PromoteCheckpointRequest>,
+    ) -> Result<Response<v1::PromoteCheckpointResponse>, Status> {
+        let request = request.into_inner();
+        let mutation = Mutation::of("CheckpointService/Promote", &request.request_id, &request);
+        let promotion = Promotion::read(&request)?;
+        mutate(&self.context, mutation, move |context| {
+            promotion.make(context)
+        })
+        .await
+    }
+
     async fn import(
         &self,
         request: Request<Streaming<v1::ImportCheckpointRequest>>,

@@ -184,6 +184,14 @@ impl DatasetService for DatasetApi {
         Ok(Response::new(outgoing))
     }
 
+    async fn preview(
+        &self,
+        request: Request<v1::PreviewDatasetRequest>,
+    ) -> Result<Response<v1::PreviewDatasetResponse>, Status> {
+        let shown = super::preview::preview(&self.context, request.into_inner()).await;
+        shown.map(Response::new)
+    }
+
     async fn delete(
         &self,
         request: Request<v1::DeleteDatasetRequest>,

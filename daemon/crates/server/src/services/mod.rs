@@ -8,6 +8,8 @@ mod export;
 mod generation;
 mod model;
 mod plugin;
+mod preview;
+mod promote;
 mod system;
 mod workflow;
 

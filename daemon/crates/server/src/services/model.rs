@@ -57,8 +57,9 @@ impl ModelService for ModelApi {
         let name = ModelName::new(request.into_inner().name).map_err(bad_name("name"))?;
         read(&self.context, move |context| {
             let summary = context.ports.models.get(&name).or_status()?;
+            let checkpoints = context.ports.checkpoints.list().or_status()?;
             Ok(v1::GetModelResponse {
-                model: Some(convert::model(&summary)),
+                model: Some(convert::model(&summary, &checkpoints)),
             })
         })
         .await
@@ -74,10 +75,11 @@ impl ModelService for ModelApi {
         } = request.into_inner();
         read(&self.context, move |context| {
             let all = context.ports.models.list().or_status()?;
+            let checkpoints = context.ports.checkpoints.list().or_status()?;
             let (models, next_page_token) = page_by_name(
                 all,
                 |summary| summary.name.as_str(),
-                convert::model,
+                |summary| convert::model(summary, &checkpoints),
                 page_size,
                 &page_token,
             )?;
@@ -200,8 +202,9 @@ async fn add(
                 .fetch(&name, &source, sha256.as_deref(), &interrupt, &mut progress)
                 .or_status()?;
             context.ports.models.put(&summary).or_status()?;
+            let checkpoints = context.ports.checkpoints.list().or_status()?;
             Ok(v1::GetModelResponse {
-                model: Some(convert::model(&summary)),
+                model: Some(convert::model(&summary, &checkpoints)),
             })
         })
     })

@@ -63,6 +63,26 @@ impl WorkflowService for WorkflowApi {
         .await
     }
 
+    async fn preflight(
+        &self,
+        request: Request<v1::PreflightWorkflowRequest>,
+    ) -> Result<Response<v1::PreflightWorkflowResponse>, Status> {
+        use v1::preflight_workflow_request::Workflow;
+        let (text, has_lines) = match request.into_inner().workflow {
+            None => return Err(bad_field("workflow", "neither a text nor a message is set")),
+            Some(Workflow::Yaml(text)) => (text, true),
+            Some(Workflow::Spec(spec)) => (convert::spec_text(&spec), false),
+        };
+        read(&self.context, move |context| {
+            let preflight = context.supervisor.preflight(&text);
+            let preflight = preflight.map_err(|error| from_submit(error, has_lines))?;
+            Ok(v1::PreflightWorkflowResponse {
+                training: preflight.map(|preflight| convert::training_need(1, &preflight)),
+            })
+        })
+        .await
+    }
+
     async fn submit(
         &self,
         request: Request<v1::SubmitWorkflowRequest>,
@@ -76,18 +96,11 @@ impl WorkflowService for WorkflowApi {
             Some(Workflow::Spec(spec)) => (convert::spec_text(&spec), false),
         };
         mutate(&self.context, mutation, move |context| {
-            match context.supervisor.submit(&text) {
-                Ok(summary) => Ok(v1::SubmitWorkflowResponse {
-                    workflow: Some(convert::workflow(&summary)),
-                }),
-                Err(SubmitError::Port(error)) => Err(from_port(error)),
-                Err(SubmitError::Faults(mut faults)) => {
-                    if !has_lines {
-                        faults.iter_mut().for_each(|fault| fault.line = 0);
-                    }
-                    Err(from_faults(&faults))
-                }
-            }
+            let submitted = context.supervisor.submit(&text);
+            let summary = submitted.map_err(|error| from_submit(error, has_lines))?;
+            Ok(v1::SubmitWorkflowResponse {
+                workflow: Some(convert::workflow(&summary)),
+            })
         })
         .await
     }
@@ -247,6 +260,19 @@ impl WorkflowApi {
             Ok(answer(convert::workflow(&summary)))
         })
         .await
+    }
+}
+
+/// Makes a status of a refused workflow; a message has no lines.
+fn from_submit(error: SubmitError, has_lines: bool) -> Status {
+    match error {
+        SubmitError::Port(error) => from_port(error),
+        SubmitError::Faults(mut faults) => {
+            if !has_lines {
+                faults.iter_mut().for_each(|fault| fault.line = 0);
+            }
+            from_faults(&faults)
+        }
     }
 }
 

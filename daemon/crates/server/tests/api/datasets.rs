@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use autodidact_client::{ClientError, v1};
+use autodidact_domain::ports::Datasets;
+use autodidact_domain::{Body, DatasetName, Example};
 use autodidact_server::Limits;
 use tonic::Code;
 
@@ -321,4 +323,68 @@ async fn an_export_is_the_whole_version() {
         .await
         .unwrap_err();
     assert_eq!(missing.reason(), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_preview_shows_a_stretch_and_sums_over_all() {
+    let daemon = Daemon::start().await;
+    let body = |question: &str, answer: &str| Body::instruction(question, "", answer);
+    let bodies = [
+        body("a b", "c d"),
+        body("a b c d e f", "g h"),
+        body("unanswered", ""),
+        body("a", "b c d e f g h"),
+        Body::Text { text: "x y".into() },
+    ];
+    let examples = bodies.map(Example::human);
+    let name = DatasetName::new("data").unwrap();
+    Datasets::put(&*daemon.world, &name, &examples, "a test", None).unwrap();
+    let ask = async |offset, limit, model: &str| {
+        let request = v1::PreviewDatasetRequest {
+            dataset: "data".into(),
+            model: model.into(),
+            max_length: 6,
+            offset,
+            limit,
+            ..Default::default()
+        };
+        let answer = daemon.client.datasets().preview(request).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let all = ask(0, 0, "tiny").await.unwrap();
+    let refused: Vec<Option<&str>> = all
+        .records
+        .iter()
+        .map(|record| {
+            record
+                .refused
+                .as_ref()
+                .map(|refusal| refusal.reason.as_str())
+        })
+        .collect();
+    assert_eq!(
+        refused,
+        [None, Some("no_label_token"), Some("unanswered"), None, None]
+    );
+    let totals = all.totals.clone().unwrap();
+    assert_eq!(
+        (totals.records, totals.trained, totals.truncated),
+        (5, 3, 1)
+    );
+    assert_eq!(
+        (
+            totals.tokens,
+            totals.label_tokens,
+            totals.cut_tokens,
+            totals.longest
+        ),
+        (4 + 6 + 2, 2 + 5 + 2, 2, 6)
+    );
+    assert_eq!(totals.refused.values().sum::<u64>(), 2);
+
+    let some = ask(1, 2, "tiny").await.unwrap();
+    assert_eq!(some.records, all.records[1..3]);
+    assert_eq!(some.totals, all.totals);
+    assert_eq!(ask(9, 2, "tiny").await.unwrap().records, []);
+    assert_eq!(ask(0, 0, "tinny").await.unwrap_err().code(), Code::NotFound);
 }

@@ -11,6 +11,10 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
+use autodidact_domain::preflight::DiskNeed;
+use autodidact_domain::preview::{
+    ExamplePreview, NO_LABEL_TOKEN, PreviewRefusal, PreviewSpan, SpanPart,
+};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::*;
 
@@ -90,6 +94,7 @@ impl World {
             step: 3,
             total_steps: 9,
             trainer_state: serde_json::Value::Null,
+            promoted_from: None,
         };
         let tensor = NamedTensor {
             name: "a".into(),
@@ -138,6 +143,37 @@ fn missing<T>(what: &'static str, name: &str) -> PortResult<T> {
         name: name.into(),
         nearest: Some("nearest-name".into()),
     })
+}
+
+/// A model whose tokens are words.
+struct Words;
+
+impl TrainingView for Words {
+    fn context_length(&self) -> usize {
+        64
+    }
+
+    fn preview(&self, messages: &[Message], max_length: usize) -> ExamplePreview {
+        let words = |message: &Message| message.content.split_whitespace().count();
+        let given = messages.iter().filter(|m| m.role != Role::Assistant);
+        let given: usize = given.map(words).sum();
+        let all: usize = messages.iter().map(words).sum();
+        let tokens = all.min(max_length);
+        let label_tokens = tokens.saturating_sub(given);
+        ExamplePreview {
+            spans: vec![PreviewSpan {
+                text: messages[0].content.clone(),
+                part: SpanPart::Given,
+            }],
+            tokens: tokens as u32,
+            label_tokens: label_tokens as u32,
+            cut_tokens: (all - tokens) as u32,
+            refused: (label_tokens == 0).then(|| PreviewRefusal {
+                reason: NO_LABEL_TOKEN,
+                message: "nothing to learn".into(),
+            }),
+        }
+    }
 }
 
 impl Engine for World {
@@ -268,6 +304,10 @@ impl Engine for World {
 
     fn check_constraint(&self, _: &Constraint) -> Result<(), String> {
         Ok(())
+    }
+
+    fn training_view(&self, _: &ModelSummary) -> PortResult<Box<dyn TrainingView>> {
+        Ok(Box::new(Words))
     }
 
     fn compute(&self) -> &'static str {
@@ -471,6 +511,18 @@ impl Checkpoints for World {
         let ids: Vec<CheckpointId> = self.checkpoints.lock().unwrap().keys().cloned().collect();
         ids.iter().map(|id| Checkpoints::get(self, id)).collect()
     }
+    fn disk_need(
+        &self,
+        adapter_bytes: u64,
+        optimizer_bytes: u64,
+        checkpoints: u64,
+    ) -> PortResult<DiskNeed> {
+        Ok(DiskNeed {
+            bytes: (adapter_bytes + optimizer_bytes) * checkpoints,
+            available: None,
+        })
+    }
+
     fn delete(&self, _: &CheckpointId) -> PortResult<()> {
         Ok(())
     }

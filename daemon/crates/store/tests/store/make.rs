@@ -202,6 +202,7 @@ pub(crate) fn checkpoint(random: &mut Random, elements: usize) -> Checkpoint {
             step,
             total_steps: 1000,
             trainer_state: serde_json::json!({ "cursor": step }),
+            promoted_from: None,
         },
         adapter: vec![tensor(random, "a", elements / 3), tensor(random, "b", 8)],
         optimizer: vec![

@@ -1,0 +1,96 @@
+//! What a run takes, from a model's header and the data alone.
+
+use autodidact_domain::TrainOptions;
+use autodidact_domain::preflight::{TrainData, TrainNeed};
+
+use super::check_options;
+use super::data::TrainingData;
+use super::need::Sizing;
+use super::preview::TrainingText;
+use crate::engine::VOCABULARY_BYTES;
+use crate::models::config::ModelConfig;
+use crate::models::files::ModelFiles;
+use crate::runtime::{Buffers, Decoder};
+use crate::{Compute, EngineError, LoadedModel};
+
+/// What computes a run.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainPlace {
+    /// The path that the base generates on, in memory beside the run.
+    pub compute: Compute,
+    /// How many threads compute.
+    pub threads: usize,
+    /// The bytes that the base and the run may take together; none is no bound.
+    pub available: Option<u64>,
+}
+
+impl TrainingText {
+    /// Tells what a run takes together with the base, on the processor. Without data it is the most that any takes.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] when the options are wrong, or no example has a response; what encoding them gives.
+    pub fn need(
+        &self,
+        options: &TrainOptions,
+        data: Option<TrainData<'_>>,
+        place: TrainPlace,
+    ) -> Result<TrainNeed, EngineError> {
+        let max_length = (options.max_length as usize).min(self.config.context_length);
+        let Some(TrainData { examples, seed }) = data else {
+            return need_of(&self.files, &self.config, options, None, 0, place);
+        };
+        let encode = |messages: &[_]| self.encode(messages);
+        let data = TrainingData::encode(examples, &encode, max_length)?;
+        let lengths = data.lengths();
+        let lengths = Some(lengths.as_slice());
+        need_of(&self.files, &self.config, options, lengths, seed, place)
+    }
+}
+
+impl LoadedModel {
+    /// Tells what a run on sequences of so many tokens takes, the base included.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] when the options are wrong.
+    pub fn train_need(
+        &self,
+        options: &TrainOptions,
+        lengths: &[usize],
+    ) -> Result<TrainNeed, EngineError> {
+        let place = TrainPlace {
+            compute: self.compute,
+            threads: self.team.threads(),
+            available: None,
+        };
+        need_of(&self.files, &self.config, options, Some(lengths), 0, place)
+    }
+}
+
+fn need_of(
+    files: &ModelFiles,
+    config: &ModelConfig,
+    options: &TrainOptions,
+    lengths: Option<&[usize]>,
+    seed: u64,
+    place: TrainPlace,
+) -> Result<TrainNeed, EngineError> {
+    check_options(options)?;
+    let beside = [
+        (
+            "weights that generate",
+            Decoder::bytes_needed(files, config, place.compute) as u64,
+        ),
+        ("vocabulary", (config.vocab_size * VOCABULARY_BYTES) as u64),
+        ("activations", Buffers::bytes_needed(config) as u64),
+    ];
+    let sizing = Sizing {
+        config,
+        lengths,
+        max_length: (options.max_length as usize).min(config.context_length),
+        seed,
+        threads: place.threads,
+        weights_in_f32: files.parameters() * size_of::<f32>() as u64,
+        beside: &beside,
+    };
+    sizing.need(options, place.available)
+}

@@ -1,0 +1,90 @@
+//! What a train stage takes of memory and disk, told before it starts, and refused where it will not fit.
+
+use autodidact_domain::ports::Ports;
+use autodidact_domain::preflight::{Preflight, TrainData};
+use autodidact_domain::random::derive_seed;
+use autodidact_domain::workflow::{Pinned, TrainSpec};
+use autodidact_domain::{EventBody, Message, ModelSummary, PortError, PortResult, WorkflowSpec};
+
+use crate::error::FlowError;
+use crate::journaled::Run;
+use crate::run::read_dataset;
+use crate::stages::train;
+
+/// Derives the seed of a round's training.
+pub(crate) fn train_seed(spec: &WorkflowSpec, round: u32) -> u64 {
+    derive_seed(spec.seed, &["train", &round.to_string()])
+}
+
+fn of(
+    ports: &Ports,
+    model: &ModelSummary,
+    spec: &TrainSpec,
+    data: Option<TrainData<'_>>,
+) -> PortResult<Option<Preflight>> {
+    let Some(need) = ports.engine.preflight(model, &spec.options, data)? else {
+        return Ok(None);
+    };
+    let (adapter, optimizer) = (need.adapter_bytes, need.optimizer_bytes);
+    let between = u64::from(spec.options.checkpoint_steps).max(1);
+    // Without data, more of them take no more.
+    let checkpoints = need.steps.map_or(u64::MAX, |steps| steps.div_ceil(between));
+    let disk = ports
+        .checkpoints
+        .disk_need(adapter, optimizer, checkpoints)?;
+    Ok(Some(Preflight { need, disk }))
+}
+
+/// Tells what a round's training takes, and refuses what will not fit. The run stays where it is, to be resumed when there is
+/// room.
+pub(crate) fn check(
+    run: &Run,
+    round: u32,
+    spec: &TrainSpec,
+    conversations: &[Vec<Message>],
+) -> Result<(), FlowError> {
+    let data = TrainData {
+        examples: conversations,
+        seed: train_seed(run.spec(), round),
+    };
+    let model = &run.workflow.pinned.model;
+    let Some(preflight) = of(&run.ports, model, spec, Some(data))? else {
+        return Ok(());
+    };
+    let refusal = preflight.refusal();
+    let event = EventBody::Preflight { round, preflight };
+    run.ports.events.publish(Some(&run.spec().name), event)?;
+    match refusal {
+        None => Ok(()),
+        Some(refusal) => Err(PortError::Unavailable(refusal).into()),
+    }
+}
+
+/// Tells what the first round's training of a workflow takes, before it is submitted; none where it trains nothing.
+///
+/// Where the round makes its examples first, it is the most that training on any takes.
+pub(crate) fn of_workflow(
+    ports: &Ports,
+    spec: &WorkflowSpec,
+    pinned: &Pinned,
+) -> PortResult<Option<Preflight>> {
+    let Some(train) = &spec.stages.train else {
+        return Ok(None);
+    };
+    let stages = &spec.stages;
+    let makes_examples = stages.generate.is_some()
+        || stages.filter.is_some()
+        || stages.respond.is_some()
+        || stages.validate.is_some();
+    if makes_examples {
+        return of(ports, &pinned.model, train, None);
+    }
+    let human = read_dataset(ports, pinned.seeds.as_ref())?;
+    let mixed = train::mix(spec, 1, &human, &[], &[]);
+    let conversations = mixed.conversations();
+    let data = TrainData {
+        examples: &conversations,
+        seed: train_seed(spec, 1),
+    };
+    of(ports, &pinned.model, train, Some(data))
+}

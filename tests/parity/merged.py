@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Whole models with adapters in their weights, in transformers and llama.cpp; prints a table.
 
-usage: merged.py --binary target/release/autodidact --llama-libs LIBS [--model SMOLLM2.gguf]
+usage: merged.py --binary target/release/autodidact --llama-libs LIBS [--model SMOLLM2.gguf …]
 
 Adapters of tests/golden/methods (made by PEFT), adapters trained by the daemon on the tiny models of tests/golden, and with --model one
-that it trains on a real model, are exported whole in every format and read by the peers. What they have to agree with is PEFT:
+that it trains on each real model, are exported whole in every format and read by the peers. What they have to agree with is PEFT:
 the base in f32 with the adapter beside it. LIBS is the folder under `bins/` of the npm package `@node-llama-cpp/linux-x64`.
 Needs: pip install torch transformers peft gguf numpy.
 """
@@ -32,13 +32,14 @@ LOGITS, SAME, DIVERGENCE, PERPLEXITY = 1e-3, 0.99, 5e-3, 0.05
 PROMPTS, LENGTH = 40, 12
 TEXT = "Hello, world! It's 1234567 o'clock.\n\n  The 2nd line\tcosts 3.50 €; naïve café. 天气很好。 🙂 def f(x):\n    return x"
 QUESTION = [{"role": "user", "content": "Name a bird."}]
-TRAIN = ["--set", "max_length=128", "--set", "batch_size=2", "--set", "r=4", "--set", "target_modules=all-linear"]
+TRAIN = ["--set", "max_length=256", "--set", "batch_size=2", "--set", "r=4", "--set", "target_modules=all-linear"]
 # Base -> what its config.json has to say so that GGUF can say it too.
 TRAINED = {
-    "families/llama3": {}, "families/mistral": {}, "families/qwen2": {}, "families/qwen3": {}, "families/phi3": {}, "families/phi3_long": {},
+    "families/llama3": {}, "families/mistral": {}, "families/qwen2": {}, "families/qwen3": {}, "families/phi3": {},
     "families/gemma3": {"query_pre_attn_scalar": 16, "layer_types": ["sliding_attention"] * 3}, "tiny": {},
 }
-FUSED = {"peft_fused": {}, "peft_fused_dora": {"use_dora": True}}
+# Adapters that PEFT makes here, on the matrices that hold several linear layers.
+FUSED = {"peft_fused": ("phi3", {}), "peft_fused_dora": ("phi3", {"use_dora": True}), "peft_fused_long": ("phi3_long", {})}
 KEPT = []    # llama.cpp calls the first model's log until the second has set its own
 
 
@@ -50,7 +51,7 @@ def plain(base):
 
 def logits_of(model, prompts):
     with torch.no_grad():
-        return [model(torch.tensor([ids]), use_cache=False).logits[0].double().numpy() for ids in prompts]
+        return [model(torch.tensor([ids]), use_cache=False).logits[0].numpy() for ids in prompts]
 
 
 def sampled(model, vocabulary):
@@ -71,13 +72,15 @@ def log_softmax(rows):
 
 def compare(found, wanted, prompts):
     """The greatest difference, the share of positions with the same likeliest token, mean divergence, change of perplexity."""
-    a, b = numpy.concatenate(wanted), numpy.concatenate([rows.astype(numpy.float64) for rows in found])
-    a_log, b_log = log_softmax(a), log_softmax(b)
-    loss = lambda rows: -numpy.mean(numpy.concatenate([
-        log_softmax(part)[numpy.arange(len(ids) - 1), ids[1:]] for part, ids in zip(rows, prompts)]))
-    change = numpy.exp(loss([rows.astype(numpy.float64) for rows in found]) - loss(wanted)) - 1
-    return (numpy.abs(a - b).max(), (a.argmax(-1) == b.argmax(-1)).mean(),
-            (numpy.exp(a_log) * (a_log - b_log)).sum(-1).mean(), change)
+    most, same, divergence, change = 0.0, [], [], []
+    for a, b, ids in zip(wanted, found, prompts):
+        most = max(most, float(numpy.abs(a - b).max()))
+        same.append(a.argmax(-1) == b.argmax(-1))
+        a, b = log_softmax(a.astype(numpy.float64)), log_softmax(b.astype(numpy.float64))
+        divergence.append((numpy.exp(a) * (a - b)).sum(-1))
+        change.append((a - b)[numpy.arange(len(ids) - 1), ids[1:]])
+    mean = lambda parts: float(numpy.concatenate(parts).mean())
+    return most, mean(same), mean(divergence), numpy.exp(mean(change)) - 1
 
 
 class Bench:
@@ -156,31 +159,32 @@ def tiny_cases(bench):
         if base.name != "gemma3":    # its scores are scaled in a way that GGUF has no field for
             bench.imported(case.name, base.name, case)
             bench.case(case.name, GOLDEN / base, base.name, case.name)
-    path = GOLDEN / "families/phi3"
-    for name, options in FUSED.items():
+    bench.add("phi3-long", GOLDEN / "families/phi3_long")
+    for name, (base, options) in FUSED.items():
+        path = GOLDEN / "families" / base
         torch.manual_seed(3)
         config = LoraConfig(r=4, lora_alpha=6, target_modules=["qkv_proj", "gate_up_proj", "o_proj"], task_type="CAUSAL_LM",
                             rank_pattern={"gate_up_proj": 3}, init_lora_weights=False, **options)
         made = get_peft_model(plain(path), config).eval()
         made.save_pretrained(bench.folder / name)
-        bench.imported(name, "phi3", bench.folder / name)
-        bench.case(name, path, "phi3", name, reference=made)
+        bench.imported(name, base.replace("_", "-"), bench.folder / name)
+        bench.case(name, path, base.replace("_", "-"), name, reference=made)
 
 
-def real_case(bench, path):
-    bench.add("real", path)
-    adapter = bench.trained("real", "--set", "learning_rate=1e-3")
+def real_case(bench, name, path):
+    bench.add(name, path)
+    adapter = bench.trained(name, "--set", "learning_rate=1e-3")
     whole = llama_cpp.LlamaCpp(bench.libs, path)
     KEPT.append(whole)
     ids = whole.encode((ROOT / "README.md").read_text())
-    bench.case("trained here", path, "real", adapter, prompts=[ids[at:at + 256] for at in range(0, 1024, 256)])
+    bench.case("trained here", path, name, adapter, prompts=[ids[at:at + 256] for at in range(0, 1024, 256)])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--llama-libs", type=Path, required=True)
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--model", type=Path, action="append", default=[])
     args = parser.parse_args()
     print("| adapter | base | base without it | transformers | f16 | Q8_0 | Q4_1 |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -189,8 +193,8 @@ def main():
         try:
             daemon.must("dataset", "import", "seeds-en", str(ROOT / "examples/data/seeds-en.jsonl"))
             tiny_cases(bench)
-            if args.model:
-                real_case(bench, args.model)
+            for number, model in enumerate(args.model):
+                real_case(bench, f"real-{number}", model)
         finally:
             daemon.end()
     if bench.failed:

@@ -246,3 +246,27 @@ fn an_export_ends_when_it_is_asked_to() {
     assert!(told.windows(2).all(|pair| pair[0].0 <= pair[1].0));
     assert!(told.iter().all(|(done, total)| done <= total));
 }
+
+/// Vocabularies of both kinds, at their full size, and weights in every quantisation of their files.
+#[test]
+fn the_real_models_come_back_as_folders_and_files() {
+    for real in Real::ALL {
+        let Some(model) = real.load(Compute::Exact) else {
+            continue;
+        };
+        let checkpoint = method_adapter(model, &TrainOptions::default());
+        let own = logits(model, Some(&checkpoint));
+        for (format, most) in [("safetensors", 1e-4), ("gguf-q8_0", 5e-2)] {
+            let out = tempfile::tempdir().unwrap();
+            export(model, &checkpoint, format, out.path()).expect(format);
+            let whole = load(&written(format, out.path()));
+            let apart = distance(&own, &logits(&whole, None));
+            assert!(apart < most, "{real:?}, {format}: {apart}");
+            for line in golden_lines(&format!("{}_tokens.jsonl", real.name())) {
+                let text = line["text"].as_str().unwrap();
+                let found = whole.tokenizer().encode(text).unwrap();
+                assert_eq!(found, ids_of(&line["ids"]), "{format}: {text:?}");
+            }
+        }
+    }
+}

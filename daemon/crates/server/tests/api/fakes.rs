@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use autodidact_domain::checkpoint::CheckpointMeta;
+use autodidact_domain::exchange::{ExportProgress, ExportedModel, MergedModel, ModelFile};
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
@@ -176,6 +177,21 @@ impl TrainingView for Words {
     }
 }
 
+struct Written(MergedModel, std::io::Cursor<Vec<u8>>);
+
+impl ExportedModel for Written {
+    fn model(&self) -> &MergedModel {
+        &self.0
+    }
+
+    /// Gives a little less than it is asked for, as files may.
+    fn read(&mut self, buffer: &mut [u8]) -> PortResult<usize> {
+        let most = buffer.len().min(300_000);
+        let count = std::io::Read::read(&mut self.1, &mut buffer[..most]);
+        count.map_err(|error| PortError::Unavailable(error.to_string()))
+    }
+}
+
 impl Engine for World {
     /// Works until it is interrupted.
     fn generate(
@@ -262,6 +278,43 @@ impl Engine for World {
             })
         };
         requests.into_iter().enumerate().map(repeat).collect()
+    }
+
+    /// Gives a megabyte more than two and a last file of three bytes, telling progress; `endless` until it is interrupted.
+    fn export_model(
+        &self,
+        adapter: &CheckpointId,
+        _: &str,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(ExportProgress),
+    ) -> PortResult<Box<dyn ExportedModel>> {
+        let total = 100;
+        (0..=total).for_each(|done| progress(ExportProgress { done, total }));
+        while adapter.as_str() == "endless" && !interrupt.is_raised() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if interrupt.is_raised() {
+            self.interrupted.fetch_add(1, Ordering::SeqCst);
+            return Err(PortError::Interrupted);
+        }
+        let contents = [vec![7; (3 << 20) + 1], vec![1, 2, 3]];
+        let file = |(name, content): (&str, &Vec<u8>)| ModelFile {
+            name: name.into(),
+            size: content.len() as u64,
+        };
+        let merged = MergedModel {
+            files: ["weights", "text"]
+                .into_iter()
+                .zip(&contents)
+                .map(file)
+                .collect(),
+            logits_apart: 0.25,
+            base_apart: 0.5,
+        };
+        Ok(Box::new(Written(
+            merged,
+            std::io::Cursor::new(contents.concat()),
+        )))
     }
 
     /// Gives the length of each text, and works on `forever` until it is interrupted.

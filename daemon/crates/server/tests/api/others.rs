@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use autodidact_client::{ClientError, v1};
+use autodidact_client::{ClientError, DownloadPart, v1};
 use autodidact_domain::ports::Events;
+use autodidact_proto::CHUNK_BYTES;
 
 use crate::harness::{Daemon, eventually};
 
@@ -261,6 +262,62 @@ async fn models_are_added_listed_and_removed() {
     daemon.client.models().remove(remove.clone()).await.unwrap();
     let gone = ClientError::from(daemon.client.models().remove(remove).await.unwrap_err());
     assert_eq!(gone.reason(), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_whole_model_comes_in_chunks_after_its_progress() {
+    let daemon = Daemon::start().await;
+    daemon.world.checkpoint("run.1.8", 4);
+    let (mut progress, mut announced, mut bytes) = (Vec::new(), false, Vec::new());
+    let mut take = |part: DownloadPart<'_>| {
+        match part {
+            DownloadPart::Progress(told) => {
+                assert!(!announced && told.total == 100);
+                progress.push(told.done);
+            }
+            DownloadPart::Header(_) => announced = true,
+            DownloadPart::Bytes(data) => {
+                assert!(announced && data.len() <= CHUNK_BYTES);
+                bytes.extend_from_slice(data);
+            }
+        }
+        Ok::<_, ClientError>(())
+    };
+    let header = daemon
+        .client
+        .download_parts("run.1.8", "gguf-q8_0", &mut take)
+        .await
+        .unwrap();
+    assert!(!progress.is_empty() && progress.is_sorted(), "{progress:?}");
+    let sizes: Vec<u64> = header.files.iter().map(|file| file.size).collect();
+    assert_eq!(sizes, [(3 << 20) + 1, 3]);
+    assert_eq!(header.size, bytes.len() as u64);
+    assert!(bytes.ends_with(&[7, 1, 2, 3]));
+    assert_eq!(
+        (header.logits_apart, header.base_apart),
+        (Some(0.25), Some(0.5))
+    );
+
+    let refused = daemon.client.download_checkpoint("run.1.8", "gguf-q5_0");
+    let refused = refused.await.unwrap_err();
+    assert!(refused.to_string().contains("safetensors"), "{refused}");
+    // Who goes away stops the work.
+    daemon.world.checkpoint("endless", 4);
+    let request = v1::DownloadCheckpointRequest {
+        id: "endless".into(),
+        format: "safetensors".into(),
+    };
+    let mut stream = daemon
+        .client
+        .checkpoints()
+        .download(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    drop(stream);
+    let stopped = || daemon.world.interrupted.load(Ordering::SeqCst) == 1;
+    eventually("the export stops", stopped).await;
 }
 
 #[tokio::test]

@@ -450,6 +450,12 @@ impl Engine for DeviceThread {
         checked.map_err(|error| error.to_string())
     }
 
+    fn check_adapter(&self, model: &ModelSummary, adapter: &Checkpoint) -> Result<(), String> {
+        let path = std::path::Path::new(&model.path);
+        let checked = autodidact_engine::Engine::check_adapter(path, model.digest, adapter);
+        checked.map_err(|error| error.to_string())
+    }
+
     fn preflight(
         &self,
         model: &ModelSummary,

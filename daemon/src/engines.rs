@@ -208,6 +208,10 @@ impl Engine for Engines {
         self.device.check_training(model, options)
     }
 
+    fn check_adapter(&self, model: &ModelSummary, adapter: &Checkpoint) -> Result<(), String> {
+        self.of(&model.name).check_adapter(model, adapter)
+    }
+
     fn preflight(
         &self,
         model: &ModelSummary,

@@ -1,6 +1,7 @@
 //! The real binary, driven as users drive it.
 
 mod bad_input;
+mod bad_training;
 mod crash;
 mod device;
 mod forms;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use autodidact_tests::{Home, tiny_model, wait_for};
+use autodidact_tests::{Home, tell, tiny_model, wait_for};
 use serde_json::Value;
 
 use crate::bad_input::refused;
@@ -63,8 +63,8 @@ fn a_preview_shows_what_a_run_trains_on() -> Result<()> {
     );
     assert_eq!(shown["records"][0]["index"], 2, "{shown}");
     assert_eq!(shown["totals"]["records"], 3, "{shown}");
-    // What is told of tokens is what a run then counts: one step over all that is left.
-    home.text(&[
+    // What is told of records is what a run then counts.
+    let run = home.run(&[
         "train",
         "two",
         "--model",
@@ -74,6 +74,16 @@ fn a_preview_shows_what_a_run_trains_on() -> Result<()> {
         "--set",
         "max_length=64",
     ])?;
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.success(), "{told}");
+    for part in [
+        "training takes ",
+        "MiB of disk",
+        "1 steps",
+        "1 of 3 examples were cut at max_length = 64 tokens",
+    ] {
+        assert!(told.contains(part), "{part:?} is missing in {told}");
+    }
     let report = home.json(&["workflow", "report", "two"])?;
     let stage = &report["rounds"][0]["stages"][0];
     assert_eq!(stage["name"], "train", "{report}");
@@ -211,5 +221,53 @@ fn a_name_serves_what_was_promoted_last_and_outlives_the_runs_checkpoints() -> R
         message.contains("of other weights under that name"),
         "{message}"
     );
+    Ok(())
+}
+
+/// What `bench train` was told a run would take, against what the process took at most. Opt-in: it wants the real models.
+#[test]
+fn what_a_run_is_told_to_take_of_memory_is_what_it_takes() -> Result<()> {
+    let settings: [(&str, &[&str]); 4] = [
+        ("AUTODIDACT_TEST_MODEL", &["--batch", "4", "--seq", "256"]),
+        (
+            "AUTODIDACT_TEST_MODEL",
+            &["--batch", "4", "--seq", "256", "--checkpointing"],
+        ),
+        (
+            "AUTODIDACT_TEST_MODEL",
+            &[
+                "--method",
+                "qlora",
+                "--batch",
+                "4",
+                "--seq",
+                "256",
+                "--checkpointing",
+            ],
+        ),
+        (
+            "AUTODIDACT_TEST_GEMMA",
+            &["--method", "qlora", "--batch", "1", "--seq", "512"],
+        ),
+    ];
+    let home = Home::new()?;
+    for (variable, arguments) in settings {
+        let Some(model) = std::env::var_os(variable) else {
+            tell(&format!(
+                "without {variable}, {arguments:?} is not measured"
+            ));
+            continue;
+        };
+        let model = model.to_string_lossy().into_owned();
+        let bench = ["bench", "train", "--model", &model, "--steps", "2"];
+        let figures = home.json(&[&bench[..], arguments].concat())?;
+        let number = |key: &str| figures[key].as_f64().unwrap_or(0.0);
+        let (told, taken) = (number("preflight_mb"), number("peak_rss_mb"));
+        tell(&format!("{arguments:?}: told {told} MiB, taken {taken}"));
+        assert!(
+            (told / taken - 1.0).abs() <= 0.15,
+            "{arguments:?}: told {told} MiB, taken {taken}"
+        );
+    }
     Ok(())
 }

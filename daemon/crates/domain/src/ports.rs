@@ -142,6 +142,17 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// Holds an adapter against a model on this machine, for a look at them.
+    ///
+    /// # Errors
+    /// What does not fit: the first tensor that this base has in another shape, or its weights.
+    fn check_adapter(&self, model: &ModelSummary, adapter: &Checkpoint) -> Result<(), String> {
+        match adapter.meta.base_digest == model.digest {
+            true => Ok(()),
+            false => Err(format!("it is an adapter of {}", adapter.meta.model)),
+        }
+    }
+
     /// Tells what a run takes, before it starts; none where nobody can tell. Nothing is refused here.
     fn preflight(
         &self,

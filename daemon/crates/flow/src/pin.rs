@@ -4,7 +4,7 @@ use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::training::keeps_base_quantised;
 use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
-use autodidact_domain::{ModelSummary, WorkflowSpec};
+use autodidact_domain::{CheckpointSummary, ModelSummary, WorkflowSpec};
 
 use crate::spec::{Fault, nearest_name};
 
@@ -73,6 +73,20 @@ fn refuse_training(
         found: spec.model.to_string(),
         nearest: None,
     })
+}
+
+/// Says what of an adapter does not fit a model; none where it is one of it.
+fn misfit(ports: &Ports, model: &ModelSummary, adapter: &CheckpointSummary) -> Option<String> {
+    if adapter.meta.base_digest == model.digest {
+        return None;
+    }
+    let of_another = format!("{} is an adapter of {}", adapter.id, adapter.meta.model);
+    let checkpoint = ports.checkpoints.load(&adapter.id).ok();
+    let checked = checkpoint.map(|found| ports.engine.check_adapter(model, &found));
+    match checked {
+        Some(Err(detail)) => Some(format!("{}: {detail}", adapter.id)),
+        _ => Some(of_another),
+    }
 }
 
 /// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
@@ -161,12 +175,12 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
     }
     faults.extend(refuse_constraint(ports, spec, yaml));
     if let (Some(adapter), Some(model)) = (&found, &model)
-        && adapter.meta.base_digest != model.digest
+        && let Some(message) = misfit(ports, model, adapter)
     {
         faults.push(Fault {
             line: line_of(yaml, "init_adapter", adapter.id.as_str()),
             path: "stages.train.init_adapter".into(),
-            message: format!("{} is an adapter of {}", adapter.id, adapter.meta.model),
+            message,
             expected: format!("an adapter of {}", spec.model),
             found: format!("{:?}", adapter.id.as_str()),
             nearest: None,

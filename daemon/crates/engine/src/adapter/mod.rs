@@ -3,12 +3,14 @@
 mod packing;
 mod replaced;
 
+use std::path::Path;
+
 use autodidact_domain::{Checkpoint, Digest};
 
 use crate::EngineError;
-use crate::engine::LoadedModel;
-use crate::exchange::check_base;
-use crate::methods;
+use crate::engine::{Engine, LoadedModel};
+use crate::methods::{self, Plan};
+use crate::models::files::ModelFiles;
 use crate::runtime::Runner;
 use crate::runtime::updates::Updates;
 use packing::Packing;
@@ -32,8 +34,8 @@ impl Adapter {
     ) -> Result<Self, EngineError> {
         let meta = &checkpoint.meta;
         let recipe = methods::from_settings(&meta.method, &meta.adapter_config, &model.config)?;
-        check_base(model, checkpoint)?;
         let plan = recipe.plan();
+        check_base(plan, checkpoint, model.info.digest)?;
         let values = plan.read_tensors("", &checkpoint.adapter)?;
         let packing = Packing {
             model,
@@ -60,6 +62,65 @@ impl Adapter {
     /// Tells the bytes it takes in memory.
     pub fn bytes(&self) -> usize {
         self.updates.bytes()
+    }
+}
+
+/// Refuses an adapter of another base: names the first of its tensors that this base has in another shape, or the weights where
+/// none is.
+///
+/// # Errors
+/// [`EngineError::Adapter`] where the digests of the bases differ.
+pub(crate) fn check_base(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    base: Digest,
+) -> Result<(), EngineError> {
+    let meta = &checkpoint.meta;
+    if meta.base_digest == base {
+        return Ok(());
+    }
+    match plan.read_tensors("", &checkpoint.adapter) {
+        Err(EngineError::Adapter {
+            part,
+            expected,
+            found,
+        }) => Err(EngineError::adapter(
+            part,
+            format!("{expected} on this base"),
+            format!("{found}, of an adapter of {}", meta.model),
+        )),
+        Err(other) => Err(other),
+        Ok(_) => Err(EngineError::adapter(
+            "base digest",
+            format!("{}, this base's", base.short()),
+            format!(
+                "{} of {}, whose tensors have the same shapes and whose weights are others",
+                meta.base_digest.short(),
+                meta.model
+            ),
+        )),
+    }
+}
+
+impl Engine {
+    /// Holds an adapter against a model's header, and the digest that its weights have.
+    ///
+    /// # Errors
+    /// [`EngineError::Adapter`] with what does not fit; [`EngineError::ModelFile`] and [`EngineError::Io`] where the model cannot
+    /// be read.
+    pub fn check_adapter(
+        path: &Path,
+        base: Digest,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), EngineError> {
+        let (_, config, _) = ModelFiles::open(path)?;
+        let meta = &checkpoint.meta;
+        let recipe = methods::from_settings(&meta.method, &meta.adapter_config, &config)?;
+        check_base(recipe.plan(), checkpoint, base)?;
+        recipe
+            .plan()
+            .read_tensors("", &checkpoint.adapter)
+            .map(drop)
     }
 }
 

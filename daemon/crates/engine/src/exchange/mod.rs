@@ -180,19 +180,6 @@ fn without_effect() -> EngineError {
     )
 }
 
-/// Refuses an adapter of another base.
-pub(crate) fn check_base(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<(), EngineError> {
-    let meta = &checkpoint.meta;
-    if meta.base_digest == model.info.digest {
-        return Ok(());
-    }
-    Err(EngineError::adapter(
-        "base digest",
-        format!("that of {}, {}", model.path.display(), model.info.digest),
-        format!("{} ({})", meta.base_digest, meta.model),
-    ))
-}
-
 fn find(name: &str) -> Result<&'static Format, EngineError> {
     let format = FORMATS.iter().find(|format| format.name == name);
     format.ok_or_else(|| {

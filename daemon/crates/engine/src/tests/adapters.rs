@@ -143,7 +143,23 @@ fn adapters_that_do_not_fit_are_refused() {
         });
     };
     assert!(refused(&extra).contains("lm_head"));
-    assert!(refused(&|bad| bad.meta.base_digest = Digest::of(b"another")).contains("base digest"));
+    let another = |bad: &mut Checkpoint| bad.meta.base_digest = Digest::of(b"another");
+    let told = refused(&another);
+    assert!(
+        told.contains("base digest") && told.contains("the same shapes"),
+        "{told}"
+    );
+    // The first tensor in which the bases differ is named.
+    let told = refused(&|bad| {
+        another(bad);
+        for tensor in &mut bad.adapter {
+            tensor.shape[1] *= 2;
+            tensor.data.extend(tensor.data.clone());
+        }
+    });
+    for part in [name.as_str(), "on this base", "of an adapter of tiny"] {
+        assert!(told.contains(part), "{part:?} is missing in {told}");
+    }
     assert!(refused(&|bad| bad.meta.method = "ia3".into()).contains("IA3"));
     assert!(refused(&|bad| bad.meta.method = "lroa".into()).contains("one of lora"));
     for (key, value) in [

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
 use crate::EngineError;
+use crate::adapter::check_base;
 use crate::methods::{Beginning, Plan, Recipe};
 use crate::models::base::BaseWeights;
 
@@ -72,7 +73,7 @@ impl Run<'_> {
             })?,
             Some(init) => {
                 // The settings name the method as other tools do: qlora's adapters are lora's.
-                expect_same("base_digest", &self.base_digest, &init.meta.base_digest)?;
+                check_base(self.plan, init, self.base_digest)?;
                 let (ours, theirs) = (self.adapter_config(), &init.meta.adapter_config);
                 for (field, ours) in ours.as_object().into_iter().flatten() {
                     if !OF_NO_MATTER.contains(&field.as_str()) {
@@ -188,11 +189,7 @@ impl Run<'_> {
     fn check_base(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
         let method = self.request.options.method.as_str();
         expect_same("method", method, checkpoint.meta.method.as_str())?;
-        expect_same(
-            "base_digest",
-            &self.base_digest,
-            &checkpoint.meta.base_digest,
-        )
+        check_base(self.plan, checkpoint, self.base_digest)
     }
 }
 

@@ -77,9 +77,11 @@ impl TrainingData {
             truncated: 0,
             refused: Vec::new(),
         };
+        let mut first_labels = Vec::with_capacity(conversations.len());
         for (position, messages) in (0..).zip(conversations) {
             let example = encode(messages);
             let mut example = example.map_err(|error| error.of("example", position as usize))?;
+            first_labels.push(example.labels().position(|is_label| is_label));
             if example.cut(max_length) > 0 {
                 data.truncated += 1;
             }
@@ -89,13 +91,10 @@ impl TrainingData {
                 false => data.refused.push(position),
             }
         }
-        if data.examples.is_empty() {
-            return Err(EngineError::Invalid(format!(
-                "no example to train on: {} were given, and none has a response within max_length = {max_length} tokens",
-                conversations.len()
-            )));
+        match data.examples.is_empty() {
+            true => Err(nothing_left(&first_labels, max_length)),
+            false => Ok(data),
         }
-        Ok(data)
     }
 
     /// Counts the examples that are left.
@@ -127,6 +126,28 @@ impl TrainingData {
         let examples = indices.iter().map(|index| &self.examples[*index]);
         PackedBatch::new(examples, before)
     }
+}
+
+/// Says why every example was refused: by the place of its first token that would carry loss, where it has one.
+fn nothing_left(first_labels: &[Option<usize>], max_length: usize) -> EngineError {
+    let beyond: Vec<usize> = first_labels.iter().flatten().copied().collect();
+    let unanswered = first_labels.len() - beyond.len();
+    let mut reasons = Vec::new();
+    if unanswered > 0 {
+        reasons.push(format!("{unanswered} have no answer"));
+    }
+    if let Some(nearest) = beyond.iter().min() {
+        reasons.push(format!(
+            "{} begin to answer beyond max_length = {max_length} tokens, the nearest with token {}: raise max_length, or shorten what comes before",
+            beyond.len(),
+            nearest + 1
+        ));
+    }
+    EngineError::Invalid(format!(
+        "no example to train on: all {} were refused (no_label_token); {}",
+        first_labels.len(),
+        reasons.join(", ")
+    ))
 }
 
 /// Which examples each step sees.
@@ -271,7 +292,15 @@ mod tests {
             .err()
             .expect("refused")
             .to_string();
-        assert!(none.contains("max_length = 6"), "{none}");
+        for part in [
+            "all 1 were refused (no_label_token)",
+            "1 begin to answer beyond max_length = 6 tokens, the nearest with token 8",
+        ] {
+            assert!(none.contains(part), "{part:?} is missing in {none}");
+        }
+        let unanswered = TrainingData::encode(&[conversation(9), conversation(1)], &encode, 6);
+        let told = unanswered.err().expect("refused").to_string();
+        assert!(told.contains("1 have no answer, 1 begin"), "{told}");
     }
 
     #[test]

@@ -442,6 +442,60 @@ fn the_fused_model_has_the_plain_models_loss_and_gradients() {
 }
 
 #[test]
+fn an_example_never_attends_to_another_in_its_batch() {
+    let (config, options) = (config(), options());
+    let weights = weights(&config);
+    let plan = plan(&options, &config);
+    let parameters = plan.drawn(3, &weights);
+    // Half of a fresh adapter is nothing, and would hide gradients.
+    let parameters: Vec<Vec<f32>> = parameters
+        .into_iter()
+        .map(|layer| {
+            layer
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x + 0.01 * (i % 7) as f32)
+                .collect()
+        })
+        .collect();
+    let example = |first: u32, length: u32| EncodedExample {
+        ids: (0..length).map(|i| (first + i * 5) % 48).collect(),
+        is_response: (0..length).map(|i| i > 2).collect(),
+    };
+    let (ours, other, another) = (example(1, 11), example(7, 17), example(20, 17));
+    // The loss is of our tokens alone, so whatever comes of the neighbour's came by attention.
+    let measure = |examples: [&EncodedExample; 3], place: usize| {
+        let mut batch = PackedBatch::new(examples, Before::default());
+        let range = batch.sequences.ranges().nth(place).expect("a sequence");
+        let is_ours = |row: &u32| range.contains(&(*row as usize));
+        let kept = batch.targets.rows.iter().zip(&batch.targets.tokens);
+        let kept = kept.filter(|(row, _)| is_ours(row));
+        let (rows, tokens) = kept.map(|(row, token)| (*row, *token)).unzip();
+        (batch.targets.rows, batch.targets.tokens) = (rows, tokens);
+        let model = TrainableModel::new(&config, &weights, plan.clone(), 64, 32, 2);
+        let model = model.expect("threads");
+        let found = model.loss_and_gradients(&parameters, &batch, 5);
+        found.expect("a loss")
+    };
+    for place in 0..3 {
+        let with = |neighbour: &EncodedExample| {
+            let mut examples = [neighbour, neighbour, neighbour];
+            examples[place] = &ours;
+            measure(examples, place)
+        };
+        assert_eq!(with(&other), with(&another), "in place {place}");
+        // What is measured does depend on our own tokens.
+        let mut examples = [&other, &other, &other];
+        let changed = EncodedExample {
+            ids: ours.ids.iter().map(|id| (id + 1) % 48).collect(),
+            ..ours.clone()
+        };
+        examples[place] = &changed;
+        assert_ne!(with(&other), measure(examples, place), "in place {place}");
+    }
+}
+
+#[test]
 fn a_fresh_run_can_start_from_an_adapter() {
     let whole = request(options());
     let first = train(&whole, None, &Interrupt::new()).expect("trains");

@@ -108,6 +108,9 @@ pub(crate) fn train(
             };
             let trained = run_segment(run, round, spec, &conversations, resume)?;
             let segment = save(run, round, &trained)?;
+            if trained.step >= trained.total_steps {
+                tell_truncated(run, round, spec, &trained, conversations.len())?;
+            }
             let mut outcome = Outcome::new(segment);
             outcome.verdicts = judge_refused(mixed, &trained, &conversations);
             outcome.out = u64::from(trained.step == trained.total_steps);
@@ -202,6 +205,29 @@ fn save(run: &Run, round: u32, trained: &TrainSegment) -> Result<Segment, FlowEr
         losses: trained.losses.clone(),
         tokens: trained.tokens,
     })
+}
+
+/// Tells of examples that were cut, which the run learnt a part of alone.
+fn tell_truncated(
+    run: &Run,
+    round: u32,
+    spec: &TrainSpec,
+    trained: &TrainSegment,
+    given: usize,
+) -> Result<(), FlowError> {
+    let cut = trained.truncated;
+    let context = run.workflow.pinned.model.context_length;
+    let length = context.min(u64::from(spec.options.max_length));
+    if cut == 0 {
+        return Ok(());
+    }
+    let message = run.spec().languages[0].pick(
+        format!("round {round}: {cut} of {given} examples were cut at max_length = {length} tokens; `autodidact dataset preview` shows where"),
+        format!("第 {round} 轮：{given} 条样本中有 {cut} 条在 max_length = {length} 个词元处被截断；`autodidact dataset preview` 可查看位置"),
+    );
+    let warning = EventBody::Warning { message };
+    run.ports.events.publish(Some(&run.spec().name), warning)?;
+    Ok(())
 }
 
 /// Judges the mix once, with the segment that ends the run: an example is trained on, or refused for want of an answer.

@@ -21,6 +21,7 @@ use autodidact_domain::exchange::{MODEL_FORMATS as NAMES, MergedModel};
 use autodidact_domain::{Checkpoint, Interrupt};
 
 use super::probe_ids;
+use crate::adapter::check_base;
 use crate::methods::{Plan, from_settings};
 use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
@@ -101,7 +102,7 @@ impl LoadedModel {
         let format = find(format)?;
         let meta = &checkpoint.meta;
         let recipe = from_settings(&meta.method, &meta.adapter_config, &self.config)?;
-        super::check_base(self, checkpoint)?;
+        check_base(recipe.plan(), checkpoint, self.info.digest)?;
         Weights::check_trainable(&self.files, &self.config)?;
         let plan = recipe.plan();
         let values = plan.read_tensors("", &checkpoint.adapter)?;

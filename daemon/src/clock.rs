@@ -16,25 +16,26 @@ impl Clock for SystemClock {
     }
 
     fn peak_rss_mb(&self) -> u64 {
-        field_mb("VmHWM:")
+        read_status(PEAK_RSS)
+    }
+
+    fn rss_mb(&self) -> u64 {
+        read_status(RSS)
     }
 }
 
-impl SystemClock {
-    /// Tells the memory that this process holds now, in MiB.
-    pub(crate) fn rss_mb(&self) -> u64 {
-        field_mb("VmRSS:")
-    }
-}
+/// The lines of `/proc/self/status` that tell of memory (proc_pid_status(5)).
+const PEAK_RSS: &str = "VmHWM:";
+const RSS: &str = "VmRSS:";
 
-fn field_mb(field: &str) -> u64 {
+fn read_status(line: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    mebibytes(&status, field).unwrap_or(0)
+    memory_mb(&status, line).unwrap_or(0)
 }
 
-/// Reads a line such as `VmHWM:   123456 kB` (proc_pid_status(5)) and rounds up to MiB.
-fn mebibytes(status: &str, field: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+/// Reads a line such as `VmHWM:   123456 kB` and rounds up to MiB.
+fn memory_mb(status: &str, line: &str) -> Option<u64> {
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib.div_ceil(1024))
 }
@@ -44,13 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_high_water_mark_is_read_and_rounded_up() {
+    fn memory_is_read_and_rounded_up() {
         let status = "Name:\tx\nVmHWM:\t    2049 kB\nVmRSS:\t 1 kB\n";
-        assert_eq!(mebibytes(status, "VmHWM:"), Some(3));
-        assert_eq!(mebibytes(status, "VmRSS:"), Some(1));
-        assert_eq!(mebibytes("Name:\tx\n", "VmHWM:"), None);
-        assert!(SystemClock.rss_mb() > 0);
-        assert!(SystemClock.peak_rss_mb() > 0);
+        assert_eq!(memory_mb(status, PEAK_RSS), Some(3));
+        assert_eq!(memory_mb(status, RSS), Some(1));
+        assert_eq!(memory_mb("Name:\tx\n", RSS), None);
+        let held = SystemClock.rss_mb();
+        assert!(held > 0 && held <= SystemClock.peak_rss_mb());
         assert!(SystemClock.now_ms() > 1_700_000_000_000);
     }
 }

@@ -21,6 +21,7 @@ mod serve;
 mod shutdown;
 mod tasks;
 mod telemetry;
+mod tensorboard;
 mod watch;
 
 fn main() -> std::process::ExitCode {

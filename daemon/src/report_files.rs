@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use autodidact_domain::ports::ReportFiles;
+use autodidact_domain::training::TrainingLog;
 use autodidact_domain::{PortError, PortResult, WorkflowName};
 
-use crate::files;
+use crate::{files, tensorboard};
 
-/// Writes `<data-dir>/reports/<workflow>/report.json` and `.md`.
+/// Writes `<data-dir>/reports/<workflow>/report.json` and `.md`, and a round's curves for TensorBoard in `round-N` there.
 pub(crate) struct ReportFolder {
     root: PathBuf,
 }
@@ -31,6 +32,22 @@ impl ReportFiles for ReportFolder {
         write().map_err(|error| {
             PortError::Unavailable(format!(
                 "write the report of {workflow} in {}: {error}",
+                folder.display()
+            ))
+        })
+    }
+
+    fn write_training(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        log: &TrainingLog,
+        from: usize,
+    ) -> PortResult<()> {
+        let folder = self.folder(workflow).join(format!("round-{round}"));
+        tensorboard::write(&folder, log, from).map_err(|error| {
+            PortError::Unavailable(format!(
+                "write the TensorBoard file of {workflow} in {}: {error}",
                 folder.display()
             ))
         })

@@ -14,5 +14,6 @@ mod python_client;
 mod quickstart;
 mod remote;
 mod seeds;
+mod trainer;
 mod training;
 mod workflows;

@@ -1,6 +1,6 @@
 //! `autodidact checkpoint …`
 
-use autodidact_client::v1;
+use autodidact_client::{Client, v1};
 use autodidact_proto::json as messages;
 use clap::Subcommand;
 
@@ -56,20 +56,7 @@ pub(super) async fn run(command: CheckpointCommand, global: &Global) -> Result<(
             tell_promotion(&answer, global)
         }
         CheckpointCommand::List => {
-            let mut all = Vec::new();
-            let mut page_token = String::new();
-            loop {
-                let request = v1::ListCheckpointsRequest {
-                    page_size: 0,
-                    page_token,
-                };
-                let page = client.checkpoints().list(request).await?.into_inner();
-                all.extend(page.checkpoints);
-                page_token = page.next_page_token;
-                if page_token.is_empty() {
-                    break;
-                }
-            }
+            let all = list_all(&client).await?;
             if global.json {
                 return output::json(&messages::list("Checkpoint", &all));
             }
@@ -113,6 +100,24 @@ fn tell_promotion(answer: &v1::PromoteCheckpointResponse, global: &Global) -> Re
     output::line(format!(
         "{name} serves {from}{instead}: `autodidact model chat {model} --adapter {name}`, over OpenAI's API {model}:{name}"
     ))
+}
+
+/// Reads every checkpoint's facts, page by page.
+pub(super) async fn list_all(client: &Client) -> Result<Vec<v1::Checkpoint>, Failure> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListCheckpointsRequest {
+            page_size: 0,
+            page_token,
+        };
+        let page = client.checkpoints().list(request).await?.into_inner();
+        all.extend(page.checkpoints);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(all);
+        }
+    }
 }
 
 fn tell(checkpoint: &v1::Checkpoint, global: &Global) -> Result<(), Failure> {

@@ -132,6 +132,7 @@ fn training(words: usize, examples: usize, steps: u32) -> TrainRequest {
             ..TrainOptions::default()
         },
         examples: (0..examples).map(example).collect(),
+        eval_examples: Vec::new(),
         seed: 7,
         resume: None,
         steps,

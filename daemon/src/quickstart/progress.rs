@@ -353,6 +353,26 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
                 format!("{model}：留出任务损失 {loss:.4}，成功率 {success:.1}%"),
             ))
         }
+        Body::TrainingEvaluated(found) => {
+            let (round, step, loss) = (found.round, found.step, found.loss);
+            let best = match (found.stopped_early, found.best_step) {
+                (true, best) => language.pick(
+                    format!("; training stops here, the lowest was after step {best}"),
+                    format!("；训练提前停止，最低在第 {best} 步"),
+                ),
+                (false, best) if best == step => language
+                    .pick(", the lowest so far", "，目前最低")
+                    .to_string(),
+                (false, best) => language.pick(
+                    format!(", the lowest was after step {best}"),
+                    format!("，最低在第 {best} 步"),
+                ),
+            };
+            Some(language.pick(
+                format!("round {round}: evaluation loss {loss:.4} after step {step}{best}"),
+                format!("第 {round} 轮：第 {step} 步后评估损失 {loss:.4}{best}"),
+            ))
+        }
         Body::Promotion(decided) => {
             let round = decided.round;
             let decision = decision(language, decided.promoted, &decided.message);

@@ -29,6 +29,14 @@ pub enum PortError {
     /// A prompt leaves no room for an answer in the model's context: the caller shortens it.
     #[error("{0}")]
     TooLong(String),
+    /// Training gave numbers that are none: the caller looks at the examples, or trains more gently.
+    #[error("{message}")]
+    Diverged {
+        /// At which step, and what it gave.
+        message: String,
+        /// The positions of the step's examples in the request, from 0.
+        examples: Vec<u32>,
+    },
     /// The request cannot be met in the present state (a disk that is full, memory that will not suffice).
     #[error("{0}")]
     Unavailable(String),

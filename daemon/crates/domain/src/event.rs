@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::StageName;
 use crate::preflight::Preflight;
-use crate::training::TrainProgress;
+use crate::training::{EvalLoss, StepMetrics};
 use crate::{WorkflowName, WorkflowState};
 
 /// Something that happened. Durable events carry a sequence number; fleeting ones (progress inside a step) carry 0.
@@ -38,7 +38,19 @@ pub enum EventBody {
         /// The round.
         round: u32,
         /// The figures.
-        progress: TrainProgress,
+        #[serde(flatten)]
+        metrics: StepMetrics,
+    },
+    /// The run was evaluated while it trains.
+    TrainingEvaluated {
+        /// The round.
+        round: u32,
+        /// After which step, and the loss.
+        evaluation: EvalLoss,
+        /// The step with the lowest loss so far.
+        best_step: u32,
+        /// Whether training ends here because the loss got no lower.
+        stopped_early: bool,
     },
     /// An evaluation ended.
     Evaluated {

@@ -43,6 +43,6 @@ pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
 pub use plugin::{FilterRecord, PluginSummary};
 pub use report::Report;
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};
-pub use training::{LrScheduler, TrainOptions, TrainRequest, TrainSegment};
+pub use training::{EvalLoss, LrScheduler, TrainOptions, TrainRequest, TrainSegment};
 pub use verdict::{Decision, Evidence, RuleRef, Verdict};
 pub use workflow::{WorkflowSpec, WorkflowState, WorkflowSummary};

@@ -10,7 +10,7 @@ use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
 use crate::preflight::{DiskNeed, TrainData, TrainNeed};
 use crate::preview::ExamplePreview;
-use crate::training::{TrainOptions, TrainProgress};
+use crate::training::{TrainOptions, TrainProgress, TrainingLog};
 use crate::{
     Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, Constraint, DatasetName,
     DatasetSummary, Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody,
@@ -397,12 +397,23 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
     /// The most memory this process held at once, in MiB.
     fn peak_rss_mb(&self) -> u64;
+    /// The memory this process holds now, in MiB.
+    fn rss_mb(&self) -> u64;
 }
 
 /// Where reports are laid for people and scripts.
 pub trait ReportFiles: Send + Sync {
     /// Writes `report.json` and `report.md` of a workflow, whole or not at all.
     fn write(&self, workflow: &WorkflowName, json: &str, markdown: &str) -> PortResult<()>;
+    /// Writes what a round's training told of itself as a TensorBoard event file beside them, or adds to it: the steps from
+    /// position `from` on, or with 0 whatever it lacks.
+    fn write_training(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        log: &TrainingLog,
+        from: usize,
+    ) -> PortResult<()>;
     /// Tells the folder of a workflow's report.
     fn folder(&self, workflow: &WorkflowName) -> std::path::PathBuf;
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckpointId, Digest, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState};
+use crate::{
+    CheckpointId, Digest, EvalLoss, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState,
+};
 
 /// The whole report; its JSON form is a contract with scripts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +85,15 @@ pub struct RoundReport {
     pub replayed: u64,
     /// The training loss of each optimizer step.
     pub losses: Vec<f64>,
+    /// The evaluations during training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eval_losses: Vec<EvalLoss>,
+    /// The step that the adapter is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_step: Option<u32>,
+    /// Whether training ended because the evaluations got no better.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped_early: bool,
 }
 
 /// One stage of a round. `in = kept + dropped`, always.

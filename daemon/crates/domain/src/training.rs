@@ -115,6 +115,8 @@ pub struct TrainOptions {
     pub max_grad_norm: f64,
     /// Passes over the data.
     pub epochs: u32,
+    /// The optimizer steps of the run, over as many epochs as they take; 0 leaves it to the epochs.
+    pub max_steps: u32,
     /// Examples that are computed at once.
     pub batch_size: u32,
     /// Batches an optimizer step sees, one after the other.
@@ -129,6 +131,18 @@ pub struct TrainOptions {
     pub max_length: u32,
     /// Optimizer steps between checkpoints.
     pub checkpoint_steps: u32,
+    /// The most minutes between checkpoints, which are made after a step; 0 leaves it to the steps.
+    pub checkpoint_minutes: f64,
+    /// The newest checkpoints that are kept with their optimizer beside the best one; 0 keeps none once the run is done.
+    pub save_total_limit: u32,
+    /// Optimizer steps between evaluations; there is one after the last step too. 0 evaluates never.
+    pub eval_steps: u32,
+    /// Evaluations in a row without a lower loss after which the run ends; 0 lets it go on.
+    pub early_stopping_patience: u32,
+    /// How much lower than the lowest a loss must be to count as lower there.
+    pub early_stopping_threshold: f64,
+    /// Whether the run's result is the checkpoint with the lowest evaluation loss, instead of the last.
+    pub load_best_model_at_end: bool,
 }
 
 impl Default for TrainOptions {
@@ -163,6 +177,7 @@ impl Default for TrainOptions {
             decay_ratio: 0.1,
             max_grad_norm: 1.0,
             epochs: 1,
+            max_steps: 0,
             batch_size: 8,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
@@ -170,6 +185,12 @@ impl Default for TrainOptions {
             neftune_noise_alpha: 0.0,
             max_length: 512,
             checkpoint_steps: 8,
+            checkpoint_minutes: 0.0,
+            save_total_limit: 1,
+            eval_steps: 0,
+            early_stopping_patience: 0,
+            early_stopping_threshold: 0.0,
+            load_best_model_at_end: false,
         }
     }
 }
@@ -183,12 +204,33 @@ pub struct TrainRequest {
     pub options: TrainOptions,
     /// The conversations, in dataset order; the run's seed decides the order they are seen in.
     pub examples: Vec<Vec<Message>>,
+    /// The conversations that evaluations measure; they are not trained on.
+    pub eval_examples: Vec<Vec<Message>>,
     /// The seed of the run: initial weights, order and dropout come from it.
     pub seed: u64,
-    /// Where to go on; none starts the run.
+    /// Where to go on; none starts the run. The run may be a longer one than the checkpoint's.
     pub resume: Option<Checkpoint>,
-    /// Stop after this many optimizer steps of this stretch, or at the end of the run.
+    /// Stop after this many optimizer steps of this stretch, at an evaluation, or at the end of the run.
     pub steps: u32,
+}
+
+/// An evaluation during training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalLoss {
+    /// The optimizer steps done before it.
+    pub step: u32,
+    /// The mean loss over the evaluated examples, in nats a response token.
+    pub loss: f64,
+}
+
+/// Finds the evaluation with the lowest loss, the first of several.
+pub fn best_evaluation(evaluations: &[EvalLoss]) -> Option<EvalLoss> {
+    let lower = |best: EvalLoss, other: &EvalLoss| match other.loss < best.loss {
+        true => *other,
+        false => best,
+    };
+    let (first, others) = evaluations.split_first()?;
+    Some(others.iter().fold(*first, lower))
 }
 
 /// What a stretch of training gave.
@@ -202,12 +244,23 @@ pub struct TrainSegment {
     pub total_steps: u32,
     /// The loss of each step of this stretch, in nats a response token.
     pub losses: Vec<f64>,
+    /// The evaluation that this stretch ended at, where it ended at one.
+    pub evaluation: Option<EvalLoss>,
+    /// Whether the run ends here because its evaluations got no better.
+    pub stopped_early: bool,
     /// The tokens computed in this stretch, padding not counted.
     pub tokens: u64,
     /// Examples that were cut at `max_length`, over the whole run.
     pub truncated: u32,
     /// The positions in the request of examples without any response token, which were left out.
     pub refused: Vec<u32>,
+}
+
+impl TrainSegment {
+    /// Tells whether the run ends with this stretch.
+    pub fn is_finished(&self) -> bool {
+        self.stopped_early || self.step >= self.total_steps
+    }
 }
 
 /// A step's figures, while it trains.
@@ -227,6 +280,29 @@ pub struct TrainProgress {
     pub tokens_per_second: f64,
 }
 
+/// A step's figures as they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// When the step ended, in milliseconds since 1970 (UTC).
+    pub time_ms: u64,
+    /// What the trainer measured.
+    #[serde(flatten)]
+    pub progress: TrainProgress,
+    /// The memory that the process held then, in MiB.
+    pub rss_mb: u64,
+    /// The most that it had held until then, in MiB.
+    pub peak_rss_mb: u64,
+}
+
+/// What a training run told of itself so far, for tools that draw curves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainingLog {
+    /// Its steps, in order.
+    pub steps: Vec<StepMetrics>,
+    /// Its evaluations, in order, each with the time of the step before it.
+    pub evaluations: Vec<EvalLoss>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +318,18 @@ mod tests {
             ..TrainOptions::default()
         };
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn the_best_evaluation_is_the_first_of_the_lowest() {
+        let of = |losses: &[f64]| {
+            let evaluations = (1..)
+                .zip(losses)
+                .map(|(step, loss)| EvalLoss { step, loss: *loss });
+            best_evaluation(&evaluations.collect::<Vec<_>>()).map(|best| best.step)
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[3.0, 1.0, 2.0, 1.0]), Some(2));
     }
 
     #[test]

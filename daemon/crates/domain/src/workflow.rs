@@ -334,6 +334,15 @@ pub struct TrainSpec {
     /// The adapter that a round's begins as; without one it begins afresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_adapter: Option<CheckpointId>,
+    /// The checkpoint, with its optimizer, that the run goes on from for more epochs or steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_from_checkpoint: Option<CheckpointId>,
+    /// The examples that evaluations during training measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_dataset: Option<DatasetName>,
+    /// The share of the examples that is held out of training for those evaluations instead.
+    #[serde(default)]
+    pub validation_split: f64,
     /// The method and its options.
     #[serde(flatten)]
     pub options: TrainOptions,
@@ -387,6 +396,9 @@ pub struct Pinned {
     pub seeds: Option<DatasetSummary>,
     /// The held-out tasks' version.
     pub held_out: Option<DatasetSummary>,
+    /// The version of what evaluations during training measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_dataset: Option<DatasetSummary>,
     /// The base model.
     pub model: ModelSummary,
     /// The plugins named in chains.

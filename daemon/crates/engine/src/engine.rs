@@ -19,6 +19,7 @@ use crate::runtime::cache::CacheShape;
 use crate::runtime::device::DeviceDecoder;
 use crate::runtime::{Buffers, Decoder, ForeignRunner, Runner, Team};
 use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
+use crate::train::DataCache;
 
 /// A sequence that any use of a model has room for.
 const LEAST_SEQUENCE_TOKENS: usize = 512;
@@ -229,6 +230,7 @@ impl Engine {
             compute: self.compute,
             weights: Mutex::new(Weak::new()),
             device_weights: Mutex::new(Weak::new()),
+            training_data: DataCache::default(),
             grammars: OnceLock::new(),
         })
     }
@@ -373,6 +375,8 @@ pub struct LoadedModel {
     weights: Mutex<Weak<Weights>>,
     /// The same on the device that generates, where that is no processor's kernels.
     pub(crate) device_weights: Mutex<Weak<Weights>>,
+    /// The examples that a training run has encoded.
+    pub(crate) training_data: DataCache,
     /// Made when the first constraint comes; some MiB for a large vocabulary.
     grammars: OnceLock<Result<Grammars, String>>,
 }

@@ -60,6 +60,14 @@ pub enum EngineError {
     /// A request is wrong in itself: the caller mends it.
     #[error("{0}")]
     Invalid(String),
+    /// Training gave numbers that are none: the user looks at the examples, or trains more gently.
+    #[error("{message}")]
+    Diverged {
+        /// At which step, and what it gave.
+        message: String,
+        /// The positions of the step's examples in the request, from 0.
+        examples: Vec<u32>,
+    },
     /// The work does not fit in the memory there is.
     #[error("{0}")]
     Memory(String),
@@ -205,6 +213,7 @@ impl From<EngineError> for PortError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Interrupted => Self::Interrupted,
+            EngineError::Diverged { message, examples } => Self::Diverged { message, examples },
             EngineError::Memory(_) | EngineError::Device { .. } => {
                 Self::Unavailable(error.to_string())
             }

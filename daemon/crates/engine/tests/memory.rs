@@ -142,6 +142,7 @@ fn training(batch_size: u32, method: &str, gradient_checkpointing: bool) -> Trai
             ..TrainOptions::default()
         },
         examples: (0..8).map(conversation).collect(),
+        eval_examples: Vec::new(),
         seed: 1,
         resume: None,
         steps: 2,

@@ -4,7 +4,9 @@ use autodidact_domain::embedding::is_encoder;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::training::keeps_base_quantised;
 use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
-use autodidact_domain::{CheckpointSummary, ModelSummary, WorkflowSpec};
+use autodidact_domain::{
+    CheckpointId, CheckpointSummary, DatasetSummary, ModelSummary, WorkflowName, WorkflowSpec,
+};
 
 use crate::spec::{Fault, nearest_name};
 
@@ -122,18 +124,33 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             );
         }
     }
-    let init_adapter = spec.stages.train.as_ref();
-    let init_adapter = init_adapter.and_then(|train| train.init_adapter.as_ref());
-    let found = init_adapter.and_then(|id| ports.checkpoints.get(id).ok());
-    if let Some(adapter) = init_adapter.filter(|_| found.is_none()) {
-        let known = ports.checkpoints.list().unwrap_or_default().into_iter();
-        missing(
-            "stages.train.init_adapter",
-            "checkpoint",
-            adapter.as_str(),
-            known.map(|checkpoint| checkpoint.id.to_string()).collect(),
-            "`autodidact checkpoint list` lists them, `autodidact model import` takes one of another tool's",
-        );
+    let train = spec.stages.train.as_ref();
+    let starts = [
+        (
+            "init_adapter",
+            train.and_then(|train| train.init_adapter.as_ref()),
+        ),
+        (
+            "resume_from_checkpoint",
+            train.and_then(|train| train.resume_from_checkpoint.as_ref()),
+        ),
+    ];
+    let mut found = Vec::new();
+    for (field, id) in starts {
+        let Some(id) = id else { continue };
+        match ports.checkpoints.get(id) {
+            Ok(checkpoint) => found.push((field, checkpoint)),
+            Err(_) => {
+                let known = ports.checkpoints.list().unwrap_or_default().into_iter();
+                missing(
+                    &format!("stages.train.{field}"),
+                    "checkpoint",
+                    id.as_str(),
+                    known.map(|checkpoint| checkpoint.id.to_string()).collect(),
+                    "`autodidact checkpoint list` lists them, `autodidact model import` takes one of another tool's",
+                );
+            }
+        }
     }
     let model = ports.models.get(&spec.model).ok();
     let mut dataset = |path: &str, name: Option<&autodidact_domain::DatasetName>| {
@@ -160,6 +177,40 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
     };
     let seeds = dataset("seeds", spec.seeds.as_ref());
     let held_out = dataset("held_out", spec.held_out.as_ref());
+    let eval_dataset = train.and_then(|train| train.eval_dataset.as_ref());
+    let eval_dataset = dataset("stages.train.eval_dataset", eval_dataset);
+    // A run that goes on from another's end has its data, whatever came to the datasets since.
+    let earlier = train.and_then(|train| train.resume_from_checkpoint.as_ref());
+    let earlier = earlier.and_then(|id| pinned_by_run_of(ports, id));
+    let as_earlier = |found: Option<DatasetSummary>, earlier: Option<&DatasetSummary>| match earlier
+    {
+        Some(earlier)
+            if found
+                .as_ref()
+                .is_some_and(|found| found.name == earlier.name) =>
+        {
+            Some(earlier.clone())
+        }
+        _ => found,
+    };
+    let seeds = as_earlier(seeds, earlier.as_ref().and_then(|run| run.seeds.as_ref()));
+    let eval_dataset = as_earlier(
+        eval_dataset,
+        earlier.as_ref().and_then(|run| run.eval_dataset.as_ref()),
+    );
+    if let (Some(seeds), Some(measured)) = (&seeds, &eval_dataset)
+        && seeds.digest == measured.digest
+    {
+        faults.push(Fault {
+            line: line_of(yaml, "eval_dataset", measured.name.as_str()),
+            path: "stages.train.eval_dataset".into(),
+            message: "it has the very examples that are trained on, so it would measure nothing"
+                .into(),
+            expected: "a dataset with other examples, or validation_split".into(),
+            found: format!("{:?}", measured.name.as_str()),
+            nearest: None,
+        });
+    }
     if let (Some(seeds), Some(held_out), Some(_)) = (&seeds, &held_out, &spec.stages.evaluate)
         && seeds.digest == held_out.digest
     {
@@ -174,17 +225,20 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         });
     }
     faults.extend(refuse_constraint(ports, spec, yaml));
-    if let (Some(adapter), Some(model)) = (&found, &model)
-        && let Some(message) = misfit(ports, model, adapter)
-    {
-        faults.push(Fault {
-            line: line_of(yaml, "init_adapter", adapter.id.as_str()),
-            path: "stages.train.init_adapter".into(),
-            message,
-            expected: format!("an adapter of {}", spec.model),
-            found: format!("{:?}", adapter.id.as_str()),
-            nearest: None,
-        });
+    for (field, adapter) in &found {
+        let misfit = model
+            .as_ref()
+            .and_then(|model| misfit(ports, model, adapter));
+        if let Some(message) = misfit {
+            faults.push(Fault {
+                line: line_of(yaml, field, adapter.id.as_str()),
+                path: format!("stages.train.{field}"),
+                message,
+                expected: format!("an adapter of {}", spec.model),
+                found: format!("{:?}", adapter.id.as_str()),
+                nearest: None,
+            });
+        }
     }
     let local = model
         .as_ref()
@@ -255,12 +309,20 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             Ok(Pinned {
                 seeds,
                 held_out,
+                eval_dataset,
                 model,
                 plugins,
             })
         }
         _ => Err(faults),
     }
+}
+
+/// Finds what the run was given that a checkpoint was made by, where that run is known still.
+fn pinned_by_run_of(ports: &Ports, id: &CheckpointId) -> Option<Pinned> {
+    let (run, _) = id.as_str().rsplit_once(".round-")?;
+    let summary = ports.workflows.get(&WorkflowName::new(run).ok()?).ok()?;
+    Some(summary.pinned)
 }
 
 /// Finds the fault of a model that this machine will never have the memory for, so that hours of work do not end there.

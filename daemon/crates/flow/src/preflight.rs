@@ -81,7 +81,10 @@ pub(crate) fn of_workflow(
     }
     let human = read_dataset(ports, pinned.seeds.as_ref())?;
     let mixed = train::mix(spec, 1, &human, &[], &[]);
-    let conversations = mixed.conversations();
+    let share = train.validation_split;
+    let data = train::Data::new(spec, 1, &mixed, &[], share).map(|data| data.conversations);
+    // What leaves nothing to train on is told when it runs.
+    let conversations = data.unwrap_or_default();
     let data = TrainData {
         examples: &conversations,
         seed: train_seed(spec, 1),

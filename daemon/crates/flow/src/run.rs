@@ -24,6 +24,7 @@ const DATASET_WAVE: usize = 64;
 pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let human = read_dataset(&run.ports, run.workflow.pinned.seeds.as_ref())?;
     let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
+    let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
     let mut chains = Chains::build(&run, &human)?;
     let mut outcome = RunOutcome::default();
     let mut incumbent = evaluate_base(&mut run, &held_out)?;
@@ -43,9 +44,8 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
         )?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
         let mut done = RoundOutcome::new(round);
-        if let Some(trained) =
-            train_round(&mut run, round, &human, &kept, &outcome.kept, &mut done)?
-        {
+        let pools = [&human, &kept[..], &outcome.kept];
+        if let Some(trained) = train_round(&mut run, round, pools, &eval_dataset, &mut done)? {
             let candidate = ModelRef {
                 model: run.spec().model.clone(),
                 adapter: Some(trained.adapter.clone()),
@@ -65,7 +65,7 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
                 outcome.adapter_digest = Some(trained.adapter_digest);
                 incumbent = evaluation.or(incumbent);
             }
-            done.losses = trained.losses;
+            done.trained = Some(trained);
             done.promotion = Some(promotion);
         }
         outcome.kept.extend(kept);
@@ -472,12 +472,12 @@ fn write_dataset(
     )?))
 }
 
+/// Trains on the mix of three pools: human examples, the round's own and those of earlier rounds.
 fn train_round(
     run: &mut Run,
     round: u32,
-    human: &[Example],
-    kept: &[Example],
-    earlier: &[Example],
+    [human, kept, earlier]: [&[Example]; 3],
+    eval_dataset: &[Example],
     done: &mut RoundOutcome,
 ) -> Result<Option<Trained>, FlowError> {
     let Some(spec) = run.spec().stages.train.clone() else {
@@ -485,7 +485,7 @@ fn train_round(
     };
     let mixed = train::mix(run.spec(), round, human, kept, earlier);
     (done.human, done.generated, done.replayed) = (mixed.human, mixed.generated, mixed.replayed);
-    train::train(run, round, &spec, &mixed).map(Some)
+    train::train(run, round, &spec, &mixed, eval_dataset).map(Some)
 }
 
 /// Decides on the round's adapter. Without a promote stage every adapter is taken.

@@ -180,6 +180,10 @@ impl Supervisor {
         if spec.held_out.as_ref() == Some(&dataset.name) {
             pinned.held_out = Some(dataset.clone());
         }
+        let train = spec.stages.train.as_ref();
+        if train.and_then(|train| train.eval_dataset.as_ref()) == Some(&dataset.name) {
+            pinned.eval_dataset = Some(dataset.clone());
+        }
         self.create_and_start(spec, pinned)
     }
 

@@ -94,7 +94,9 @@ pub(crate) fn from_port(error: PortError) -> Status {
             message,
             &[("what", what), ("name", &name)],
         ),
-        PortError::Invalid(_) => refuse(ErrorReason::InvalidArgument, message),
+        PortError::Invalid(_) | PortError::Diverged { .. } => {
+            refuse(ErrorReason::InvalidArgument, message)
+        }
         PortError::TooLong(_) => refuse(ErrorReason::ContextExceeded, message),
         PortError::Unavailable(_) => refuse(ErrorReason::Unavailable, message),
         PortError::Interrupted => refuse(ErrorReason::Interrupted, message),

@@ -13,6 +13,9 @@ impl Clock for Epoch {
     fn peak_rss_mb(&self) -> u64 {
         0
     }
+    fn rss_mb(&self) -> u64 {
+        0
+    }
 }
 
 struct Fixture {

@@ -12,6 +12,9 @@ impl Clock for Epoch {
     fn peak_rss_mb(&self) -> u64 {
         0
     }
+    fn rss_mb(&self) -> u64 {
+        0
+    }
 }
 
 fn open(path: &std::path::Path) -> DatasetStore {

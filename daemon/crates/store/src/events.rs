@@ -156,6 +156,9 @@ mod tests {
         fn peak_rss_mb(&self) -> u64 {
             0
         }
+        fn rss_mb(&self) -> u64 {
+            0
+        }
     }
 
     #[test]

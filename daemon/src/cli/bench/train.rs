@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use autodidact_domain::ports::Clock;
 use autodidact_domain::training::METHODS;
 use autodidact_domain::{Interrupt, TrainOptions};
 use autodidact_engine::{Compute, DeviceChoice, Engine};

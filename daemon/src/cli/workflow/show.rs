@@ -63,6 +63,9 @@ pub(super) async fn show(
             |d| format!("{}@{} ({} records)", d.name, d.version, d.records),
         )
     };
+    let train = workflow.spec.clone().unwrap_or_default().stages;
+    let train = train.unwrap_or_default().train.unwrap_or_default();
+    let goes_on_from = train.resume_from_checkpoint;
     output::facts(&[
         ("name", workflow.name.clone()),
         ("state", state_name(&workflow)),
@@ -77,6 +80,8 @@ pub(super) async fn show(
         ),
         ("seeds", version(&pinned.seeds)),
         ("held out", version(&pinned.held_out)),
+        ("evaluated on", version(&pinned.eval_dataset)),
+        ("goes on from", goes_on_from.unwrap_or("none".to_string())),
         ("submitted", output::time(workflow.created_ms)),
         ("changed", output::time(workflow.updated_ms)),
     ])?;

@@ -354,6 +354,7 @@ fn a_template_that_fails_says_for_what() {
         },
         options: TrainOptions::default(),
         examples: conversations.to_vec(),
+        eval_examples: Vec::new(),
         seed: 1,
         resume: None,
         steps: 1,

@@ -1,7 +1,7 @@
 //! A run's position as a checkpoint, and back.
 
 use autodidact_domain::checkpoint::CheckpointMeta;
-use autodidact_domain::{Checkpoint, Digest, TrainOptions, TrainRequest};
+use autodidact_domain::{Checkpoint, Digest, EvalLoss, TrainOptions, TrainRequest};
 use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
@@ -31,8 +31,14 @@ pub(crate) struct TrainerState {
     cursor: u32,
     /// The digest of the encoded examples.
     data_digest: Digest,
-    /// The options; how often checkpoints are made may change.
+    /// The options; see [`Run::resume`] for those that may change.
     options: TrainOptions,
+    /// The evaluations so far, from which follows when the run stops early.
+    #[serde(default)]
+    evaluations: Vec<EvalLoss>,
+    /// The digest of the encoded examples that they measured.
+    #[serde(default)]
+    evaluation_digest: Option<Digest>,
 }
 
 /// A run, as far as it has come.
@@ -43,6 +49,8 @@ pub(crate) struct Position {
     pub(crate) parameters: Vec<Vec<f32>>,
     /// The optimizer.
     pub(crate) optimizer: AdamW,
+    /// The evaluations so far.
+    pub(crate) evaluations: Vec<EvalLoss>,
 }
 
 /// What a run is, apart from its position.
@@ -56,6 +64,8 @@ pub(crate) struct Run<'a> {
     pub(crate) tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>, EngineError>,
     pub(crate) base_digest: Digest,
     pub(crate) data_digest: Digest,
+    /// Of what is evaluated on, where the run is evaluated.
+    pub(crate) evaluation_digest: Option<Digest>,
     pub(crate) total_steps: u32,
 }
 
@@ -88,13 +98,17 @@ impl Run<'_> {
             step: 0,
             optimizer: AdamW::new(&parameters),
             parameters,
+            evaluations: Vec::new(),
         })
     }
 
     /// Goes on where a checkpoint stands.
     ///
+    /// How far the run goes, when it is evaluated and what is kept of it may have changed since; then it goes on for as many
+    /// steps as it has now, with the learning rates of that many.
+    ///
     /// # Errors
-    /// [`EngineError::Adapter`] when the checkpoint is not of this very run.
+    /// [`EngineError::Adapter`] when the checkpoint is of another run, or of a step that this one does not have.
     pub(crate) fn resume(&self, checkpoint: &Checkpoint) -> Result<Position, EngineError> {
         self.check_base(checkpoint)?;
         let meta = &checkpoint.meta;
@@ -103,44 +117,75 @@ impl Run<'_> {
             &self.adapter_config(),
             &meta.adapter_config,
         )?;
-        expect_same("total_steps", &self.total_steps, &meta.total_steps)?;
-        let mut state: TrainerState =
-            serde_json::from_value(meta.trainer_state.clone()).map_err(|error| {
-                EngineError::Adapter {
-                    part: "trainer_state".into(),
-                    expected: "the position of a training run".into(),
-                    found: error.to_string(),
-                }
-            })?;
-        state.options.checkpoint_steps = self.request.options.checkpoint_steps;
-        let ours = self.state(meta.step);
-        expect_same("trainer_state.seed", &ours.seed, &state.seed)?;
-        expect_same("trainer_state.cursor", &ours.cursor, &state.cursor)?;
-        expect_same(
-            "trainer_state.data_digest",
-            &ours.data_digest,
-            &state.data_digest,
-        )?;
-        expect_same("trainer_state.options", &ours.options, &state.options)?;
+        if meta.step > self.total_steps {
+            return Err(EngineError::adapter(
+                "step",
+                format!("one of the run's {} (epochs, max_steps)", self.total_steps),
+                meta.step,
+            ));
+        }
+        let state = self.check_state(checkpoint)?;
         let parameters = self.plan.read_tensors("", &checkpoint.adapter)?;
-        // A finished run may have put its moments aside.
-        let optimizer = if meta.step >= self.total_steps && checkpoint.optimizer.is_empty() {
-            AdamW::new(&parameters)
-        } else {
-            AdamW {
+        let optimizer = match checkpoint.optimizer.is_empty() {
+            // A finished run may have put its moments aside.
+            true if meta.step == self.total_steps => AdamW::new(&parameters),
+            true => {
+                return Err(EngineError::adapter(
+                    "optimizer",
+                    "tensors exp_avg.* and exp_avg_sq.*, as the checkpoints have that a run made on its way",
+                    "none: it can be generated with, and be where a new run begins (init_adapter)",
+                ));
+            }
+            false => AdamW {
                 first: self
                     .plan
                     .read_tensors(FIRST_MOMENT, &checkpoint.optimizer)?,
                 second: self
                     .plan
                     .read_tensors(SECOND_MOMENT, &checkpoint.optimizer)?,
-            }
+            },
         };
         Ok(Position {
             step: meta.step,
             parameters,
             optimizer,
+            evaluations: state.evaluations,
         })
+    }
+
+    /// Reads the trainer's state, and holds it against this run's.
+    fn check_state(&self, checkpoint: &Checkpoint) -> Result<TrainerState, EngineError> {
+        let stored = checkpoint.meta.trainer_state.clone();
+        let mut state: TrainerState = serde_json::from_value(stored).map_err(|error| {
+            let expected = "the position of a training run";
+            EngineError::adapter("trainer_state", expected, error)
+        })?;
+        let TrainRequest { seed, options, .. } = self.request;
+        state.options = TrainOptions {
+            epochs: options.epochs,
+            max_steps: options.max_steps,
+            checkpoint_steps: options.checkpoint_steps,
+            checkpoint_minutes: options.checkpoint_minutes,
+            save_total_limit: options.save_total_limit,
+            eval_steps: options.eval_steps,
+            early_stopping_patience: options.early_stopping_patience,
+            early_stopping_threshold: options.early_stopping_threshold,
+            load_best_model_at_end: options.load_best_model_at_end,
+            ..state.options
+        };
+        let cursor = checkpoint.meta.step;
+        expect_same("trainer_state.seed", seed, &state.seed)?;
+        expect_same("trainer_state.cursor", &cursor, &state.cursor)?;
+        expect_same(
+            "trainer_state.data_digest",
+            &self.data_digest,
+            &state.data_digest,
+        )?;
+        expect_same("trainer_state.options", options, &state.options)?;
+        if let (Some(ours), Some(theirs)) = (&self.evaluation_digest, &state.evaluation_digest) {
+            expect_same("trainer_state.evaluation_digest", ours, theirs)?;
+        }
+        Ok(state)
     }
 
     /// Writes a position down.
@@ -153,7 +198,7 @@ impl Run<'_> {
                 .to_tensors(SECOND_MOMENT, &position.optimizer.second),
         );
         optimizer.sort_by(|a, b| a.name.cmp(&b.name));
-        let trainer_state = serde_json::to_value(self.state(position.step))
+        let trainer_state = serde_json::to_value(self.state(position))
             .map_err(|error| EngineError::Invalid(format!("trainer_state: {error}")))?;
         Ok(Checkpoint {
             meta: CheckpointMeta {
@@ -176,13 +221,15 @@ impl Run<'_> {
         self.recipe.adapter_config(base)
     }
 
-    fn state(&self, cursor: u32) -> TrainerState {
+    fn state(&self, position: &Position) -> TrainerState {
         let TrainRequest { seed, options, .. } = self.request;
         TrainerState {
             seed: *seed,
-            cursor,
+            cursor: position.step,
             data_digest: self.data_digest,
             options: options.clone(),
+            evaluations: position.evaluations.clone(),
+            evaluation_digest: self.evaluation_digest,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Conversations as tokens, and the batches that each step of a run sees.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use autodidact_domain::random::Random;
-use autodidact_domain::{Digest, Message};
+use autodidact_domain::{Digest, Message, TrainOptions};
 
 use crate::EngineError;
 use crate::methods::{Plan, VirtualTokens};
@@ -56,10 +58,14 @@ impl EncodedExample {
 /// The examples of a run, in dataset order, and what was left out of them.
 pub(crate) struct TrainingData {
     examples: Vec<EncodedExample>,
+    /// The positions of their conversations.
+    positions: Vec<u32>,
     /// Examples that were cut at the greatest length.
     pub(crate) truncated: u32,
     /// The positions of conversations without any response token.
     pub(crate) refused: Vec<u32>,
+    /// Of every token and its part in the loss.
+    pub(crate) digest: Digest,
 }
 
 impl TrainingData {
@@ -74,8 +80,10 @@ impl TrainingData {
     ) -> Result<Self, EngineError> {
         let mut data = Self {
             examples: Vec::with_capacity(conversations.len()),
+            positions: Vec::with_capacity(conversations.len()),
             truncated: 0,
             refused: Vec::new(),
+            digest: Digest::of(&[]),
         };
         let mut first_labels = Vec::with_capacity(conversations.len());
         for (position, messages) in (0..).zip(conversations) {
@@ -87,14 +95,18 @@ impl TrainingData {
             }
             let is_learnt = example.labels().any(|is_label| is_label);
             match is_learnt {
-                true => data.examples.push(example),
+                true => {
+                    data.examples.push(example);
+                    data.positions.push(position);
+                }
                 false => data.refused.push(position),
             }
         }
-        match data.examples.is_empty() {
-            true => Err(nothing_left(&first_labels, max_length)),
-            false => Ok(data),
+        if data.examples.is_empty() {
+            return Err(nothing_left(&first_labels, max_length));
         }
+        data.digest = digest_examples(&data.examples);
+        Ok(data)
     }
 
     /// Counts the examples that are left.
@@ -108,17 +120,9 @@ impl TrainingData {
         examples.map(EncodedExample::computed_tokens).collect()
     }
 
-    /// Digests every token and its part in the loss.
-    pub(crate) fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        for example in &self.examples {
-            hasher.update(&(example.ids.len() as u64).to_le_bytes());
-            for (id, is_response) in example.ids.iter().zip(&example.is_response) {
-                hasher.update(&id.to_le_bytes());
-                hasher.update(&[u8::from(*is_response)]);
-            }
-        }
-        Digest::from_bytes(*hasher.finalize().as_bytes())
+    /// Tells where the conversation of an example stands.
+    pub(crate) fn position(&self, index: usize) -> u32 {
+        self.positions[index]
     }
 
     /// Picks examples into a batch.
@@ -148,6 +152,76 @@ fn nothing_left(first_labels: &[Option<usize>], max_length: usize) -> EngineErro
         first_labels.len(),
         reasons.join(", ")
     ))
+}
+
+/// The examples of a run that is at work, encoded: its next stretch finds them here, and needs no second look at a large
+/// dataset between two steps.
+#[derive(Default)]
+pub(crate) struct DataCache(Mutex<Vec<(Digest, Arc<TrainingData>)>>);
+
+impl DataCache {
+    /// What is trained on, and what is evaluated on.
+    const KEPT: usize = 2;
+
+    /// Finds conversations encoded by the same options, or does it now; see [`TrainingData::encode`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn encode(
+        &self,
+        conversations: &[Vec<Message>],
+        options: &TrainOptions,
+        encode: &dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+        max_length: usize,
+    ) -> Result<Arc<TrainingData>, EngineError> {
+        let key = digest_messages(conversations, options, max_length);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, data)) = kept.iter().find(|(of, _)| *of == key) {
+            return Ok(Arc::clone(data));
+        }
+        let data = Arc::new(TrainingData::encode(conversations, encode, max_length)?);
+        if kept.len() >= Self::KEPT {
+            kept.remove(0);
+        }
+        kept.push((key, Arc::clone(&data)));
+        Ok(data)
+    }
+
+    /// Lets go of what a run that has ended needs no more.
+    pub(crate) fn clear(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clear();
+    }
+}
+
+fn digest_examples(examples: &[EncodedExample]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for example in examples {
+        hasher.update(&(example.ids.len() as u64).to_le_bytes());
+        for (id, is_response) in example.ids.iter().zip(&example.is_response) {
+            hasher.update(&id.to_le_bytes());
+            hasher.update(&[u8::from(*is_response)]);
+        }
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+fn digest_messages(
+    conversations: &[Vec<Message>],
+    options: &TrainOptions,
+    max_length: usize,
+) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{options:?} {max_length} ").as_bytes());
+    for messages in conversations {
+        hasher.update(&(messages.len() as u64).to_le_bytes());
+        for message in messages {
+            hasher.update(&[message.role as u8]);
+            hasher.update(&(message.content.len() as u64).to_le_bytes());
+            hasher.update(message.content.as_bytes());
+        }
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// Which examples each step sees.
@@ -285,9 +359,10 @@ mod tests {
         let data = data.expect("two are left");
         // 9 is cut before its response; 1 has a response only where nothing predicts it.
         assert_eq!(
-            (data.len(), data.truncated, data.refused),
-            (2, 1, vec![2, 3])
+            (data.len(), data.truncated, &data.refused[..]),
+            (2, 1, &[2, 3][..])
         );
+        assert_eq!((data.position(0), data.position(1)), (0, 1));
         let none = TrainingData::encode(&[conversation(9)], &encode, 6)
             .err()
             .expect("refused")
@@ -301,6 +376,29 @@ mod tests {
         let unanswered = TrainingData::encode(&[conversation(9), conversation(1)], &encode, 6);
         let told = unanswered.err().expect("refused").to_string();
         assert!(told.contains("1 have no answer, 1 begin"), "{told}");
+    }
+
+    #[test]
+    fn a_run_is_encoded_once() {
+        let (cache, calls) = (DataCache::default(), std::cell::Cell::new(0));
+        let encode = |_: &[Message]| {
+            calls.set(calls.get() + 1);
+            Ok(example(&[1, 2, 3], &[2]))
+        };
+        let told = |text: &str| vec![vec![Message::user("x"), Message::assistant(text)]];
+        let of = |text: &str, length| {
+            let options = TrainOptions::default();
+            let data = cache.encode(&told(text), &options, &encode, length);
+            let data = data.expect("encodes");
+            (data.digest, calls.get())
+        };
+        let first = of("a", 9);
+        assert_eq!(of("b", 9).1, 2);
+        assert_eq!((of("a", 9), of("b", 9).1), ((first.0, 2), 2));
+        // Another length is other data, and the oldest goes.
+        assert_eq!((of("a", 8).1, of("b", 9).1, of("a", 9).1), (3, 3, 4));
+        cache.clear();
+        assert_eq!(of("a", 9).1, 5);
     }
 
     #[test]

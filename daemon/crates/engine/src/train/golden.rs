@@ -232,6 +232,7 @@ impl Case {
             step: 0,
             optimizer: AdamW::new(&parameters),
             parameters,
+            evaluations: Vec::new(),
         };
         let request = TrainRequest {
             model: ModelRef {
@@ -240,6 +241,7 @@ impl Case {
             },
             options,
             examples: Vec::new(),
+            eval_examples: Vec::new(),
             seed: 0,
             resume: None,
             steps: 0,

@@ -10,7 +10,7 @@ use autodidact_domain::{
     TrainSegment,
 };
 
-use super::{Base, EncodedExample, check_options, run};
+use super::{Base, DataCache, EncodedExample, check_options, run};
 use crate::methods::from_options;
 use crate::models::base::BaseWeights;
 use crate::models::files::ModelFiles;
@@ -78,6 +78,7 @@ impl LoadedModel {
             threads: self.team.threads(),
             tokenize: &|text| self.encode(&Prompt::Text(text.into())),
             encode: &|messages| self.encode_example(messages),
+            encoded: &self.training_data,
             pause,
             room: &self.room,
         };
@@ -123,6 +124,7 @@ impl LoadedModel {
             threads: self.team.threads(),
             tokenize: &|text| self.encode(&Prompt::Text(text.into())),
             encode: &encode,
+            encoded: &DataCache::default(),
             pause: &Pause::never(),
             room: &self.room,
         };
@@ -140,6 +142,7 @@ impl LoadedModel {
                 ..options.clone()
             },
             examples: (0..at_a_step).map(example).collect(),
+            eval_examples: Vec::new(),
             seed: 1,
             resume: None,
             steps,
@@ -271,6 +274,7 @@ mod tests {
             },
             options,
             examples: vec![conversation.clone()],
+            eval_examples: Vec::new(),
             seed: 4,
             resume: None,
             steps: 11,

@@ -6,6 +6,7 @@
 mod adamw;
 mod checkpoint;
 mod data;
+mod evaluation;
 mod loaded;
 mod model;
 mod need;
@@ -33,8 +34,9 @@ use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
 use crate::ops::pause::Pause;
 use checkpoint::{Position, Run};
-pub(crate) use data::{Before, PackedBatch};
+pub(crate) use data::{Before, DataCache, PackedBatch};
 use data::{Order, TrainingData};
+use evaluation::{Evaluator, stops_early};
 pub(crate) use model::TrainableModel;
 use need::Sizing;
 use schedule::Schedule;
@@ -54,6 +56,8 @@ pub struct Base<'a> {
     pub tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>, EngineError>,
     /// Lays a conversation out as tokens, and tells which are a response's.
     pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+    /// What was encoded for the stretch before.
+    pub(crate) encoded: &'a DataCache,
     /// Where a step stands still while somebody else needs the device.
     pub pause: &'a Pause,
     /// What may be taken beside the weights; the stretch's need is taken from it.
@@ -65,9 +69,10 @@ pub struct Base<'a> {
 /// `init` is where a fresh run starts from, when it goes on with an earlier adapter; a resumed run does not read it.
 ///
 /// # Errors
-/// [`EngineError::Invalid`] when the options are wrong, no example has a response, or the loss is no number any more
-/// (with the step and batch); [`EngineError::Memory`] where there is no room for a step; [`EngineError::Adapter`] when the checkpoint is not of this run or `init` does not fit;
-/// [`EngineError::Interrupted`] when the interrupt was raised. In each case the last checkpoint stays what it is.
+/// [`EngineError::Invalid`] when the options are wrong or no example has a response; [`EngineError::Diverged`] when the loss is
+/// no number any more (with the step and its examples); [`EngineError::Memory`] where there is no room for a step;
+/// [`EngineError::Adapter`] when the checkpoint is not of this run or `init` does not fit; [`EngineError::Interrupted`] when the
+/// interrupt was raised. In each case the last checkpoint stays what it is.
 pub fn run(
     base: Base<'_>,
     request: &TrainRequest,
@@ -81,64 +86,55 @@ pub fn run(
     let plan = Arc::new(recipe.plan().clone());
     let room = base.config.context_length - plan.virtual_tokens();
     let max_length = (options.max_length as usize).min(room);
-    let data = TrainingData::encode(&request.examples, base.encode, max_length)?;
+    let before = Before::of(&plan, base.config.vocab_size);
+    let (cache, encode) = (base.encoded, base.encode);
+    let data = cache.encode(&request.examples, options, encode, max_length)?;
+    let evaluator = Evaluator::new(&base, request, max_length, before)?;
     let batch_size = options.batch_size as usize;
     let at_a_step = batch_size.saturating_mul(options.gradient_accumulation_steps as usize);
     let order = Order::new(request.seed, data.len(), at_a_step);
-    let total_steps = u32::try_from(order.steps_per_epoch() as u64 * u64::from(options.epochs))
-        .map_err(|_| {
-            EngineError::Invalid(format!(
-                "epochs: {} are more steps than can be counted",
-                options.epochs
-            ))
-        })?;
+    let total_steps = count_steps(options, &order)?;
     let schedule = Schedule::new(options, total_steps);
-    let (base_digest, data_digest) = (base.digest, data.digest());
     let run = Run {
         request,
         recipe: &*recipe,
         plan: &plan,
         weights: base.weights,
         tokenize: base.tokenize,
-        base_digest,
-        data_digest,
+        base_digest: base.digest,
+        data_digest: data.digest,
+        evaluation_digest: evaluator.as_ref().map(|evaluator| evaluator.digest),
         total_steps,
     };
     let first_step = request.resume.as_ref().map_or(0, |resume| resume.meta.step);
+    let evaluated_step = evaluator
+        .as_ref()
+        .map(|evaluator| evaluator.next_after(first_step, total_steps));
     let last_step = first_step.saturating_add(request.steps).min(total_steps);
-    let before = Before::of(&plan, base.config.vocab_size);
+    let last_step = last_step.min(evaluated_step.unwrap_or(total_steps));
     let batches_of_step = |step: u32| -> Vec<PackedBatch> {
         let examples = order.batch(step as usize);
         let batches = examples.chunks(batch_size);
         batches.map(|indices| data.batch(indices, before)).collect()
     };
-    let steps: Vec<Vec<PackedBatch>> = (first_step..last_step).map(batches_of_step).collect();
+    let mut steps: Vec<Vec<PackedBatch>> = (first_step..last_step).map(batches_of_step).collect();
     let max_tokens = steps
         .iter()
         .flatten()
         .map(|batch| batch.ids.len())
         .max()
         .unwrap_or(0);
-    check_memory(&base, request, &data)?;
+    check_memory(&base, request, &data, evaluator.as_ref())?;
     let mut position = match &request.resume {
         Some(checkpoint) => run.resume(checkpoint)?,
         None => run.start(init)?,
     };
-    let model = TrainableModel::new(
-        base.config,
-        base.weights,
-        plan.clone(),
-        max_tokens,
-        max_length + plan.virtual_tokens(),
-        base.threads,
-    )?
-    .pausing(base.pause.clone())
-    .noising(options.neftune_noise_alpha as f32)
-    .checkpointing(options.gradient_checkpointing)
-    .smoothing(options.label_smoothing_factor as f32);
-    let tokens_of =
-        |batches: &[PackedBatch]| -> usize { batches.iter().map(|batch| batch.ids.len()).sum() };
-    let mut losses = Vec::with_capacity(steps.len());
+    if stops_early(&position.evaluations, options) {
+        steps.clear();
+    }
+    let model = trained_model(&base, &plan, options, max_tokens, max_length)?;
+    let stretch_started = Instant::now();
+    let (mut losses, mut tokens) = (Vec::with_capacity(steps.len()), 0);
     for batches in &steps {
         if interrupt.is_raised() {
             return Err(EngineError::Interrupted);
@@ -153,27 +149,90 @@ pub fn run(
             &plan,
             learning_rate,
         )
-        .map_err(|error| locate(error, position.step, &order))?;
+        .map_err(|error| locate(error, position.step, &order, &data))?;
+        let tokens_of_step: usize = batches.iter().map(|batch| batch.ids.len()).sum();
         losses.push(figures.loss);
+        tokens += tokens_of_step as u64;
         progress(TrainProgress {
             step: position.step,
             total_steps,
             loss: figures.loss,
             learning_rate,
             grad_norm: figures.grad_norm,
-            tokens_per_second: tokens_of(batches) as f64
-                / started.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: tokens_of_step as f64 / started.elapsed().as_secs_f64().max(1e-9),
         });
+        if is_due(options, stretch_started) {
+            break;
+        }
     }
-    Ok(TrainSegment {
+    let evaluator =
+        evaluator.filter(|_| evaluated_step == Some(position.step) && !steps.is_empty());
+    let evaluation = match evaluator {
+        Some(evaluator) => {
+            let (parameters, step) = (&position.parameters, position.step);
+            Some(evaluator.measure(&base, options, parameters, step, interrupt)?)
+        }
+        None => None,
+    };
+    position.evaluations.extend(evaluation);
+    let segment = TrainSegment {
         checkpoint: run.checkpoint(&position)?,
         step: position.step,
         total_steps,
         losses,
-        tokens: steps.iter().map(|batches| tokens_of(batches) as u64).sum(),
+        evaluation,
+        stopped_early: stops_early(&position.evaluations, options),
+        tokens,
         truncated: data.truncated,
-        refused: data.refused,
+        refused: data.refused.clone(),
+    };
+    if segment.is_finished() {
+        base.encoded.clear();
+    }
+    Ok(segment)
+}
+
+/// Prepares the base with what is trained about it, as training sees it.
+fn trained_model<'a>(
+    base: &Base<'a>,
+    plan: &Arc<Plan>,
+    options: &TrainOptions,
+    max_tokens: usize,
+    max_length: usize,
+) -> Result<TrainableModel<'a>, EngineError> {
+    let model = TrainableModel::new(
+        base.config,
+        base.weights,
+        plan.clone(),
+        max_tokens,
+        max_length + plan.virtual_tokens(),
+        base.threads,
+    )?;
+    Ok(model
+        .pausing(base.pause.clone())
+        .noising(options.neftune_noise_alpha as f32)
+        .checkpointing(options.gradient_checkpointing)
+        .smoothing(options.label_smoothing_factor as f32))
+}
+
+/// Counts the optimizer steps of the whole run.
+fn count_steps(options: &TrainOptions, order: &Order) -> Result<u32, EngineError> {
+    if options.max_steps > 0 {
+        return Ok(options.max_steps);
+    }
+    let steps = order.steps_per_epoch() as u64 * u64::from(options.epochs);
+    u32::try_from(steps).map_err(|_| {
+        EngineError::Invalid(format!(
+            "epochs: {} are more steps than can be counted",
+            options.epochs
+        ))
     })
+}
+
+/// Tells whether a stretch has taken as long as there may lie between checkpoints.
+fn is_due(options: &TrainOptions, stretch_started: Instant) -> bool {
+    let minutes = options.checkpoint_minutes;
+    minutes > 0.0 && stretch_started.elapsed().as_secs_f64() >= minutes * 60.0
 }
 
 /// Refuses a run that the memory will not suffice for, with what would make it fit.
@@ -181,6 +240,7 @@ fn check_memory(
     base: &Base<'_>,
     request: &TrainRequest,
     data: &TrainingData,
+    evaluator: Option<&Evaluator>,
 ) -> Result<(), EngineError> {
     if !base.weights.device().is_cpu() {
         // The states are the device's, which says itself when they do not fit.
@@ -195,6 +255,7 @@ fn check_memory(
         threads: base.threads,
         weights_in_f32: held,
         beside: &[],
+        evaluated_tokens: evaluator.map_or(0, Evaluator::max_tokens),
     };
     // The weights have been taken from the room already.
     let room = Some(base.room.bytes()).filter(|room| *room != u64::MAX);
@@ -275,6 +336,7 @@ fn step(
         step,
         parameters,
         optimizer,
+        ..
     } = position;
     optimizer.step(
         parameters,
@@ -287,8 +349,8 @@ fn step(
     Ok(StepFigures { loss, grad_norm })
 }
 
-/// Names the step and batch of a failure.
-fn locate(error: StepError, step: u32, order: &Order) -> EngineError {
+/// Names the step, batch and examples of a failure.
+fn locate(error: StepError, step: u32, order: &Order, data: &TrainingData) -> EngineError {
     match error {
         StepError::Engine(error) => error,
         StepError::Diverged(loss, grad_norm) => {
@@ -296,13 +358,16 @@ fn locate(error: StepError, step: u32, order: &Order) -> EngineError {
                 step as usize / order.steps_per_epoch(),
                 step as usize % order.steps_per_epoch(),
             );
-            EngineError::Invalid(format!(
-                "training diverged at step {}, batch {} of epoch {}: the loss is {loss}, the gradient's norm {grad_norm}; \
-                 the last checkpoint stands; lower learning_rate or set max_grad_norm",
-                step + 1,
-                batch + 1,
-                epoch + 1,
-            ))
+            let indices = order.batch(step as usize);
+            EngineError::Diverged {
+                message: format!(
+                    "training diverged at step {}, batch {} of epoch {}: the loss is {loss}, the gradient's norm {grad_norm}",
+                    step + 1,
+                    batch + 1,
+                    epoch + 1,
+                ),
+                examples: indices.iter().map(|index| data.position(*index)).collect(),
+            }
         }
     }
 }
@@ -319,6 +384,17 @@ fn check_options(options: &TrainOptions) -> Result<(), EngineError> {
     let accumulated = options.gradient_accumulation_steps;
     at_least("gradient_accumulation_steps", accumulated, 1)?;
     at_least("max_length", options.max_length, 2)?;
+    if options.eval_steps == 0 {
+        let needs = |name: &str, is_set: bool| match is_set {
+            false => Ok(()),
+            true => Err(EngineError::Invalid(format!(
+                "{name}: expected eval_steps beside it, the steps between evaluations, found none"
+            ))),
+        };
+        let patience = options.early_stopping_patience;
+        needs("early_stopping_patience", patience > 0)?;
+        needs("load_best_model_at_end", options.load_best_model_at_end)?;
+    }
     let within = |name: &str, value: f64, most: f64| match (0.0..=most).contains(&value) {
         true => Ok(()),
         false => Err(EngineError::Invalid(format!(
@@ -335,6 +411,9 @@ fn check_options(options: &TrainOptions) -> Result<(), EngineError> {
         1.0,
     )?;
     within("neftune_noise_alpha", options.neftune_noise_alpha, 1000.0)?;
+    within("checkpoint_minutes", options.checkpoint_minutes, f64::MAX)?;
+    let threshold = options.early_stopping_threshold;
+    within("early_stopping_threshold", threshold, f64::MAX)?;
     within("max_grad_norm", options.max_grad_norm, f64::MAX)
 }
 

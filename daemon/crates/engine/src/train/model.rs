@@ -122,10 +122,11 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
         let is_fused = matches!(self.weights.device(), Device::Cpu);
         let variables = self.variables(parameters)?;
+        let parameters = tensors(&variables);
         self.threads.install(|| {
             let loss = match is_fused {
-                true => self.fused_loss(&variables, batch, dropout_seed)?,
-                false => self.plain_loss(&variables, batch, dropout_seed)?,
+                true => self.fused_loss(&parameters, batch, dropout_seed)?,
+                false => self.plain_loss(&parameters, batch, dropout_seed)?,
             };
             gradients(&loss, &variables)
         })
@@ -149,7 +150,7 @@ impl<'a> TrainableModel<'a> {
         let batch = PackedBatch::new(&[example], Before::default());
         let variables = self.variables(parameters)?;
         self.threads.install(|| {
-            let step = self.step(&variables)?;
+            let step = self.step(&tensors(&variables))?;
             let x = self.fused_states(&step, &batch, 0)?;
             let (tokens, width) = x.dims2()?;
             let x = x.flatten_all()?.to_vec1::<f32>()?;
@@ -177,6 +178,27 @@ impl<'a> TrainableModel<'a> {
         })
     }
 
+    /// Computes the mean loss of a batch alone, in nats a response token, and keeps nothing for a backward.
+    ///
+    /// # Errors
+    /// As [`TrainableModel::loss_and_gradients`].
+    pub(crate) fn loss(
+        &self,
+        parameters: &[Vec<f32>],
+        batch: &PackedBatch,
+    ) -> Result<f64, EngineError> {
+        let device = self.weights.device();
+        let parameters = parameters
+            .iter()
+            .map(|values| Tensor::from_slice(values, values.len(), device));
+        let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
+        let loss = self.threads.install(|| match device {
+            Device::Cpu => self.fused_loss(&parameters, batch, 0),
+            _ => self.plain_loss(&parameters, batch, 0),
+        })?;
+        Ok(f64::from(loss.to_vec0::<f32>()?))
+    }
+
     /// Computes the same by candle's own operations.
     #[cfg(test)]
     pub(crate) fn plain_loss_and_gradients(
@@ -187,7 +209,7 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
         let variables = self.variables(parameters)?;
         gradients(
-            &self.plain_loss(&variables, batch, dropout_seed)?,
+            &self.plain_loss(&tensors(&variables), batch, dropout_seed)?,
             &variables,
         )
     }
@@ -203,7 +225,7 @@ impl<'a> TrainableModel<'a> {
     /// Computes the loss by our kernels.
     fn fused_loss(
         &self,
-        parameters: &[Var],
+        parameters: &[Tensor],
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
@@ -251,7 +273,7 @@ impl<'a> TrainableModel<'a> {
     /// Computes the loss by candle's own operations, on any device.
     fn plain_loss(
         &self,
-        parameters: &[Var],
+        parameters: &[Tensor],
         batch: &PackedBatch,
         dropout_seed: u64,
     ) -> Result<Tensor, EngineError> {
@@ -274,7 +296,7 @@ impl<'a> TrainableModel<'a> {
     }
 
     /// Views the trained numbers as what a step takes.
-    fn step(&self, parameters: &[Var]) -> Result<Step, EngineError> {
+    fn step(&self, parameters: &[Tensor]) -> Result<Step, EngineError> {
         let outside = parameters.last().ok_or_else(|| {
             EngineError::Invalid("expected a slice for every layer and one more".into())
         })?;
@@ -292,10 +314,7 @@ impl<'a> TrainableModel<'a> {
             false => plan.head().map(matrix).transpose()?,
         };
         let mut step = Step {
-            layers: parameters[..self.config.layers]
-                .iter()
-                .map(|layer| layer.as_tensor().clone())
-                .collect(),
+            layers: parameters[..self.config.layers].to_vec(),
             before: None,
             embedding,
             last_norm: last_norm.transpose()?,
@@ -390,7 +409,7 @@ impl<'a> TrainableModel<'a> {
         seed: u64,
     ) -> Result<Tensor, EngineError> {
         let variables = self.variables(&self.plan.drawn(1, self.weights))?;
-        self.embed(&self.step(&variables)?, batch, seed)
+        self.embed(&self.step(&tensors(&variables))?, batch, seed)
     }
 
     /// Looks up the embeddings of sequences that lie at some ranges of rows.
@@ -472,6 +491,13 @@ pub(super) fn state_bytes(config: &ModelConfig, tokens: usize, is_checkpointing:
 pub(super) fn logit_bytes(config: &ModelConfig, threads: usize) -> u64 {
     let logits = threads.max(1) * max_logits(config.vocab_size);
     (logits * size_of::<f32>()) as u64
+}
+
+fn tensors(variables: &[Var]) -> Vec<Tensor> {
+    let tensors = variables
+        .iter()
+        .map(|variable| variable.as_tensor().clone());
+    tensors.collect()
 }
 
 /// Runs autograd; gives the loss and the gradient of every variable.

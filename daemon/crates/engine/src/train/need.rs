@@ -19,6 +19,8 @@ pub(super) struct Sizing<'a> {
     pub(super) lengths: Option<&'a [usize]>,
     /// The longest sequence in tokens, for data that is not known.
     pub(super) max_length: usize,
+    /// The tokens of the largest batch that is evaluated.
+    pub(super) evaluated_tokens: usize,
     /// The seed of the run.
     pub(super) seed: u64,
     pub(super) threads: usize,
@@ -60,6 +62,9 @@ impl Sizing<'_> {
         let numbers = (recipe.plan().parameters() * size_of::<f32>()) as u64;
         let tokens = self.tokens_at_once(options, recipe.plan().virtual_tokens());
         let states = model::state_bytes(self.config, tokens, options.gradient_checkpointing);
+        // An evaluation keeps a layer's states at a time.
+        let evaluated = model::state_bytes(self.config, self.evaluated_tokens, true);
+        let states = states.max(evaluated);
         // On SmolLM2 the need was 3% above what is counted, less where states are made again.
         let margin = match options.gradient_checkpointing {
             true => 40,
@@ -111,7 +116,13 @@ impl Sizing<'_> {
             steps: self.lengths.map(|lengths| {
                 let at_a_step =
                     u64::from(options.batch_size) * u64::from(options.gradient_accumulation_steps);
-                (lengths.len() as u64).div_ceil(at_a_step.max(1)) * u64::from(options.epochs)
+                match options.max_steps {
+                    0 => {
+                        (lengths.len() as u64).div_ceil(at_a_step.max(1))
+                            * u64::from(options.epochs)
+                    }
+                    steps => u64::from(steps),
+                }
             }),
             memory: self.parts(options)?,
             memory_available: available,

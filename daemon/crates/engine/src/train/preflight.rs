@@ -86,6 +86,7 @@ fn need_of(
     let sizing = Sizing {
         config,
         lengths,
+        evaluated_tokens: 0,
         max_length: (options.max_length as usize).min(config.context_length),
         seed,
         threads: place.threads,

@@ -7,6 +7,8 @@ use super::*;
 use crate::memory::Room;
 use crate::models::weights::{LayerWeights, Weights};
 
+mod trainer;
+
 fn config() -> ModelConfig {
     ModelConfig {
         architecture: "llama".into(),
@@ -106,6 +108,7 @@ fn request(options: TrainOptions) -> TrainRequest {
         },
         options,
         examples: (0..10).map(conversation).collect(),
+        eval_examples: Vec::new(),
         seed: 11,
         resume: None,
         steps: u32::MAX,
@@ -132,6 +135,16 @@ fn train(
     init: Option<&Checkpoint>,
     interrupt: &Interrupt,
 ) -> Result<TrainSegment, EngineError> {
+    train_told(request, init, interrupt, &mut |_| {})
+}
+
+/// Runs it and tells of every step.
+fn train_told(
+    request: &TrainRequest,
+    init: Option<&Checkpoint>,
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(TrainProgress),
+) -> Result<TrainSegment, EngineError> {
     let config = config();
     let weights = weights(&config);
     let base = Base {
@@ -141,10 +154,11 @@ fn train(
         threads: 2,
         tokenize: &|text| Ok(text.bytes().map(|byte| u32::from(byte % 48)).collect()),
         encode: &encode,
+        encoded: &DataCache::default(),
         pause: &Pause::never(),
         room: &Room::new(None),
     };
-    run(base, request, init, interrupt, &mut |_| {})
+    run(base, request, init, interrupt, progress)
 }
 
 #[test]
@@ -545,7 +559,10 @@ fn a_checkpoint_of_another_run_is_refused() {
     check(&|r| r.options.learning_rate = 1.0, "trainer_state.options");
     check(&|r| r.options.lora_alpha = 1.0, "adapter_config");
     check(&|r| r.examples.swap(0, 1), "trainer_state.data_digest");
-    check(&|r| r.options.epochs = 3, "total_steps");
+    check(
+        &|r| r.options.max_steps = 1,
+        "one of the run's 1 (epochs, max_steps), found 2",
+    );
     let without = |checkpoint: &mut Option<Checkpoint>, change: &dyn Fn(&mut Vec<NamedTensor>)| {
         change(&mut checkpoint.as_mut().expect("it resumes").optimizer);
     };
@@ -562,7 +579,7 @@ fn a_checkpoint_of_another_run_is_refused() {
 }
 
 #[test]
-fn a_diverged_run_names_its_step() {
+fn a_diverged_run_names_its_step_and_examples() {
     let mut request = request(TrainOptions {
         warmup_ratio: 0.0,
         ..options()
@@ -581,13 +598,17 @@ fn a_diverged_run_names_its_step() {
         first.checkpoint
     };
     request.resume = Some(broken);
-    let error = train(&request, None, &Interrupt::new())
-        .expect_err("diverged")
-        .to_string();
+    let error = train(&request, None, &Interrupt::new()).expect_err("diverged");
+    let EngineError::Diverged { message, examples } = &error else {
+        panic!("{error}");
+    };
     assert!(
-        error.contains("diverged at step 2, batch 2 of epoch 1: the loss is NaN"),
-        "{error}"
+        message.contains("diverged at step 2, batch 2 of epoch 1: the loss is NaN"),
+        "{message}"
     );
+    let order = Order::new(request.seed, 10, 4).batch(1);
+    let expected: Vec<u32> = order.iter().map(|index| *index as u32).collect();
+    assert_eq!(examples, &expected);
 }
 
 #[test]
@@ -632,6 +653,27 @@ fn interrupts_and_wrong_options_end_a_run() {
             ..options()
         },
         "learning_rate",
+    );
+    check(
+        TrainOptions {
+            load_best_model_at_end: true,
+            ..options()
+        },
+        "load_best_model_at_end: expected eval_steps",
+    );
+    check(
+        TrainOptions {
+            early_stopping_patience: 1,
+            ..options()
+        },
+        "early_stopping_patience: expected eval_steps",
+    );
+    check(
+        TrainOptions {
+            eval_steps: 1,
+            ..options()
+        },
+        "eval_steps: no example is left: 0 were given",
     );
     check(
         TrainOptions {

@@ -7,6 +7,7 @@ use autodidact_domain::model::REMOTE_SOURCE;
 use autodidact_domain::report::{
     EvaluationReport, Interval, RemoteModelReport, Report, RoundReport,
 };
+use autodidact_domain::training::best_evaluation;
 
 use super::words::{reason_name, stage_name};
 
@@ -112,11 +113,40 @@ fn write_round(text: &mut String, language: Language, round: &RoundReport) -> st
             )
         )?;
     }
+    write_eval_losses(text, language, round)?;
     if !round.promotion_reason.is_empty() {
         let end = language.pick(".", "。");
         writeln!(text, "{}{end}\n", round.promotion_reason)?;
     }
     Ok(())
+}
+
+/// Writes how the loss over examples that were not trained on went.
+fn write_eval_losses(
+    text: &mut String,
+    language: Language,
+    round: &RoundReport,
+) -> std::fmt::Result {
+    let losses = &round.eval_losses;
+    let (Some(first), Some(last), Some(best)) =
+        (losses.first(), losses.last(), best_evaluation(losses))
+    else {
+        return Ok(());
+    };
+    let (first_loss, last_loss, best_loss) = (first.loss, last.loss, best.loss);
+    let adapter_step = round.adapter_step.unwrap_or(last.step);
+    let end = match round.stopped_early {
+        true => language.pick("; stopped early", "；提前停止"),
+        false => "",
+    };
+    writeln!(
+        text,
+        "{}\n",
+        language.pick(
+            format!("Evaluation loss {first_loss:.4} after step {}, {last_loss:.4} after step {}, lowest {best_loss:.4} after step {}; the adapter is that of step {adapter_step}{end}.", first.step, last.step, best.step),
+            format!("评估损失：第 {} 步后 {first_loss:.4}，第 {} 步后 {last_loss:.4}，最低为第 {} 步后的 {best_loss:.4}；适配器取自第 {adapter_step} 步{end}。", first.step, last.step, best.step),
+        )
+    )
 }
 
 fn write_evaluations(

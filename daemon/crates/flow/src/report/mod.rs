@@ -17,6 +17,7 @@ use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::stages::evaluate::{Evaluation, summarize};
 use crate::stages::promote::Promotion;
+use crate::stages::train::Trained;
 
 pub use markdown::to_markdown;
 pub use words::{reason_name, stage_name};
@@ -41,7 +42,7 @@ pub(crate) struct RoundOutcome {
     pub(crate) human: u64,
     pub(crate) generated: u64,
     pub(crate) replayed: u64,
-    pub(crate) losses: Vec<f64>,
+    pub(crate) trained: Option<Trained>,
     pub(crate) promotion: Option<Promotion>,
 }
 
@@ -52,7 +53,7 @@ impl RoundOutcome {
             human: 0,
             generated: 0,
             replayed: 0,
-            losses: Vec::new(),
+            trained: None,
             promotion: None,
         }
     }
@@ -142,6 +143,7 @@ fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
         .filter(|((of, _), _)| *of == round.round)
         .map(|(_, stage)| stage.clone())
         .collect();
+    let trained = round.trained.as_ref();
     RoundReport {
         round: round.round,
         promoted: round.promotion.as_ref().map(|promotion| promotion.promoted),
@@ -154,7 +156,10 @@ fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
         human: round.human,
         generated: round.generated,
         replayed: round.replayed,
-        losses: round.losses.clone(),
+        losses: trained.map_or(Vec::new(), |trained| trained.losses.clone()),
+        eval_losses: trained.map_or(Vec::new(), |trained| trained.eval_losses.clone()),
+        adapter_step: trained.map(|trained| trained.adapter_step),
+        stopped_early: trained.is_some_and(|trained| trained.stopped_early),
     }
 }
 

@@ -14,7 +14,7 @@ const STAGES_ZH: [(&str, &str); 7] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 32] = [
+const REASONS_ZH: [(&str, &str); 33] = [
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
     ("exact_duplicate", "完全重复"),
@@ -35,6 +35,7 @@ const REASONS_ZH: [(&str, &str); 32] = [
     ("plugin_error", "插件出错"),
     ("rolled_back", "已回滚"),
     ("no_label_token", "没有可学习的词元"),
+    ("held_out", "留作评估"),
     ("empty_instruction", "指令为空"),
     ("several_lines", "多行"),
     ("list_number", "残留编号"),

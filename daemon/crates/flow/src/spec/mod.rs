@@ -5,7 +5,7 @@ mod reader;
 mod stages;
 mod train;
 
-use autodidact_domain::workflow::Mix;
+use autodidact_domain::workflow::{Mix, TrainSpec};
 use autodidact_domain::{Language, WorkflowName, WorkflowSpec};
 use saphyr::{LoadableYamlNode, MarkedYaml};
 use saphyr_parser::{Event, Parser};
@@ -266,6 +266,13 @@ fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
         missing(
             "stages",
             "both train and evaluate, since promote compares what they give",
+        );
+    }
+    let continues = |train: &TrainSpec| train.resume_from_checkpoint.is_some();
+    if stages.train.as_ref().is_some_and(continues) && (records || spec.rounds > 1) {
+        missing(
+            "stages.train.resume_from_checkpoint",
+            "one round with train and evaluate alone, since a run goes on with the very examples that it began with",
         );
     }
     if stages.generate.is_some() && stages.respond.is_none() && stages.train.is_some() {

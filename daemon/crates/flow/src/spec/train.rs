@@ -48,6 +48,9 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
     let mut fields = node.mapping("stages.train");
     let default = TrainOptions::default();
     let init_adapter = fields.parsed("init_adapter");
+    let resume_from_checkpoint = fields.parsed("resume_from_checkpoint");
+    let eval_dataset = fields.parsed("eval_dataset");
+    let validation_split = fields.number("validation_split", 0.0..=0.9, 0.0);
     let schedulers = LrScheduler::ALL.map(LrScheduler::name);
     let scheduler = fields.choice(
         "lr_scheduler_type",
@@ -121,6 +124,7 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
         decay_ratio: fields.number("decay_ratio", 0.0..=1.0, default.decay_ratio),
         max_grad_norm: fields.number("max_grad_norm", 0.0..=1e6, default.max_grad_norm),
         epochs: fields.small("epochs", 1..=1000, default.epochs),
+        max_steps: fields.small("max_steps", 0..=100_000_000, default.max_steps),
         batch_size: fields.small("batch_size", 1..=4096, default.batch_size),
         gradient_accumulation_steps: fields.small(
             "gradient_accumulation_steps",
@@ -141,11 +145,73 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
         ),
         max_length: fields.small("max_length", 8..=131_072, default.max_length),
         checkpoint_steps: fields.small("checkpoint_steps", 1..=100_000, default.checkpoint_steps),
+        checkpoint_minutes: fields.number(
+            "checkpoint_minutes",
+            0.0..=10_080.0,
+            default.checkpoint_minutes,
+        ),
+        save_total_limit: fields.small("save_total_limit", 0..=1000, default.save_total_limit),
+        eval_steps: fields.small("eval_steps", 0..=1_000_000, default.eval_steps),
+        early_stopping_patience: fields.small(
+            "early_stopping_patience",
+            0..=1000,
+            default.early_stopping_patience,
+        ),
+        early_stopping_threshold: fields.number(
+            "early_stopping_threshold",
+            0.0..=1000.0,
+            default.early_stopping_threshold,
+        ),
+        load_best_model_at_end: fields
+            .flag("load_best_model_at_end", default.load_best_model_at_end),
     };
     fields.finish();
-    TrainSpec {
+    let spec = TrainSpec {
         init_adapter,
+        resume_from_checkpoint,
+        eval_dataset,
+        validation_split,
         options,
+    };
+    check_together(&spec, node);
+    spec
+}
+
+/// Checks what the fields need of each other.
+fn check_together(spec: &TrainSpec, node: Node<'_>) {
+    let fault = |field: &str, message: &str, expected: &str| {
+        node.fault(&format!("stages.train.{field}"), message, expected);
+    };
+    let (evaluates, splits) = (spec.options.eval_steps > 0, spec.validation_split > 0.0);
+    match (evaluates, spec.eval_dataset.is_some(), splits) {
+        (true, false, false) => fault(
+            "eval_steps",
+            "nothing to evaluate on",
+            "validation_split, the share of the examples that is held out for it, or eval_dataset beside it",
+        ),
+        (true, true, true) => fault(
+            "validation_split",
+            "eval_dataset is what is evaluated on",
+            "one of the two",
+        ),
+        (false, true, _) => fault(
+            "eval_dataset",
+            "it is never evaluated on",
+            "eval_steps beside it",
+        ),
+        (false, _, true) => fault(
+            "validation_split",
+            "what it holds out is never evaluated on",
+            "eval_steps beside it",
+        ),
+        _ => {}
+    }
+    if spec.init_adapter.is_some() && spec.resume_from_checkpoint.is_some() {
+        fault(
+            "resume_from_checkpoint",
+            "init_adapter begins a run anew, with an optimizer of its own",
+            "one of the two",
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
 use autodidact_domain::preflight::DiskNeed;
-use autodidact_domain::training::TrainProgress;
+use autodidact_domain::training::{TrainProgress, TrainingLog};
 use autodidact_domain::*;
 
 /// Everything in memory behind one lock; `steps_left` cuts the run off like a kill would, between two writes.
@@ -22,6 +22,10 @@ pub(crate) struct World {
     pub(crate) cut: AtomicBool,
     /// Refuses writes as a full disk does, once so many more were made.
     pub(crate) full_after: Mutex<Option<u64>>,
+    /// The step at which training gives no number.
+    pub(crate) diverges_at: Mutex<Option<u32>>,
+    /// The steps of every training log that was written, with the position from which it was.
+    pub(crate) logs: Mutex<Vec<(usize, Vec<u32>)>>,
     /// The events that were told and not kept.
     pub(crate) told: Mutex<Vec<EventBody>>,
     pub(crate) clock_ms: AtomicU64,
@@ -30,7 +34,7 @@ pub(crate) struct World {
 
 #[derive(Default, Clone)]
 pub(crate) struct State {
-    pub(crate) steps: BTreeMap<(u32, StageName, u32), Option<serde_json::Value>>,
+    pub(crate) steps: BTreeMap<(WorkflowName, u32, StageName, u32), Option<serde_json::Value>>,
     pub(crate) verdicts: Vec<(StepKey, RecordedVerdict)>,
     pub(crate) workflows: BTreeMap<WorkflowName, WorkflowSummary>,
     pub(crate) reports: BTreeMap<WorkflowName, Report>,
@@ -231,15 +235,21 @@ impl Engine for Fake {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> PortResult<TrainSegment> {
-        let total_steps = request
-            .examples
-            .len()
-            .div_ceil(request.options.batch_size as usize) as u32;
+        let options = &request.options;
+        let in_epochs = request.examples.len().div_ceil(options.batch_size as usize) as u32;
+        let total_steps = match options.max_steps {
+            0 => in_epochs * options.epochs,
+            steps => steps,
+        };
         let start = request
             .resume
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.meta.step);
-        let step = (start + request.steps).min(total_steps);
+        let evaluated = match options.eval_steps {
+            0 => total_steps,
+            every => (start / every + 1) * every,
+        };
+        let step = (start + request.steps).min(evaluated).min(total_steps);
         let mut value = request
             .resume
             .as_ref()
@@ -247,6 +257,12 @@ impl Engine for Fake {
         for i in start..step {
             if interrupt.is_raised() {
                 return Err(PortError::Interrupted);
+            }
+            if Some(i + 1) == *self.0.diverges_at.lock().expect("no panic") {
+                return Err(PortError::Diverged {
+                    message: format!("training diverged at step {}", i + 1),
+                    examples: vec![0, 1],
+                });
             }
             value += random::Random::at(
                 request.seed,
@@ -268,6 +284,12 @@ impl Engine for Fake {
             shape: vec![1],
             data: vec![value],
         };
+        // The loss falls until the fourth step, and rises from there.
+        let is_evaluated = options.eval_steps > 0 && step == evaluated.min(total_steps);
+        let loss = f64::from(step.abs_diff(4)) + 1.0;
+        let evaluation = is_evaluated.then_some(EvalLoss { step, loss });
+        let patience = options.early_stopping_patience * options.eval_steps;
+        let stopped_early = is_evaluated && patience > 0 && step >= 4 + patience;
         Ok(TrainSegment {
             checkpoint: Checkpoint {
                 meta: CheckpointMeta {
@@ -286,6 +308,8 @@ impl Engine for Fake {
             step,
             total_steps,
             losses: vec![1.0; (step - start) as usize],
+            evaluation,
+            stopped_early,
             tokens: 10,
             truncated: 0,
             refused: Vec::new(),
@@ -351,7 +375,8 @@ impl Journal for Fake {
         Ok(state
             .steps
             .iter()
-            .map(|((round, stage, index), result)| StepRecord {
+            .filter(|((of, ..), _)| of == workflow)
+            .map(|((_, round, stage, index), result)| StepRecord {
                 key: StepKey {
                     workflow: workflow.clone(),
                     round: *round,
@@ -367,7 +392,7 @@ impl Journal for Fake {
         self.0
             .write()?
             .steps
-            .entry((key.round, key.stage, key.index))
+            .entry((key.workflow.clone(), key.round, key.stage, key.index))
             .or_insert(None);
         Ok(())
     }
@@ -379,9 +404,8 @@ impl Journal for Fake {
         verdicts: &[RecordedVerdict],
     ) -> PortResult<()> {
         let mut state = self.0.write()?;
-        state
-            .steps
-            .insert((key.round, key.stage, key.index), Some(result));
+        let place = (key.workflow.clone(), key.round, key.stage, key.index);
+        state.steps.insert(place, Some(result));
         state.verdicts.retain(|(of, _)| of != key);
         state.verdicts.extend(
             verdicts
@@ -829,10 +853,25 @@ impl Clock for Fake {
     fn peak_rss_mb(&self) -> u64 {
         1
     }
+    fn rss_mb(&self) -> u64 {
+        1
+    }
 }
 
 impl ReportFiles for Fake {
     fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+
+    fn write_training(
+        &self,
+        _: &WorkflowName,
+        _: u32,
+        log: &TrainingLog,
+        from: usize,
+    ) -> PortResult<()> {
+        let steps = log.steps.iter().map(|step| step.progress.step).collect();
+        self.0.logs.lock().expect("no panic").push((from, steps));
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use autodidact_domain::journal::StageName;
 use autodidact_domain::preflight::{NeedPart, Preflight};
-use autodidact_domain::training::TrainProgress;
-use autodidact_domain::{Event, EventBody, StageProgress, WorkflowState};
+use autodidact_domain::training::{StepMetrics, TrainProgress};
+use autodidact_domain::{EvalLoss, Event, EventBody, StageProgress, WorkflowState};
 use autodidact_proto::v1;
 use autodidact_proto::v1::event::Body;
 
@@ -29,9 +29,19 @@ fn body(body: EventBody) -> Body {
             message,
         }),
         EventBody::Stage(progress) => Body::Stage(stage_progress(progress)),
-        EventBody::Training { round, progress } => {
-            Body::Training(training_progress(round, progress))
-        }
+        EventBody::Training { round, metrics } => Body::Training(training_progress(round, metrics)),
+        EventBody::TrainingEvaluated {
+            round,
+            evaluation: EvalLoss { step, loss },
+            best_step,
+            stopped_early,
+        } => Body::TrainingEvaluated(v1::TrainingEvaluated {
+            round,
+            step,
+            loss,
+            best_step,
+            stopped_early,
+        }),
         EventBody::Evaluated {
             model,
             heldout_loss,
@@ -138,7 +148,13 @@ pub(crate) fn training_need(round: u32, preflight: &Preflight) -> v1::TrainingNe
     }
 }
 
-fn training_progress(round: u32, progress: TrainProgress) -> v1::TrainingProgress {
+fn training_progress(round: u32, metrics: StepMetrics) -> v1::TrainingProgress {
+    let StepMetrics {
+        time_ms: _,
+        progress,
+        rss_mb,
+        peak_rss_mb,
+    } = metrics;
     let TrainProgress {
         step,
         total_steps,
@@ -155,5 +171,7 @@ fn training_progress(round: u32, progress: TrainProgress) -> v1::TrainingProgres
         learning_rate,
         grad_norm,
         tokens_per_second,
+        rss_mb,
+        peak_rss_mb,
     }
 }

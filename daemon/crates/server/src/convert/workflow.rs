@@ -31,12 +31,14 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
     let Pinned {
         seeds,
         held_out,
+        eval_dataset,
         model,
         plugins,
     } = pinned;
     v1::Pinned {
         seeds: seeds.as_ref().map(super::dataset),
         held_out: held_out.as_ref().map(super::dataset),
+        eval_dataset: eval_dataset.as_ref().map(super::dataset),
         model: Some(super::model(model, &[])),
         plugins: plugins.iter().map(super::plugin).collect(),
     }

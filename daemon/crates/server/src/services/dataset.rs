@@ -210,9 +210,12 @@ impl DatasetService for DatasetApi {
 
 fn needs(workflow: &WorkflowSummary, dataset: &DatasetName) -> bool {
     let spec = &workflow.spec;
+    let train = spec.stages.train.as_ref();
+    let eval_dataset = train.and_then(|train| train.eval_dataset.as_ref());
     [&spec.seeds, &spec.held_out, &spec.on_drop]
         .into_iter()
         .flatten()
+        .chain(eval_dataset)
         .any(|name| name == dataset)
 }
 

@@ -16,7 +16,7 @@ use autodidact_domain::preflight::DiskNeed;
 use autodidact_domain::preview::{
     ExamplePreview, NO_LABEL_TOKEN, PreviewRefusal, PreviewSpan, SpanPart,
 };
-use autodidact_domain::training::TrainProgress;
+use autodidact_domain::training::{TrainProgress, TrainingLog};
 use autodidact_domain::*;
 
 /// A dataset version with its records.
@@ -814,10 +814,22 @@ impl Clock for World {
     fn peak_rss_mb(&self) -> u64 {
         42
     }
+    fn rss_mb(&self) -> u64 {
+        41
+    }
 }
 
 impl ReportFiles for World {
     fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+    fn write_training(
+        &self,
+        _: &WorkflowName,
+        _: u32,
+        _: &TrainingLog,
+        _: usize,
+    ) -> PortResult<()> {
         Ok(())
     }
     fn folder(&self, workflow: &WorkflowName) -> PathBuf {

@@ -28,6 +28,9 @@ impl Clock for Counting {
     fn peak_rss_mb(&self) -> u64 {
         0
     }
+    fn rss_mb(&self) -> u64 {
+        0
+    }
 }
 
 pub(crate) fn open(path: &Path) -> Store {
@@ -149,6 +152,7 @@ pub(crate) fn workflow(random: &mut Random, name: &str) -> WorkflowSummary {
         pinned: Pinned {
             seeds: None,
             held_out: None,
+            eval_dataset: None,
             model: model(random, "m"),
             plugins: vec![],
         },

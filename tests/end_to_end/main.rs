@@ -1,5 +1,6 @@
 //! The real binary, driven as users drive it.
 
+mod applications;
 mod bad_input;
 mod bad_training;
 mod crash;

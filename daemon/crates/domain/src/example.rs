@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::generation::Prompt;
 use crate::id::{CheckpointId, ExampleId, ModelName};
 
 /// Who speaks in a [`Message`].
@@ -160,6 +161,32 @@ impl Body {
             Self::Text { text } => vec![Message::assistant(text)],
         }
     }
+
+    /// Splits it into what a model is asked when it is measured, and what it should answer: every turn before the last answer,
+    /// and that answer; of a plain text its first half, to go on from, and the rest.
+    pub fn question(&self) -> (Prompt, &str) {
+        if let Self::Text { text } = self {
+            let (beginning, rest) = text.split_at(middle(text));
+            return (Prompt::Text(beginning.to_string()), rest);
+        }
+        let mut messages = self.to_messages();
+        let answer = messages
+            .iter()
+            .rposition(|message| message.role == Role::Assistant)
+            .filter(|at| messages[..*at].iter().any(|m| m.role == Role::User));
+        messages.truncate(answer.unwrap_or(messages.len()));
+        (Prompt::Chat(messages), self.output_text())
+    }
+}
+
+/// Finds the byte after half of a text's characters, and on to the next blank where it has one: no word is cut.
+fn middle(text: &str) -> usize {
+    let half = text.chars().count().div_ceil(2);
+    let after = |(at, _): (usize, char)| at;
+    let half = text.char_indices().nth(half).map_or(text.len(), after);
+    text[half..]
+        .find(char::is_whitespace)
+        .map_or(half, |blank| half + blank)
 }
 
 /// Joins an instruction and its input the way prompts show them.
@@ -349,6 +376,43 @@ mod tests {
         example.topic = Some("numbers".into());
         assert_eq!(example.id, body.id());
         assert_ne!(body.id(), Body::instruction("Add.", "", "2").id());
+    }
+
+    #[test]
+    fn a_question_is_all_that_comes_before_the_last_answer() {
+        let asked = Body::instruction("Add.", "1 1", "2");
+        let prompt = Prompt::Chat(vec![Message::user("Add.\n\n1 1")]);
+        assert_eq!(asked.question(), (prompt, "2"));
+        let system = Message {
+            role: Role::System,
+            content: "Be brief.".into(),
+        };
+        let turns = [
+            system,
+            Message::user("Hi."),
+            Message::assistant("Hello."),
+            Message::user("Bye."),
+        ];
+        let check = |messages: &[Message], prompt: &[Message], answer: &str| {
+            let messages = messages.to_vec();
+            let body = Body::Chat { messages };
+            assert_eq!(body.question(), (Prompt::Chat(prompt.to_vec()), answer));
+        };
+        let answered = [&turns[..], &[Message::assistant("Goodbye.")]].concat();
+        check(&answered, &turns, "Goodbye.");
+        // A greeting that answers nobody is no answer to ask for.
+        check(&turns[2..], &turns[2..], "Hello.");
+    }
+
+    #[test]
+    fn a_plain_text_is_gone_on_from_its_middle() {
+        let check = |text: &str, beginning: &str, rest: &str| {
+            let body = Body::Text { text: text.into() };
+            assert_eq!(body.question(), (Prompt::Text(beginning.into()), rest));
+        };
+        check("Oil the rollers daily.", "Oil the rollers", " daily.");
+        check("每天给滚轮上油。", "每天给滚", "轮上油。");
+        check("a", "a", "");
     }
 
     #[test]

@@ -142,19 +142,26 @@ pub struct EvaluationReport {
     pub success_rate: f64,
     /// 95% intervals of `heldout_loss`, `rouge_l` and `success_rate`.
     pub intervals: BTreeMap<String, Interval>,
-    /// The success rate by task type, with the number of tasks.
-    pub task_types: BTreeMap<String, TaskTypeRate>,
+    /// Success and measures by task type; `unknown` where none is told.
+    pub task_types: BTreeMap<String, TaskTypeReport>,
     /// Diversity of the answers: `distinct_1`, `distinct_2`, `token_entropy`.
     pub diversity: BTreeMap<String, f64>,
 }
 
-/// Success on the tasks of one type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TaskTypeRate {
+/// Success on the tasks of one type, and what such tasks are measured by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskTypeReport {
     /// The tasks.
     pub n: u64,
     /// Those that succeeded.
     pub succeeded: u64,
+    /// The type's own measures: `accuracy` and `macro_f1` of classifications, `span_f1` of extractions, `chrf` (0 to 100) of
+    /// translations, `rouge_l` of all others; the mean over the tasks, but for `macro_f1`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// 95% intervals of the metrics.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub intervals: BTreeMap<String, Interval>,
 }
 
 /// A kept example, for people to look at.

@@ -55,7 +55,8 @@ pub(crate) fn paired_difference(before: &[f64], after: &[f64], seed: u64) -> (f6
     (mean(&differences), mean_interval(&differences, seed))
 }
 
-fn percentile_interval(
+/// The 95% percentile bootstrap interval of a statistic of `n` things, computed from the places of those that were drawn.
+pub(crate) fn percentile_interval(
     n: usize,
     seed: u64,
     statistic: impl Fn(&mut dyn Iterator<Item = usize>) -> f64,

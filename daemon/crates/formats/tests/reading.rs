@@ -382,6 +382,32 @@ fn the_example_files_are_whole() {
     }
 }
 
+#[test]
+fn the_applications_files_are_whole_and_tell_task_and_language() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples/data");
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).expect("list examples") {
+        let path = entry.expect("list examples").path();
+        let name = path.to_string_lossy().into_owned();
+        if !(name.ends_with("-train.jsonl") || name.ends_with("-heldout.jsonl")) {
+            continue;
+        }
+        let bytes = std::fs::read(&path).expect("read examples");
+        let file = Reader.read(&name, &bytes);
+        assert_eq!(faults(&file), [], "{name}");
+        for example in &file.examples {
+            assert!(example.task_type.is_some(), "{name}: {example:?}");
+            assert!(example.language.is_some(), "{name}: {example:?}");
+            assert!(!example.body.output_text().is_empty(), "{name}");
+        }
+        read += 1;
+    }
+    assert_eq!(
+        read, 14,
+        "a training and a held-out file of seven applications"
+    );
+}
+
 /// The seed tasks of the Self-Instruct paper, where a file of them is named (see the test runner's notes on opt-in tests).
 #[test]
 fn the_paper_s_seed_tasks_are_175() {

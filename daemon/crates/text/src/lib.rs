@@ -5,6 +5,7 @@
 
 mod chrf;
 mod diversity;
+mod macro_f1;
 mod near_duplicate;
 mod normalize;
 mod repetition;
@@ -16,11 +17,12 @@ mod tokens;
 
 pub use chrf::chrf;
 pub use diversity::{distinct_n, token_entropy};
+pub use macro_f1::macro_f1;
 pub use near_duplicate::{Match, NearDuplicateIndex};
 pub use normalize::normalize;
 pub use repetition::{has_repetition, repetition};
 pub use rouge::{lcs_length, rouge_l};
 pub use script::{detect_language, is_cjk};
 pub use spans::{parse_spans, span_f1};
-pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds};
+pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds, task_type_of};
 pub use tokens::{count_tokens, tokenize};

@@ -35,9 +35,8 @@ pub fn succeeds(
     if normal_answer == normal_reference {
         return true;
     }
-    match task_type {
+    match task_type_of(task_type, labels) {
         Some(TaskType::Classification) => false,
-        None if !labels.is_empty() => false,
         Some(TaskType::Extraction) => {
             span_f1(&parse_spans(answer), &parse_spans(reference)) >= EXTRACTION_SPAN_F1
         }
@@ -52,6 +51,11 @@ pub fn succeeds(
         )
         | None => rouge_l(&tokenize(answer), &tokenize(reference)) >= OPEN_ROUGE_L,
     }
+}
+
+/// Finds the type by which a task is judged: one of no type that declares labels is a classification.
+pub fn task_type_of(task_type: Option<TaskType>, labels: &[String]) -> Option<TaskType> {
+    task_type.or_else(|| (!labels.is_empty()).then_some(TaskType::Classification))
 }
 
 #[cfg(test)]

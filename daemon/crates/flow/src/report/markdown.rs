@@ -9,7 +9,7 @@ use autodidact_domain::report::{
 };
 use autodidact_domain::training::best_evaluation;
 
-use super::words::{reason_name, stage_name};
+use super::words::{metric_name, reason_name, stage_name, task_type_name};
 
 /// Lays a report out as Markdown.
 pub fn to_markdown(report: &Report) -> String {
@@ -202,14 +202,60 @@ fn write_evaluations(
                 .unwrap_or(0.0)
         )?;
     }
+    writeln!(text)?;
+    write_task_types(text, language, evaluations)?;
     writeln!(
         text,
-        "\n{}\n",
+        "{}\n",
         language.pick(
-            "Intervals are 95%: bootstrap for loss and ROUGE-L, Wilson for success.",
-            "方括号内为 95% 区间：损失与 ROUGE-L 用自助法，成功率用 Wilson 区间。",
+            "Intervals are 95%: Wilson for success and accuracy, bootstrap for the others. chrF goes up to 100, the other measures to 1.",
+            "方括号内为 95% 区间：成功率与准确率用 Wilson 区间，其余用自助法。chrF 满分为 100，其余指标满分为 1。",
         )
     )
+}
+
+/// Writes every type of task with its own measures.
+fn write_task_types(
+    text: &mut String,
+    language: Language,
+    evaluations: &[EvaluationReport],
+) -> std::fmt::Result {
+    if evaluations.iter().all(|e| e.task_types.is_empty()) {
+        return Ok(());
+    }
+    heading(
+        text,
+        language.pick("Held-out tasks by type", "各类留出任务"),
+        language.pick(
+            &["model", "language", "type", "n", "succeeded", "measures"],
+            &["模型", "语言", "类型", "任务数", "成功数", "指标"],
+        ),
+    )?;
+    for evaluation in evaluations {
+        for (name, found) in &evaluation.task_types {
+            let measures = found.metrics.iter().map(|(code, value)| {
+                let decimals = if code == "chrf" { 1 } else { 3 };
+                let name = metric_name(language, code);
+                match found.intervals.get(code) {
+                    Some(Interval { low, high }) => {
+                        format!("{name} {value:.decimals$} [{low:.decimals$}, {high:.decimals$}]")
+                    }
+                    None => format!("{name} {value:.decimals$}"),
+                }
+            });
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                evaluation.model,
+                evaluation.language,
+                task_type_name(language, name),
+                found.n,
+                found.succeeded,
+                measures.collect::<Vec<_>>().join(language.pick(", ", "，"))
+            )?;
+        }
+    }
+    writeln!(text)
 }
 
 fn write_remote_models(
@@ -343,4 +389,55 @@ fn write_results(text: &mut String, report: &Report) -> std::fmt::Result {
 /// Puts a text on one line and keeps it from being read as table or heading.
 fn one_line(text: &str) -> String {
     crate::prompts::flatten(text).replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_type_stands_with_its_own_measures_in_the_language_of_the_report() {
+        let report = |language: &str| -> Report {
+            let interval = serde_json::json!({"low": 0.4, "high": 0.9});
+            serde_json::from_value(serde_json::json!({
+                "workflow": "w", "state": "done", "language": language, "seed": 1, "compute": "fast",
+                "dataset_digest": null, "adapter_digest": null, "adapter": null, "dataset": null,
+                "seconds": 1.0, "peak_rss_mb": 9, "tokens_per_second": 1.0, "rounds": [],
+                "evaluations": [{"model": "base", "language": "en", "n": 5, "heldout_loss": 1.5,
+                    "rouge_l": 0.25, "success_rate": 0.4, "intervals": {}, "diversity": {},
+                    "task_types": {
+                        "classification": {"n": 3, "succeeded": 2,
+                            "metrics": {"accuracy": 0.6667, "macro_f1": 0.5},
+                            "intervals": {"accuracy": interval}},
+                        "translation": {"n": 1, "succeeded": 0, "metrics": {"chrf": 12.345}},
+                        "writing": {"n": 1, "succeeded": 0}}}],
+                "examples": [], "before_after": null, "plugins": []}))
+            .expect("a report of this or an earlier daemon")
+        };
+        for (language, rows) in [
+            (
+                "en",
+                [
+                    "## Held-out tasks by type",
+                    "| base | en | classification | 3 | 2 | accuracy 0.667 [0.400, 0.900], macro-F1 0.500 |",
+                    "| base | en | translation | 1 | 0 | chrF 12.3 |",
+                    "| base | en | writing | 1 | 0 |  |",
+                ],
+            ),
+            (
+                "zh",
+                [
+                    "## 各类留出任务",
+                    "| base | en | 分类 | 3 | 2 | 准确率 0.667 [0.400, 0.900]，宏平均 F1 0.500 |",
+                    "| base | en | 翻译 | 1 | 0 | chrF 12.3 |",
+                    "| base | en | 写作 | 1 | 0 |  |",
+                ],
+            ),
+        ] {
+            let text = to_markdown(&report(language));
+            for row in rows {
+                assert!(text.contains(row), "{row:?} is missing in\n{text}");
+            }
+        }
+    }
 }

@@ -1,16 +1,17 @@
 //! The report: every figure comes from the journal, replayed or fresh.
 
 mod markdown;
+mod task_types;
 mod words;
 
 use autodidact_domain::event::StageProgress;
-use autodidact_domain::example::join_input;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::report::{
     BeforeAfter, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample, StageReport,
 };
 use autodidact_domain::{
-    CheckpointId, DatasetSummary, Digest, Example, PortError, RuleRef, WorkflowState,
+    CheckpointId, DatasetSummary, Digest, Example, Message, PortError, Prompt, RuleRef,
+    WorkflowState,
 };
 
 use crate::error::FlowError;
@@ -20,6 +21,7 @@ use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
 
 pub use markdown::to_markdown;
+pub(crate) use task_types::by_task_type;
 pub use words::{reason_name, stage_name};
 
 /// Kept examples that a report shows.
@@ -119,7 +121,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
         evaluations: outcome
             .evaluations
             .iter()
-            .flat_map(|e| summarize(e, spec.seed))
+            .flat_map(|e| summarize(e, held_out, spec.seed))
             .collect(),
         examples: sample_examples(&outcome.kept),
         before_after: before_after(outcome, held_out),
@@ -196,13 +198,28 @@ fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfte
     let task = held_out
         .iter()
         .find(|task| task.id == base.results[chosen].id)?;
+    let (prompt, expected) = task.body.question();
     Some(BeforeAfter {
-        prompt: join_input(task.body.instruction_text(), Some(task.body.input_text())),
-        expected: task.body.output_text().to_string(),
+        prompt: shown(&prompt),
+        expected: expected.to_string(),
         before: base.results[chosen].answer.clone(),
         after: last.results[chosen].answer.clone(),
         model: last.model.clone(),
     })
+}
+
+/// Shows a prompt; of a conversation every turn, with who says it.
+fn shown(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Chat(turns) => match turns.as_slice() {
+            [question] => question.content.clone(),
+            turns => {
+                let told = |turn: &Message| format!("{}: {}", turn.role.as_str(), turn.content);
+                turns.iter().map(told).collect::<Vec<_>>().join("\n")
+            }
+        },
+    }
 }
 
 fn plugin_reports(run: &Run) -> Vec<PluginReport> {

@@ -50,6 +50,40 @@ const REASONS_ZH: [(&str, &str); 33] = [
     ("repeated_ngrams", "片段重复"),
 ];
 
+/// Task types by their code, in Chinese.
+const TASK_TYPES_ZH: [(&str, &str); 10] = [
+    ("writing", "写作"),
+    ("question_answering", "问答"),
+    ("classification", "分类"),
+    ("extraction", "抽取"),
+    ("rewriting", "改写"),
+    ("translation", "翻译"),
+    ("reasoning", "推理"),
+    ("code", "代码"),
+    ("conversation", "对话"),
+    ("unknown", "未注明"),
+];
+
+/// Measures of task types by their code, in English and Chinese.
+const METRICS: [(&str, &str, &str); 5] = [
+    ("accuracy", "accuracy", "准确率"),
+    ("macro_f1", "macro-F1", "宏平均 F1"),
+    ("span_f1", "span F1", "片段 F1"),
+    ("chrf", "chrF", "chrF"),
+    ("rouge_l", "ROUGE-L", "ROUGE-L"),
+];
+
+/// Names a task type for people.
+pub(super) fn task_type_name(language: Language, code: &str) -> &str {
+    named(language, &TASK_TYPES_ZH, code)
+}
+
+/// Names a measure for people.
+pub(super) fn metric_name(language: Language, code: &str) -> &str {
+    let found = METRICS.iter().find(|(known, _, _)| *known == code);
+    found.map_or(code, |(_, en, zh)| language.pick(*en, *zh))
+}
+
 /// Names a stage for people.
 pub fn stage_name(language: Language, code: &str) -> &str {
     named(language, &STAGES_ZH, code)
@@ -67,6 +101,7 @@ fn named<'a>(language: Language, names: &[(&str, &'a str)], code: &'a str) -> &'
 
 #[cfg(test)]
 mod tests {
+    use autodidact_domain::TaskType;
     use autodidact_domain::journal::StageName;
 
     use super::*;
@@ -76,6 +111,14 @@ mod tests {
         for (_, code) in StageName::ALL {
             assert_ne!(stage_name(Language::Zh, code), code);
             assert_eq!(stage_name(Language::En, code), code);
+        }
+    }
+
+    #[test]
+    fn every_task_type_has_a_chinese_name() {
+        for (_, code) in TaskType::ALL {
+            assert_ne!(task_type_name(Language::Zh, code), code);
+            assert_eq!(task_type_name(Language::En, code), code);
         }
     }
 

@@ -1,10 +1,10 @@
 //! evaluate: every held-out task answered and scored, for the base and for each round's adapter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use autodidact_domain::journal::StageName;
 use autodidact_domain::random::derive_seed;
-use autodidact_domain::report::{EvaluationReport, TaskTypeRate};
+use autodidact_domain::report::EvaluationReport;
 use autodidact_domain::workflow::EvaluateSpec;
 use autodidact_domain::{
     EventBody, Example, ExampleId, GenerateRequest, Language, ModelRef, Sampling, TaskType, Verdict,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
-use crate::prompts;
+use crate::report::by_task_type;
 use crate::stages::{language_of, prompt_too_long};
 use crate::statistics::{mean, mean_interval, ratio_interval, wilson_interval};
 
@@ -110,22 +110,7 @@ fn evaluate_batch(
     model: &ModelRef,
     batch: &[Example],
 ) -> Result<Outcome<Vec<TaskResult>>, FlowError> {
-    let requests = batch
-        .iter()
-        .map(|task| {
-            GenerateRequest::new(
-                prompts::answer_request(
-                    Vec::new(),
-                    task.body.instruction_text(),
-                    task.body.input_text(),
-                ),
-                Sampling {
-                    max_tokens: spec.max_tokens,
-                    ..Sampling::default()
-                },
-            )
-        })
-        .collect();
+    let requests = batch.iter().map(|task| question(spec, task)).collect();
     let mut progress = run.token_progress(round, StageName::Evaluate);
     let started = run.ports.clock.now_ms();
     let completions = run
@@ -142,7 +127,7 @@ fn evaluate_batch(
     let mut outcome = Outcome::new(Vec::with_capacity(batch.len()));
     outcome.generation_seconds = generation_seconds;
     for ((task, completion), loss) in batch.iter().zip(completions).zip(losses) {
-        let (answer, reference) = (completion.text.trim(), task.body.output_text());
+        let (answer, (_, reference)) = (completion.text.trim(), task.body.question());
         outcome.tokens += u64::from(completion.completion_tokens);
         // It depends on task and tokenizer alone: what is dropped for the base is dropped for every round.
         let drop = prompt_too_long("evaluate", &completion);
@@ -173,6 +158,15 @@ fn evaluate_batch(
     Ok(outcome)
 }
 
+/// Asks for a task's answer.
+fn question(spec: &EvaluateSpec, task: &Example) -> GenerateRequest {
+    let sampling = Sampling {
+        max_tokens: spec.max_tokens,
+        ..Sampling::default()
+    };
+    GenerateRequest::new(task.body.question().0, sampling)
+}
+
 fn headline(results: &[TaskResult]) -> (f64, f64) {
     let tokens: f64 = results.iter().map(|r| f64::from(r.tokens)).sum();
     let loss = results
@@ -185,7 +179,12 @@ fn headline(results: &[TaskResult]) -> (f64, f64) {
 }
 
 /// Sums an evaluation up, one report a language.
-pub(crate) fn summarize(evaluation: &Evaluation, seed: u64) -> Vec<EvaluationReport> {
+pub(crate) fn summarize(
+    evaluation: &Evaluation,
+    held_out: &[Example],
+    seed: u64,
+) -> Vec<EvaluationReport> {
+    let tasks: HashMap<ExampleId, &Example> = held_out.iter().map(|task| (task.id, task)).collect();
     let mut by_language: BTreeMap<Language, Vec<TaskResult>> = BTreeMap::new();
     for result in &evaluation.results {
         by_language
@@ -195,7 +194,7 @@ pub(crate) fn summarize(evaluation: &Evaluation, seed: u64) -> Vec<EvaluationRep
     }
     by_language
         .into_iter()
-        .map(|(language, results)| summarize_language(evaluation, language, &results, seed))
+        .map(|(language, results)| summarize_language(evaluation, language, &results, &tasks, seed))
         .collect()
 }
 
@@ -203,6 +202,7 @@ fn summarize_language(
     evaluation: &Evaluation,
     language: Language,
     results: &[TaskResult],
+    tasks: &HashMap<ExampleId, &Example>,
     seed: u64,
 ) -> EvaluationReport {
     let (heldout_loss, success_rate) = headline(results);
@@ -213,16 +213,6 @@ fn summarize_language(
         .collect();
     let succeeded = results.iter().filter(|r| r.success).count() as u64;
     let seed = derive_seed(seed, &["interval", language.code()]);
-    let mut task_types: BTreeMap<String, TaskTypeRate> = BTreeMap::new();
-    for result in results {
-        let name = result
-            .task_type
-            .map_or("unknown", TaskType::name)
-            .to_string();
-        let rate = task_types.entry(name).or_default();
-        rate.n += 1;
-        rate.succeeded += u64::from(result.success);
-    }
     let answers: Vec<&str> = results.iter().map(|r| r.answer.as_str()).collect();
     EvaluationReport {
         model: evaluation.model.clone(),
@@ -239,7 +229,7 @@ fn summarize_language(
                 wilson_interval(succeeded, results.len() as u64),
             ),
         ]),
-        task_types,
+        task_types: by_task_type(results, tasks, seed),
         diversity: BTreeMap::from([
             (
                 "distinct_1".to_string(),
@@ -254,5 +244,33 @@ fn summarize_language(
                 autodidact_text::token_entropy(&answers),
             ),
         ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autodidact_domain::{Body, Message, Prompt};
+
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_asked_with_all_turns_before_its_last_answer() {
+        let before = [
+            Message::user("My lamp is broken."),
+            Message::assistant("Which lamp?"),
+            Message::user("The desk lamp."),
+        ];
+        let messages = [&before[..], &[Message::assistant("I send a new one.")]].concat();
+        let task = Example::human(Body::Chat { messages });
+        let spec = EvaluateSpec {
+            max_tokens: 7,
+            batch: 1,
+        };
+        let asked = question(&spec, &task);
+        let Prompt::Chat(messages) = asked.prompt else {
+            panic!("a conversation: {:?}", asked.prompt);
+        };
+        assert_eq!(messages, before);
+        assert_eq!(asked.sampling.max_tokens, 7);
     }
 }

@@ -404,7 +404,7 @@ fn what_the_memory_will_not_suffice_for_is_refused_and_the_thread_goes_on() {
         &[
             "training on batches of up to",
             "states",
-            "lower batch_size",
+            "lower max_length",
             "limits.memory_mib is 4",
         ],
     );

@@ -370,22 +370,26 @@ impl Checkpoints for CheckpointStore {
 /// Tells by how much sled's log grows by checkpoints of adapter and optimizer, one after the other in place of the one before,
 /// and by the adapter alone at the end.
 ///
-/// Measured with 5, 30 and 100 MB that sled has time to reclaim (`tests/footprint.rs` holds it to 15%): a write takes about
+/// Measured with 2, 5, 30 and 100 MB that sled has time to reclaim (`tests/footprint.rs` holds it to 15%): a write takes about
 /// twice what is written, the third and later ones find most of their room in what the first ones left.
 fn growth_of_log([adapter, optimizer]: [u64; 2], resumable: u64) -> u64 {
-    const OF_A_WRITE: f64 = 1.95;
-    const OF_LATER_WRITES: f64 = 0.6;
-    /// Segments that are never quite full: of any write, and of those that take another's place.
-    const SEGMENTS: [u64; 2] = [4 << 20, 7 << 20];
+    /// Of little, segments that are never quite full are most.
+    const OF_A_SMALL_WRITE: f64 = 2.6;
+    const OF_A_WRITE: f64 = 1.88;
+    const SEGMENTS_OF_A_WRITE: f64 = 4.2e6;
+    const OF_ALL_WRITES: f64 = 4.5;
+    const SEGMENTS_OF_ALL: f64 = 11e6;
+    let write =
+        |bytes: f64| (OF_A_SMALL_WRITE * bytes).min(OF_A_WRITE * bytes + SEGMENTS_OF_A_WRITE);
     let (adapter, whole) = (adapter as f64, adapter.saturating_add(optimizer) as f64);
-    let written = match resumable {
-        0 => OF_A_WRITE * adapter,
-        1 => OF_A_WRITE * (whole + adapter),
-        2 => 2.0 * OF_A_WRITE * whole,
-        _ => (2.0 * OF_A_WRITE + OF_LATER_WRITES) * whole,
+    let all = OF_ALL_WRITES * whole + SEGMENTS_OF_ALL.min(OF_A_SMALL_WRITE * whole);
+    let grown = match resumable {
+        0 => write(adapter),
+        1 => write(whole) + write(adapter),
+        2 => (2.0 * write(whole) + write(adapter)).min(all),
+        _ => all,
     };
-    let segments = SEGMENTS[0] + if resumable > 1 { SEGMENTS[1] } else { 0 };
-    (written as u64).saturating_add(segments)
+    grown as u64
 }
 
 /// Says which checkpoint is damaged.

@@ -22,7 +22,7 @@ use crate::paths;
 use crate::serve::Daemon;
 use crate::shutdown::EXIT_INTERRUPTED;
 use crate::telemetry;
-use follow::{Ended, follow};
+use follow::{Ended, Since, follow};
 use progress::{Display, state_name};
 use summary::{Places, render};
 use template::Template;
@@ -158,7 +158,8 @@ async fn teach(
             name
         }
     };
-    let Ended { state, message } = follow(client, &name, Display::for_terminal(language)).await?;
+    let Ended { state, message } =
+        follow(client, &name, Display::for_terminal(language), Since::Now).await?;
     match state {
         WorkflowState::Done => show_report(client, options, &name, data_dir, global).await,
         state => {

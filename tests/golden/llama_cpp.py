@@ -73,6 +73,9 @@ class LlamaCpp:
         params = self.lib.llama_context_default_params()
         assert list(params.words[:3]) == [512, 2048, 512], "n_ctx, n_batch and n_ubatch come first"
         params.words[0] = (len(ids) + 255) // 256 * 256
+        # n_threads and n_threads_batch: threads that wait spin, which costs most where others work too.
+        if list(params.words[7:9]) == [4, 4]:
+            params.words[7] = params.words[8] = 1
         context = self.lib.llama_init_from_model(self.model, params)
         assert context, "make context"
         vocabulary = self.lib.llama_vocab_n_tokens(self.vocab)

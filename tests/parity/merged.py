@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from adapters import GOLDEN, ROOT, Daemon
 
@@ -33,6 +33,8 @@ PROMPTS, LENGTH = 40, 12
 TEXT = "Hello, world! It's 1234567 o'clock.\n\n  The 2nd line\tcosts 3.50 €; naïve café. 天气很好。 🙂 def f(x):\n    return x"
 QUESTION = [{"role": "user", "content": "Name a bird."}]
 TRAIN = ["--set", "max_length=256", "--set", "batch_size=2", "--set", "r=4", "--set", "target_modules=all-linear"]
+# As many records of the seeds are trained on: some steps are enough for an adapter that counts.
+RECORDS = 16
 # Base -> what its config.json has to say so that GGUF can say it too.
 TRAINED = {
     "families/llama3": {}, "families/mistral": {}, "families/qwen2": {}, "families/qwen3": {}, "families/phi3": {},
@@ -47,6 +49,13 @@ def plain(base):
     if base.is_file():
         return AutoModelForCausalLM.from_pretrained(base.parent, gguf_file=base.name, dtype=torch.float32, attn_implementation="eager").eval()
     return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def tokenizer_in(folder):
+    """Without settings transformers would take the family's published tokenizer for a tiny model's."""
+    if (folder / "tokenizer_config.json").exists():
+        return AutoTokenizer.from_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
 
 
 def logits_of(model, prompts):
@@ -92,7 +101,7 @@ class Bench:
         told = self.daemon.must("model", "export", base, "--adapter", adapter, "--format", kind, "--out", str(out), "--json")
         return out, json.loads(told)
 
-    def case(self, name, path, base, adapter, prompts=None, reference=None):
+    def case(self, name, path, base, adapter, prompts=None, reference=None, not_in_llama_cpp=None):
         """Exports an adapter in every format; a row of the table."""
         peft, _ = self.export(base, adapter, "peft")
         model = PeftModel.from_pretrained(plain(path), peft).eval()
@@ -108,23 +117,26 @@ class Bench:
         most, *_ = compare(logits_of(plain(out), prompts), wanted, prompts)
         cells.append(f"{most:.1e}")
         self.hold(f"{name} in transformers", most <= LOGITS, most)
-        vocabularies = [AutoTokenizer.from_pretrained(out)]
+        vocabulary_of = tokenizer_in(out)
         for kind, judge, show in (
-            ("gguf-f16", lambda f: f[1] >= SAME, lambda f: f"{f[1] * 100:.1f}%"),
+            ("gguf-f16", lambda f: f[1] >= SAME, lambda f: f"{f[1] * 100:.2f}%"),
             ("gguf-q8_0", lambda f: f[2] <= DIVERGENCE, lambda f: f"{f[2]:.1e}"),
-            ("gguf-q4_1", lambda f: f[3] <= PERPLEXITY, lambda f: f"{f[3] * 100:+.1f}%"),
+            ("gguf-q4_1", lambda f: abs(f[3]) <= PERPLEXITY, lambda f: f"{f[3] * 100:+.1f}%"),
         ):
             out, _ = self.export(base, adapter, kind)
+            if not_in_llama_cpp:
+                cells.append(not_in_llama_cpp)
+                continue
             whole = llama_cpp.LlamaCpp(self.libs, out / "model.gguf")
             KEPT.append(whole)
             found = compare([whole.logits(ids)[:, :vocabulary] for ids in prompts], wanted, prompts)
             cells.append(show(found))
             self.hold(f"{name} as {kind}", judge(found), found)
             # llama.cpp and transformers read the same text from what was written.
-            ids = [whole.encode(TEXT), vocabularies[0].encode(TEXT, add_special_tokens=False)]
+            ids = [whole.encode(TEXT), vocabulary_of.encode(TEXT, add_special_tokens=False)]
             self.hold(f"{name} as {kind}: tokens", ids[0] == ids[1], ids)
-        if getattr(vocabularies[0], "chat_template", None):
-            laid_out = vocabularies[0].apply_chat_template(QUESTION, tokenize=False, add_generation_prompt=True)
+        if getattr(vocabulary_of, "chat_template", None):
+            laid_out = vocabulary_of.apply_chat_template(QUESTION, tokenize=False, add_generation_prompt=True)
             self.hold(f"{name}: template", "Name a bird." in laid_out, laid_out)
         print(f"| {name} | {path.name} | {' | '.join(cells)} |", flush=True)
 
@@ -143,32 +155,48 @@ class Bench:
         self.daemon.must("model", "add", name, str(path))
 
 
+def texts(folder):
+    lines = (ROOT / "examples/data/heldout-en.jsonl").read_text().splitlines()
+    instructions = "\n".join(json.loads(line)["instruction"] for line in lines)
+    ids = tokenizer_in(folder).encode(instructions, add_special_tokens=False)
+    return [ids[at:at + 64] for at in range(0, 640, 64)]
+
+
+def copied(bench, name, changes):
+    """A tiny model under another name: by the name phi-3, llama.cpp takes a file's vocabulary for Phi-3's own."""
+    path = bench.folder / Path(name).name.replace("phi3", "fused").replace("_", "-")
+    if not path.exists():
+        shutil.copytree(GOLDEN / name, path, ignore=shutil.ignore_patterns("model.gguf"))
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps({**config, **changes}))
+    return path
+
+
 def tiny_cases(bench):
     for name, changes in TRAINED.items():
-        path = GOLDEN / name
-        if changes:
-            path = bench.folder / Path(name).name
-            shutil.copytree(GOLDEN / name, path)
-            config = json.loads((path / "config.json").read_text())
-            (path / "config.json").write_text(json.dumps({**config, **changes}))
-        base = path.name.replace("_", "-")
+        path = copied(bench, name, changes)
+        base = path.name
         bench.add(base, path)
-        bench.case("trained here", path, base, bench.trained(base, "--set", "learning_rate=1e-2"))
+        # The one that was trained has texts of its own; the others are random, and are asked for texts that they find likely.
+        prompts = texts(path) if base == "tiny" else None
+        bench.case("trained here", path, base, bench.trained(base, "--set", "learning_rate=1e-2"), prompts)
     for case in sorted((GOLDEN / "methods").iterdir()):
         base = Path(json.loads((case / "steps.json").read_text())["base"])
         if base.name != "gemma3":    # its scores are scaled in a way that GGUF has no field for
             bench.imported(case.name, base.name, case)
             bench.case(case.name, GOLDEN / base, base.name, case.name)
-    bench.add("phi3-long", GOLDEN / "families/phi3_long")
+    bench.add("fused-long", copied(bench, "families/phi3_long", {}))
     for name, (base, options) in FUSED.items():
-        path = GOLDEN / "families" / base
+        path = copied(bench, f"families/{base}", {})
         torch.manual_seed(3)
         config = LoraConfig(r=4, lora_alpha=6, target_modules=["qkv_proj", "gate_up_proj", "o_proj"], task_type="CAUSAL_LM",
                             rank_pattern={"gate_up_proj": 3}, init_lora_weights=False, **options)
         made = get_peft_model(plain(path), config).eval()
         made.save_pretrained(bench.folder / name)
-        bench.imported(name, base.replace("_", "-"), bench.folder / name)
-        bench.case(name, path, base.replace("_", "-"), name, reference=made)
+        bench.imported(name, path.name, bench.folder / name)
+        # From its first context on llama.cpp takes the divisors of longer texts, and 64 tokens are less than its least context.
+        told = "not within its least context" if base == "phi3_long" else None
+        bench.case(name, path, path.name, name, reference=made, not_in_llama_cpp=told)
 
 
 def real_case(bench, name, path):
@@ -191,7 +219,9 @@ def main():
         daemon = Daemon(args.binary.resolve(), Path(folder) / "home")
         bench = Bench(daemon, args.llama_libs, folder)
         try:
-            daemon.must("dataset", "import", "seeds-en", str(ROOT / "examples/data/seeds-en.jsonl"))
+            seeds = (ROOT / "examples/data/seeds-en.jsonl").read_text().splitlines(keepends=True)
+            (bench.folder / "seeds.jsonl").write_text("".join(seeds[:RECORDS]))
+            daemon.must("dataset", "import", "seeds-en", str(bench.folder / "seeds.jsonl"))
             tiny_cases(bench)
             for number, model in enumerate(args.model):
                 real_case(bench, f"real-{number}", model)

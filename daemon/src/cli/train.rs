@@ -10,6 +10,7 @@ use clap::Args;
 use super::checkpoint::list_all;
 use super::workflow::{state_name, submit_text, watch};
 use super::{Failure, Global, connect, output, request_id};
+use crate::quickstart::follow::Since;
 use crate::quickstart::progress::training_need;
 
 /// What to train.
@@ -100,7 +101,13 @@ pub(super) async fn run(args: TrainArgs, global: &Global) -> Result<(), Failure>
     };
     match args.detach {
         true => Ok(()),
-        false => watch(&client, &name, global).await,
+        false => {
+            let since = match args.resume {
+                Some(_) => Since::Now,
+                None => Since::Beginning,
+            };
+            watch(&client, &name, since, global).await
+        }
     }
 }
 

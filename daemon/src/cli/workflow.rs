@@ -13,7 +13,7 @@ use autodidact_proto::json as messages;
 use clap::Subcommand;
 
 use super::{Failure, Global, connect, output, request_id};
-use crate::quickstart::follow::{Ended, follow};
+use crate::quickstart::follow::{Ended, Since, follow};
 use crate::quickstart::progress::Display;
 
 /// The most a workflow file may hold; the daemon takes no more than a message's 4 MiB.
@@ -123,7 +123,7 @@ async fn ask(command: DaemonCommand, connection: &Client, global: &Global) -> Re
         }
         DaemonCommand::List => return show::list(connection, global).await,
         DaemonCommand::Show { name } => return show::show(connection, name, global).await,
-        DaemonCommand::Watch { name } => return watch(connection, &name, global).await,
+        DaemonCommand::Watch { name } => return watch(connection, &name, Since::Now, global).await,
         DaemonCommand::Report { name } => return report(connection, name, global).await,
         DaemonCommand::Verdicts(args) => return verdicts::run(connection, args, global).await,
         DaemonCommand::Pause { name } => {
@@ -233,7 +233,7 @@ async fn submit(
     let yaml = read_file(file)?;
     let workflow = submit_text(connection, yaml, &file.display().to_string(), global).await?;
     if watch_it {
-        return watch(connection, &workflow.name, global).await;
+        return watch(connection, &workflow.name, Since::Beginning, global).await;
     }
     if !global.json {
         output::note(format!(
@@ -271,14 +271,19 @@ pub(crate) fn stage_name(stage: v1::Stage) -> String {
 }
 
 /// Follows a workflow to its end.
-pub(super) async fn watch(connection: &Client, name: &str, global: &Global) -> Result<(), Failure> {
+pub(super) async fn watch(
+    connection: &Client,
+    name: &str,
+    since: Since,
+    global: &Global,
+) -> Result<(), Failure> {
     let display = if global.json {
         Display::json_lines()
     } else {
         Display::for_terminal(Language::En)
     };
     let followed = tokio::select! {
-        followed = follow(connection, name, display) => followed,
+        followed = follow(connection, name, display, since) => followed,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted(&format!(
             "no longer watching; the workflow goes on (autodidact workflow watch {name})"
         ))),

@@ -15,6 +15,15 @@ pub(crate) struct Ended {
     pub(crate) message: String,
 }
 
+/// Where following begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// With a summary of what was, and what comes.
+    Now,
+    /// With the first event of a workflow that was just submitted, which may be ahead of whoever follows it.
+    Beginning,
+}
+
 /// Watches a workflow to its end and shows what happens.
 ///
 /// # Errors
@@ -26,12 +35,19 @@ pub(crate) async fn follow(
     client: &Client,
     name: &str,
     mut display: Display,
+    since: Since,
 ) -> Result<Ended, Failure> {
     let mut ended = Ended {
         state: WorkflowState::Unspecified,
         message: String::new(),
     };
-    let mut watch = client.watch_workflow(name, None);
+    let mut watch = client.watch_workflow(
+        name,
+        match since {
+            Since::Now => None,
+            Since::Beginning => Some(0),
+        },
+    );
     while let Some(event) = watch.next().await? {
         match event {
             WatchEvent::Snapshot(snapshot) => {
@@ -41,7 +57,10 @@ pub(crate) async fn follow(
                         message: workflow.message.clone(),
                     };
                 }
-                display.snapshot(&snapshot)?;
+                // What it sums up follows, where all is shown.
+                if since == Since::Now || display.is_json() {
+                    display.snapshot(&snapshot)?;
+                }
             }
             WatchEvent::Event(event) => {
                 if let Some(v1::event::Body::State(changed)) = &event.body {

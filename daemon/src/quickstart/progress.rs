@@ -52,6 +52,11 @@ impl Display {
         }
     }
 
+    /// Tells whether it passes on every message as it came.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.form, Form::JsonLines)
+    }
+
     /// Shows where the workflow stands.
     pub(crate) fn snapshot(&mut self, snapshot: &v1::WorkflowSnapshot) -> Result<(), Failure> {
         if let Form::JsonLines = self.form {

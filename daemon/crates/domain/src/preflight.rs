@@ -101,7 +101,8 @@ impl TrainNeed {
                 told(least)
             ),
             ([], None) => {
-                "lower max_length, take a smaller model, or make more memory available".to_string()
+                "no option makes it fit: lower max_length, take a smaller model, or make more memory available"
+                    .to_string()
             }
             (reliefs, _) => format!("it fits with {}", reliefs.join(", or with ")),
         }

@@ -115,7 +115,7 @@ fn tell(
     if let Some((logits, base)) = apart.filter(|(logits, base)| logits >= base) {
         output::note(format!(
             "rounding to {format} moves the logits further ({logits:.4}) than the adapter does ({base:.4}): \
-             expect little of the adapter to be left; a format with more bits keeps it"
+             a format with more bits keeps more of it"
         ));
     }
     if global.json {

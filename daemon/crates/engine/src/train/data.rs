@@ -134,6 +134,9 @@ impl TrainingData {
 
 /// Says why every example was refused: by the place of its first token that would carry loss, where it has one.
 fn nothing_left(first_labels: &[Option<usize>], max_length: usize) -> EngineError {
+    if first_labels.is_empty() {
+        return EngineError::Invalid("no example is left: 0 were given".into());
+    }
     let beyond: Vec<usize> = first_labels.iter().flatten().copied().collect();
     let unanswered = first_labels.len() - beyond.len();
     let mut reasons = Vec::new();

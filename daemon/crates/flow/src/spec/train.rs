@@ -251,7 +251,11 @@ fn read_modules(
         // A path or a pattern is for the engine to find, which knows the model.
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if module.chars().all(is_word) && !known.contains(&module.as_str()) {
-            item.fault_name(&path, "module", &module, known);
+            let what = match known.contains(&"norm") {
+                true => "module",
+                false => "linear layer",
+            };
+            item.fault_name(&path, what, &module, known);
         } else if modules.contains(&module) {
             item.fault(&path, "named twice", "each module once");
         } else {

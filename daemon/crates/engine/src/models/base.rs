@@ -69,7 +69,7 @@ impl BaseWeights {
     }
 
     /// Tells the bytes that computing with a base that is left in its files takes: a layer and a block of the vocabulary in
-    /// f32, and in the file's own form while they are read.
+    /// f32, and in the file's own form while they are read, which has 16 bits a number or fewer.
     pub(crate) fn working_bytes_of(config: &ModelConfig, block: usize) -> u64 {
         let matrix = |target: Target| {
             let (inputs, outputs) = target.widths(config);
@@ -77,7 +77,7 @@ impl BaseWeights {
         };
         let layer: usize = Target::ALL.into_iter().map(matrix).sum();
         let block = block.min(config.vocab_size) * config.hidden_size;
-        (2 * layer.max(block) * size_of::<f32>()) as u64
+        (layer.max(block) * (size_of::<f32>() + size_of::<u16>())) as u64
     }
 
     /// Shows the device that computes with them.

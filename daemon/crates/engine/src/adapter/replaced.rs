@@ -57,10 +57,7 @@ pub(crate) fn replaced_weights(
             put(module, outside_values, range);
         }
     }
-    match config.variant.fused {
-        true => fuse(&model.files, config, replaced),
-        false => Ok(replaced),
-    }
+    fuse(&model.files, config, replaced)
 }
 
 /// Makes one matrix of those that a family's files have as one, where any of them is replaced.
@@ -69,12 +66,9 @@ fn fuse(
     config: &ModelConfig,
     mut replaced: BTreeMap<String, Replaced>,
 ) -> Result<BTreeMap<String, Replaced>, EngineError> {
-    let groups: [(&str, &[Target]); 2] = [
-        ("self_attn.qkv_proj", &[Target::Q, Target::K, Target::V]),
-        ("mlp.gate_up_proj", &[Target::Gate, Target::Up]),
-    ];
+    let several = || Target::matrices(config).iter().filter(|t| t.len() > 1);
     for index in 0..config.layers {
-        for (fused, targets) in groups {
+        for targets in several() {
             let name_of = |target: &Target| format!("{}.weight", target.path(index));
             let parts: Vec<Option<Replaced>> = targets
                 .iter()
@@ -83,7 +77,7 @@ fn fuse(
             if parts.iter().all(Option::is_none) {
                 continue;
             }
-            let fused = format!("model.layers.{index}.{fused}.weight");
+            let fused = format!("{}.weight", targets[0].matrix_path(index, config));
             let (shape, mut data) = files.read_f32(&fused)?;
             let mut first = 0;
             for (target, part) in targets.iter().zip(parts) {

@@ -9,7 +9,7 @@ use autodidact_domain::{Checkpoint, NamedTensor};
 use serde_json::{Value as Json, json};
 
 use super::Contents;
-use crate::methods::{LinearPlan, Plan, Recipe, Target, number};
+use crate::methods::{KEY_PREFIX, LinearPlan, Plan, Recipe, Target, number};
 use crate::models::config::ModelConfig;
 use crate::models::weights::LayerWeights;
 use crate::{EngineError, LoadedModel};
@@ -114,7 +114,7 @@ pub(super) fn join(
     let mut tensors = whole_modules(config, plan, checkpoint)?;
     let mut put = |path: &str, what: &str, shape: Vec<usize>, data: Vec<f32>| {
         tensors.push(NamedTensor {
-            name: format!("base_model.model.{path}.{what}"),
+            name: format!("{KEY_PREFIX}{path}.{what}"),
             shape,
             data,
         });
@@ -266,10 +266,7 @@ pub(super) fn split(
     let mut places = BTreeMap::new();
     for layer in 0..config.layers {
         for targets in Target::matrices(config).iter().filter(|t| t.len() > 1) {
-            let prefix = format!(
-                "base_model.model.{}.",
-                targets[0].matrix_path(layer, config)
-            );
+            let prefix = format!("{KEY_PREFIX}{}.", targets[0].matrix_path(layer, config));
             places.insert(prefix, (layer, *targets));
         }
     }

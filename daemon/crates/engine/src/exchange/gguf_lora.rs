@@ -15,11 +15,11 @@ use serde_json::json;
 
 use super::fused::{MatrixUpdate, matrix_updates, split};
 use super::{Contents, Format};
-use crate::methods::{Target, from_settings};
+use crate::methods::{KEY_PREFIX, Target, from_settings};
 use crate::models::config::ModelConfig;
-use crate::models::files::gguf_name;
 use crate::models::gguf::{GgufHeader, Value as Field};
 use crate::models::interleaved::{half_split_rows, interleave_rows};
+use crate::models::tensor_names::gguf_name;
 use crate::{EngineError, LoadedModel};
 
 pub(super) const FORMAT: Format = Format {
@@ -177,7 +177,7 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
             modules.push(path.clone());
         }
         tensors.push(NamedTensor {
-            name: format!("base_model.model.{path}.{matrix}.weight"),
+            name: format!("{KEY_PREFIX}{path}.{matrix}.weight"),
             shape: vec![rows, columns],
             data,
         });

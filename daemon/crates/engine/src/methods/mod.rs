@@ -29,6 +29,7 @@ pub(crate) use module::{Module, Norm};
 pub use plan::Plan;
 pub(crate) use plan::{Beginning, PROMPT};
 pub(crate) use settings::number;
+pub(crate) use target::KEY_PREFIX;
 pub use target::Target;
 pub(crate) use virtual_tokens::VirtualTokens;
 

@@ -7,7 +7,7 @@ use crate::EngineError;
 use crate::models::config::ModelConfig;
 
 /// Before a module's path in PEFT's keys.
-pub(super) const KEY_PREFIX: &str = "base_model.model.";
+pub(crate) const KEY_PREFIX: &str = "base_model.model.";
 /// Asks for every linear layer but the output matrix, as in PEFT.
 const ALL_LINEAR: &str = "all-linear";
 

@@ -17,4 +17,5 @@ pub(crate) mod multimodal;
 pub(crate) mod quantize;
 pub(crate) mod replaced;
 pub(crate) mod safetensors;
+pub(crate) mod tensor_names;
 pub mod weights;

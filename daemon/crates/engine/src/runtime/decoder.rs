@@ -18,7 +18,7 @@ use super::team::Team;
 const TILES: usize = 4;
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 pub(super) const HEAD: &str = "lm_head.weight";
-const LAST_NORM: &str = "model.norm.weight";
+pub(super) const LAST_NORM: &str = "model.norm.weight";
 
 /// A decoder's weights, packed for one compute path.
 pub(crate) struct Decoder {

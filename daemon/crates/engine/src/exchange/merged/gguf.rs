@@ -6,11 +6,12 @@ use super::metadata::of_folder;
 use super::output::Output;
 use super::weights::{Merge, Norms};
 use crate::models::dequantize::ElementType;
-use crate::models::files::{TextFiles, gguf_name};
+use crate::models::files::TextFiles;
 use crate::models::gguf::{GgufHeader, stored_fields};
 use crate::models::gguf_writer::{ALIGNMENT, Entry, Metadata};
 use crate::models::interleaved::interleave_rows;
 use crate::models::long_rope::{CONSTANTS, read_numbers};
+use crate::models::tensor_names::gguf_name;
 use crate::{EngineError, LoadedModel};
 
 pub(super) const FILE: &str = "model.gguf";

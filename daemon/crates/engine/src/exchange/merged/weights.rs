@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use crate::adapter::replaced_weights;
 use crate::methods::{LinearPlan, Norm, Plan, Target};
 use crate::models::config::ModelConfig;
-use crate::models::files::{ModelFiles, expected_tensors};
+use crate::models::files::ModelFiles;
+use crate::models::tensor_names::expected_tensors;
 use crate::ops::gemm::{Matrix, Store, multiply};
 use crate::{EngineError, LoadedModel};
 

@@ -22,14 +22,12 @@ use crate::device::{Accelerator, without_backtrace};
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::models::weights::{LayerWeights, read_tensor};
-use crate::runtime::decoder::{Decoder, EMBEDDING, HEAD};
+use crate::runtime::decoder::{Decoder, EMBEDDING, HEAD, LAST_NORM};
 use crate::runtime::updates::{LayerUpdates, ModelUpdates, PrefixRows, UpdateParts};
 
 pub(crate) use bottleneck::DeviceBottleneck;
 pub(crate) use cache::DeviceCache;
 use cache::Pool;
-
-const LAST_NORM: &str = "model.norm.weight";
 
 /// A decoder's weights on a device.
 pub(crate) struct DeviceDecoder {

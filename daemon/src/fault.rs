@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::ports::{Checkpoints, Journal, Ports};
-use autodidact_domain::preflight::DiskNeed;
+use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
 use autodidact_domain::{
     Checkpoint, CheckpointId, CheckpointSummary, PortResult, StepKey, StepRecord, WorkflowName,
 };
@@ -171,14 +171,8 @@ impl Checkpoints for FaultyCheckpoints {
         self.inner.delete(id)
     }
 
-    fn disk_need(
-        &self,
-        adapter_bytes: u64,
-        optimizer_bytes: u64,
-        checkpoints: u64,
-    ) -> PortResult<DiskNeed> {
-        self.inner
-            .disk_need(adapter_bytes, optimizer_bytes, checkpoints)
+    fn disk_need(&self, plan: CheckpointPlan) -> PortResult<DiskNeed> {
+        self.inner.disk_need(plan)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
-use crate::preflight::{DiskNeed, TrainData, TrainNeed};
+use crate::preflight::{CheckpointPlan, DiskNeed, TrainData, TrainNeed};
 use crate::preview::ExamplePreview;
 use crate::training::{TrainOptions, TrainProgress, TrainingLog};
 use crate::{
@@ -283,14 +283,8 @@ pub trait Checkpoints: Send + Sync {
     fn list(&self) -> PortResult<Vec<CheckpointSummary>>;
     /// Removes a checkpoint and the chunks that nothing else holds. A missing one is no error.
     fn delete(&self, id: &CheckpointId) -> PortResult<()>;
-    /// Tells by how much the store grows while so many checkpoints take each other's place, the last without its optimizer, and
-    /// what is free for it.
-    fn disk_need(
-        &self,
-        adapter_bytes: u64,
-        optimizer_bytes: u64,
-        checkpoints: u64,
-    ) -> PortResult<DiskNeed>;
+    /// Tells by how much the store grows by the checkpoints of a run, and what is free for it.
+    fn disk_need(&self, plan: CheckpointPlan) -> PortResult<DiskNeed>;
 }
 
 /// The event log.

@@ -135,6 +135,20 @@ impl DiskNeed {
     }
 }
 
+/// The checkpoints of a run: written one after the other with their optimizer, the older ones removed, and at last the adapter of one of
+/// them alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointPlan {
+    /// The bytes of an adapter's tensors.
+    pub adapter_bytes: u64,
+    /// The bytes of its optimizer's.
+    pub optimizer_bytes: u64,
+    /// How many are written.
+    pub written: u64,
+    /// How many stay, beside one that is being written.
+    pub kept: u64,
+}
+
 /// What a train stage takes of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preflight {

@@ -1,7 +1,7 @@
 //! What a train stage takes of memory and disk, told before it starts, and refused where it will not fit.
 
 use autodidact_domain::ports::Ports;
-use autodidact_domain::preflight::{Preflight, TrainData};
+use autodidact_domain::preflight::{CheckpointPlan, Preflight, TrainData};
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::workflow::{Pinned, TrainSpec};
 use autodidact_domain::{EventBody, Message, ModelSummary, PortError, PortResult, WorkflowSpec};
@@ -25,13 +25,21 @@ fn of(
     let Some(need) = ports.engine.preflight(model, &spec.options, data)? else {
         return Ok(None);
     };
-    let (adapter, optimizer) = (need.adapter_bytes, need.optimizer_bytes);
-    let between = u64::from(spec.options.checkpoint_steps).max(1);
-    // Without data, more of them take no more.
-    let checkpoints = need.steps.map_or(u64::MAX, |steps| steps.div_ceil(between));
-    let disk = ports
-        .checkpoints
-        .disk_need(adapter, optimizer, checkpoints)?;
+    let options = &spec.options;
+    let steps_between = match options.eval_steps {
+        0 => options.checkpoint_steps,
+        evaluated => options.checkpoint_steps.min(evaluated),
+    };
+    let between = u64::from(steps_between).max(1);
+    // Where evaluations tell a best one, it stays beside the newest.
+    let best = u64::from(options.eval_steps > 0);
+    let disk = ports.checkpoints.disk_need(CheckpointPlan {
+        adapter_bytes: need.adapter_bytes,
+        optimizer_bytes: need.optimizer_bytes,
+        // Without data, more of them take no more.
+        written: need.steps.map_or(u64::MAX, |steps| steps.div_ceil(between)),
+        kept: u64::from(options.save_total_limit).max(1) + best,
+    })?;
     Ok(Some(Preflight { need, disk }))
 }
 

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autodidact_domain::ports::{Checkpoints, Clock};
-use autodidact_domain::preflight::DiskNeed;
+use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
 use autodidact_domain::{
     Checkpoint, CheckpointId, CheckpointSummary, NamedTensor, PortError, PortResult,
 };
@@ -337,27 +337,17 @@ impl Checkpoints for CheckpointStore {
         contain_port(|| Ok(self.remove(id)?))
     }
 
-    fn disk_need(
-        &self,
-        adapter_bytes: u64,
-        optimizer_bytes: u64,
-        checkpoints: u64,
-    ) -> PortResult<DiskNeed> {
-        let resumable = checkpoints.saturating_sub(1);
-        let in_files = |set: u64| set > self.options.tensor_file_bytes;
-        let [adapter, optimizer] = [adapter_bytes, optimizer_bytes];
-        // One is written whole before the one before it goes; a file goes with its checkpoint, the log keeps some of it.
-        let at_once = |set: u64, writes: u64| set.saturating_mul(writes.min(2));
-        let mut files = 0u64;
-        let mut logged = [0u64; 2];
-        for (place, set) in [adapter, optimizer].into_iter().enumerate() {
-            let writes = if place == 0 { checkpoints } else { resumable };
-            match in_files(set) {
-                true => files = files.saturating_add(at_once(set, writes)),
-                false => logged[place] = set,
-            }
-        }
-        let log = growth_of_log(logged, resumable);
+    fn disk_need(&self, plan: CheckpointPlan) -> PortResult<DiskNeed> {
+        // One is written whole before an older one goes; a file goes with its checkpoint, the log keeps some of it. The adapter
+        // alone at the end has the digest, and so the place, of one that is there.
+        let at_once = plan.written.min(plan.kept.saturating_add(1));
+        let sets = [plan.adapter_bytes, plan.optimizer_bytes];
+        let (in_files, logged): (Vec<u64>, Vec<u64>) = sets
+            .into_iter()
+            .partition(|set| *set > self.options.tensor_file_bytes);
+        let files = in_files.into_iter().fold(0, u64::saturating_add);
+        let files = files.saturating_mul(at_once);
+        let log = growth_of_log(logged.into_iter().fold(0, u64::saturating_add), plan);
         contain_port(|| {
             Ok(DiskNeed {
                 bytes: files.saturating_add(log),
@@ -367,29 +357,24 @@ impl Checkpoints for CheckpointStore {
     }
 }
 
-/// Tells by how much sled's log grows by checkpoints of adapter and optimizer, one after the other in place of the one before,
-/// and by the adapter alone at the end.
+/// Tells by how much sled's log grows by checkpoints of so many bytes.
 ///
-/// Measured with 2, 5, 30 and 100 MB that sled has time to reclaim (`tests/footprint.rs` holds it to 15%): a write takes about
-/// twice what is written, the third and later ones find most of their room in what the first ones left.
-fn growth_of_log([adapter, optimizer]: [u64; 2], resumable: u64) -> u64 {
+/// Measured with 5, 10 and 30 MB that sled has time to reclaim (`tests/footprint.rs` holds it to 15%): a write takes about
+/// twice what is written; those after the first that goes find most of their room in what is left.
+fn growth_of_log(bytes: u64, plan: CheckpointPlan) -> u64 {
     /// Of little, segments that are never quite full are most.
     const OF_A_SMALL_WRITE: f64 = 2.6;
-    const OF_A_WRITE: f64 = 1.88;
+    const OF_A_WRITE: f64 = 1.95;
     const SEGMENTS_OF_A_WRITE: f64 = 4.2e6;
-    const OF_ALL_WRITES: f64 = 4.5;
-    const SEGMENTS_OF_ALL: f64 = 11e6;
+    const OF_ALL_WRITES: f64 = 4.8;
+    const SEGMENTS_OF_ALL: f64 = 12.5e6;
     let write =
         |bytes: f64| (OF_A_SMALL_WRITE * bytes).min(OF_A_WRITE * bytes + SEGMENTS_OF_A_WRITE);
-    let (adapter, whole) = (adapter as f64, adapter.saturating_add(optimizer) as f64);
-    let all = OF_ALL_WRITES * whole + SEGMENTS_OF_ALL.min(OF_A_SMALL_WRITE * whole);
-    let grown = match resumable {
-        0 => write(adapter),
-        1 => write(whole) + write(adapter),
-        2 => (2.0 * write(whole) + write(adapter)).min(all),
-        _ => all,
-    };
-    grown as u64
+    let bytes = bytes as f64;
+    let others = plan.kept.saturating_sub(1) as f64;
+    let all = OF_ALL_WRITES * bytes + SEGMENTS_OF_ALL.min(OF_A_SMALL_WRITE * bytes);
+    let all = all + others * OF_A_WRITE * bytes;
+    (plan.written as f64 * write(bytes)).min(all) as u64
 }
 
 /// Says which checkpoint is damaged.

@@ -83,8 +83,9 @@ impl Sizing<'_> {
             ("quantised weights at work", working),
             ("states", states + states / margin),
             ("logits", model::logit_bytes(self.config, self.threads)),
-            // The numbers, two moments, gradients, and copies in candle's hands and in the checkpoint.
-            ("adapter and optimizer", 8 * numbers),
+            // The numbers and two moments; beside them in a step what candle computes with and the gradients, of which one
+            // more copy is taken, and at its end the three again in the checkpoint.
+            ("adapter and optimizer", 6 * numbers),
         ];
         let parts = self.beside.iter().chain(&of_run);
         let parts = parts.filter(|(_, bytes)| *bytes > 0);

@@ -10,7 +10,7 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
-use autodidact_domain::preflight::DiskNeed;
+use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
 use autodidact_domain::training::{TrainProgress, TrainingLog};
 use autodidact_domain::*;
 
@@ -639,14 +639,10 @@ impl Checkpoints for Fake {
         ids.iter().map(|id| Checkpoints::get(self, id)).collect()
     }
 
-    fn disk_need(
-        &self,
-        adapter_bytes: u64,
-        optimizer_bytes: u64,
-        checkpoints: u64,
-    ) -> PortResult<DiskNeed> {
+    fn disk_need(&self, plan: CheckpointPlan) -> PortResult<DiskNeed> {
+        let bytes = plan.adapter_bytes + plan.optimizer_bytes;
         Ok(DiskNeed {
-            bytes: (adapter_bytes + optimizer_bytes) * checkpoints,
+            bytes: bytes.saturating_mul(plan.written),
             available: None,
         })
     }

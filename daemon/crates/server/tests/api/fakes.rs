@@ -12,7 +12,7 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
-use autodidact_domain::preflight::DiskNeed;
+use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
 use autodidact_domain::preview::{
     ExamplePreview, NO_LABEL_TOKEN, PreviewRefusal, PreviewSpan, SpanPart,
 };
@@ -564,14 +564,10 @@ impl Checkpoints for World {
         let ids: Vec<CheckpointId> = self.checkpoints.lock().unwrap().keys().cloned().collect();
         ids.iter().map(|id| Checkpoints::get(self, id)).collect()
     }
-    fn disk_need(
-        &self,
-        adapter_bytes: u64,
-        optimizer_bytes: u64,
-        checkpoints: u64,
-    ) -> PortResult<DiskNeed> {
+    fn disk_need(&self, plan: CheckpointPlan) -> PortResult<DiskNeed> {
+        let bytes = plan.adapter_bytes + plan.optimizer_bytes;
         Ok(DiskNeed {
-            bytes: (adapter_bytes + optimizer_bytes) * checkpoints,
+            bytes: bytes.saturating_mul(plan.written),
             available: None,
         })
     }

@@ -88,12 +88,14 @@ pub(super) async fn run(args: TrainArgs, global: &Global) -> Result<(), Failure>
             client.workflows().resume(request).await?;
             name.clone()
         }
-        None if args.dry_run => return preflight(&client, workflow_text(&args)?, global).await,
         None => {
             let text = match &args.continued {
                 Some(run) => continued_text(&client, run, &args).await?,
                 None => workflow_text(&args)?,
             };
+            if args.dry_run {
+                return preflight(&client, text, global).await;
+            }
             submit_text(&client, text, "the command line", global)
                 .await?
                 .name

@@ -310,7 +310,9 @@ impl Device {
     pub(super) fn held_bytes(&self) -> u64 {
         let bases = self.resident.iter().chain(&self.guest);
         let encoder = self.encoder.as_ref();
+        let adapters = self.adapters.iter().map(|held| held.adapter.bytes() as u64);
         bases.map(Resident::held_bytes).sum::<u64>()
+            + adapters.sum::<u64>()
             + encoder.map_or(0, |resident| resident.encoder.bytes() as u64)
             + self.training_weights.as_ref().map_or(0, BaseWeights::bytes)
     }

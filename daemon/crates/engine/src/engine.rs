@@ -300,9 +300,32 @@ impl Engine {
     }
 }
 
+/// Lays out a conversation as [`LoadedModel::conversation_spans`] does, with the text side of the model at `path` alone.
+///
+/// # Errors
+/// As there.
+pub(crate) fn lay_out(
+    path: &Path,
+    (tokenizer, config): (&Tokenizer, &ModelConfig),
+    template: Option<&ChatTemplate>,
+    messages: &[Message],
+    add_generation_prompt: bool,
+) -> Result<Vec<Span>, EngineError> {
+    match messages {
+        [only] if only.role == Role::Assistant && !add_generation_prompt => {
+            plain_spans(tokenizer, config, &only.content)
+        }
+        _ => {
+            let template =
+                template.ok_or_else(|| EngineError::template(path, "chat template", "none"))?;
+            template.render_spans(tokenizer, messages, add_generation_prompt)
+        }
+    }
+}
+
 /// Lays a plain text out as documents are in pretraining: the begin token where the model has one, the text, and an end token
 /// that is learnt with it.
-pub(crate) fn plain_spans(
+fn plain_spans(
     tokenizer: &Tokenizer,
     config: &ModelConfig,
     text: &str,
@@ -468,15 +491,9 @@ impl LoadedModel {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<Span>, EngineError> {
-        match messages {
-            [only] if only.role == Role::Assistant && !add_generation_prompt => {
-                plain_spans(&self.tokenizer, &self.config, &only.content)
-            }
-            _ => {
-                self.chat_template()?
-                    .render_spans(&self.tokenizer, messages, add_generation_prompt)
-            }
-        }
+        let text = (&self.tokenizer, &self.config);
+        let template = self.template.as_ref();
+        lay_out(&self.path, text, template, messages, add_generation_prompt)
     }
 
     /// Shows what compiles constraints for this vocabulary; the first call makes it.
@@ -485,6 +502,7 @@ impl LoadedModel {
         made.as_ref().map_err(String::clone)
     }
 
+    #[cfg(test)]
     pub(crate) fn chat_template(&self) -> Result<&ChatTemplate, EngineError> {
         self.template
             .as_ref()

@@ -1,5 +1,6 @@
 //! Packs what an adapter changes for what runs the model.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -8,8 +9,10 @@ use super::replaced::replaced_weights;
 use crate::EngineError;
 use crate::engine::LoadedModel;
 use crate::kernels::ExactMatrix;
+use crate::memory::Need;
 use crate::methods::{LayerPlan, LinearPlan, Part, Plan, Target, VirtualTokens};
 use crate::models::files::ModelFiles;
+use crate::models::replaced::Replaced;
 use crate::models::weights::LayerWeights;
 use crate::ops::linear::row_norms;
 use crate::runtime::Decoder;
@@ -124,13 +127,27 @@ impl Packing<'_> {
         let replaced = replaced_weights(model, plan, self.values)?;
         let decoder = match replaced.is_empty() {
             true => None,
-            false => Some(Box::new(packer.with(&model.files.with(replaced))?)),
+            false => {
+                self.check_memory(&replaced)?;
+                Some(Box::new(packer.with(&model.files.with(replaced))?))
+            }
         };
         Ok(ModelUpdates {
             layers,
             virtual_rows,
             decoder,
         })
+    }
+
+    /// Refuses weights of the adapter's own that there is no room to pack beside the base's.
+    fn check_memory(&self, replaced: &BTreeMap<String, Replaced>) -> Result<(), EngineError> {
+        let numbers: usize = replaced.values().map(|one| one.data.len()).sum();
+        let need = Need {
+            what: "an adapter with weights in the place of the base's".into(),
+            parts: &[("the weights packed", (numbers * size_of::<f32>()) as u64)],
+            advice: "train fewer modules, export the whole model and use that, or make more memory available",
+        };
+        need.check(self.model.room.bytes())
     }
 
     fn outside(&self) -> &[f32] {

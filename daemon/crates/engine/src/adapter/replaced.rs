@@ -10,6 +10,7 @@ use crate::methods::{Module, Norm, Plan, Target};
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::models::replaced::Replaced;
+use crate::models::tensor_names::{EMBEDDING, HEAD};
 
 /// Lists the weights that stand in the base's places, as its files would have them.
 pub(crate) fn replaced_weights(
@@ -48,14 +49,18 @@ pub(crate) fn replaced_weights(
         }
     }
     let outside = plan.outside();
+    let is_one = outside.head() == outside.embedding();
     for (module, range) in [
         (Module::Embedding, outside.embedding()),
         (Module::LastNorm, outside.last_norm()),
-        (Module::Head, outside.head()),
+        (Module::Head, outside.head().filter(|_| !is_one)),
     ] {
         if let Some(range) = range {
             put(module, outside_values, range);
         }
+    }
+    if let Some(both) = replaced.get(EMBEDDING).filter(|_| is_one).cloned() {
+        replaced.insert(HEAD.into(), both);
     }
     fuse(&model.files, config, replaced)
 }

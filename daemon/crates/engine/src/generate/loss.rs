@@ -66,9 +66,10 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
+        let before = self.virtual_ids(self.updates_of(adapter)?).len();
         let rows = requests.iter().enumerate();
         let rows = rows.map(|(index, request)| {
-            let scored = self.lay_out_request(request);
+            let scored = self.lay_out_request(request, before);
             scored.map_err(|error| error.of_request(index))
         });
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
@@ -168,7 +169,11 @@ impl LoadedModel {
         Ok(scored)
     }
 
-    fn lay_out_request(&self, request: &ScoreRequest) -> Result<Scored, EngineError> {
+    fn lay_out_request(
+        &self,
+        request: &ScoreRequest,
+        before: usize,
+    ) -> Result<Scored, EngineError> {
         let mut scored = match &request.prompt {
             Prompt::Text(_) => {
                 let mut scored = Scored::default();
@@ -188,11 +193,15 @@ impl LoadedModel {
             }
         };
         scored.truncate(usize::MAX);
-        self.check_length(scored.ids.len())?;
-        let (tokens, context) = (scored.ids.len(), self.config.context_length);
+        let (tokens, context) = (scored.ids.len() + before, self.config.context_length);
+        self.check_length(tokens)?;
         if tokens > context {
+            let virtual_tokens = match before {
+                0 => String::new(),
+                before => format!(", {before} virtual ones of the adapter among them"),
+            };
             return Err(EngineError::Invalid(format!(
-                "prompt and continuation have {tokens} tokens, and the context holds {context}: shorten them"
+                "prompt and continuation have {tokens} tokens{virtual_tokens}, and the context holds {context}: shorten them"
             )));
         }
         Ok(scored)

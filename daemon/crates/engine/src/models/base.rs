@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::config::ModelConfig;
 use super::files::ModelFiles;
+use super::tensor_names::{EMBEDDING, HEAD};
 use super::weights::{LayerWeights, Weights};
 use crate::EngineError;
 use crate::methods::Target;
@@ -17,8 +18,6 @@ use crate::ops::storage::Reading;
 
 /// Rows of a stored matrix that one task reads and turns to f32.
 const ROWS_PER_TASK: usize = 1024;
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
 
 /// The weights of a base.
 #[derive(Clone)]

@@ -2,6 +2,13 @@
 
 use super::config::ModelConfig;
 
+/// The rows of tokens that go in.
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The rows of tokens that come out, where they are another matrix.
+pub(crate) const HEAD: &str = "lm_head.weight";
+/// The norm after the last layer.
+pub(crate) const LAST_NORM: &str = "model.norm.weight";
+
 /// GGUF's names of a layer's tensors, and Hugging Face's.
 const LAYER_NAMES: &[(&str, &str)] = &[
     ("attn_norm.weight", "input_layernorm.weight"),

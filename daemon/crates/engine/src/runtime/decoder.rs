@@ -11,14 +11,12 @@ use crate::models::config::ModelConfig;
 use crate::models::dequantize::{BLOCK, ElementType, quantize_affine};
 use crate::models::family::Variant;
 use crate::models::files::ModelFiles;
+use crate::models::tensor_names::{EMBEDDING, HEAD, LAST_NORM};
 
 use super::team::Team;
 
 /// Tiles of a task: enough work to be worth claiming, little enough to share evenly.
 const TILES: usize = 4;
-pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
-pub(super) const HEAD: &str = "lm_head.weight";
-pub(super) const LAST_NORM: &str = "model.norm.weight";
 
 /// A decoder's weights, packed for one compute path.
 pub(crate) struct Decoder {

@@ -1,4 +1,5 @@
-//! What an adapter changes about the base, beside its weights and never merged: of linear layers
+//! What an adapter changes about the base, beside its weights and never merged, but for weights that were trained themselves, which
+//! a decoder of the adapter's own has: of linear layers
 //! `y = factors * (W x + scale * B A x) + bias + shift`, x multiplied by `input_factors` before (LoRA, DoRA, IA3, biases);
 //! after the parts of a layer bottlenecks; and before a sequence virtual tokens.
 

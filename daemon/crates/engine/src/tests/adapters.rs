@@ -1,10 +1,13 @@
 //! Adapters at generation: equal to the reference's loss, and refused where they do not fit.
 
 use autodidact_domain::checkpoint::CheckpointMeta;
-use autodidact_domain::{Checkpoint, Digest, GenerateRequest, ModelName, NamedTensor, Prompt};
+use autodidact_domain::{
+    Checkpoint, Digest, GenerateRequest, ModelName, NamedTensor, Prompt, TrainOptions,
+};
 use candle_core::Device;
 
 use super::batching::check_rows;
+use super::device::method_adapter;
 use super::*;
 use crate::{Adapter, EngineError, Silent};
 
@@ -73,6 +76,27 @@ fn losses_with_adapters_equal_the_reference() {
         assert!((found - expect).abs() < 1e-4, "{name}: {found} {expect}");
         assert!(adapter.bytes() > 0);
     }
+}
+
+/// What stands in the base's places is a second decoder, and there must be room for it.
+#[test]
+fn an_adapter_of_whole_weights_takes_what_they_take_and_is_refused_where_that_is_not_there() {
+    let model = tiny(Compute::Exact, 2);
+    let options = TrainOptions {
+        method: "full".into(),
+        ..TrainOptions::default()
+    };
+    let checkpoint = method_adapter(&model, &options);
+    let adapter = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
+    let (vocabulary, hidden) = (model.config.vocab_size, model.config.hidden_size);
+    let expected = model.packed_bytes() + vocabulary * hidden * size_of::<f32>();
+    assert_eq!(adapter.bytes(), expected);
+    let little = method_adapter(&model, &TrainOptions::default());
+    model.allow(Some(1 << 20));
+    let refused = Adapter::from_checkpoint(&model, &checkpoint).err();
+    assert!(matches!(refused, Some(EngineError::Memory(_))));
+    // One that only adds to the base does not ask for that.
+    assert!(Adapter::from_checkpoint(&model, &little).is_ok());
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Log-probabilities and scores against plain sums over logits, and against the reference's.
 
 use autodidact_domain::{
-    FinishReason, GenerateRequest, Message, Prompt, ResponseLoss, ScoreRequest,
+    FinishReason, GenerateRequest, Message, Prompt, ResponseLoss, ScoreRequest, TrainOptions,
 };
 
 use super::*;
-use crate::{EngineError, Silent};
+use crate::{Adapter, EngineError, Silent};
 
 fn text(prompt: &str, continuation: &str) -> ScoreRequest {
     ScoreRequest {
@@ -105,6 +105,34 @@ fn what_cannot_be_scored_is_refused_before_any_work() {
             "{fault}"
         );
     }
+}
+
+#[test]
+fn what_the_context_does_not_hold_with_virtual_tokens_is_refused_and_not_cut() {
+    let model = tiny(Compute::Exact, 2);
+    let options = TrainOptions {
+        method: "prompt".into(),
+        num_virtual_tokens: 5,
+        ..TrainOptions::default()
+    };
+    let checkpoint = super::device::method_adapter(&model, &options);
+    let adapter = Adapter::from_checkpoint(&model, &checkpoint).unwrap();
+    let length = |request: &ScoreRequest| {
+        let prompt = model.encode(&request.prompt).unwrap().len();
+        prompt + model.tokenizer.encode(&request.continuation).unwrap().len()
+    };
+    let words = |count: usize| text(&"owl ".repeat(count), " sat");
+    let count = (1..1000).find(|count| length(&words(*count)) + 5 > 1024);
+    let (fits, too_long) = (words(count.unwrap() - 1), words(count.unwrap()));
+    let with = |request: &ScoreRequest| {
+        let requests = std::slice::from_ref(request);
+        model.score(Some(&adapter), requests, &mut || {}, &Interrupt::new())
+    };
+    assert!(length(&too_long) <= 1024);
+    assert_eq!(score(&model, std::slice::from_ref(&too_long)).len(), 1);
+    assert!(with(&fits).unwrap()[0].tokens > 0);
+    let error = with(&too_long).unwrap_err().to_string();
+    assert!(error.contains("5 virtual ones"), "{error}");
 }
 
 #[test]

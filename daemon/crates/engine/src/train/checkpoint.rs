@@ -15,8 +15,9 @@ const FIRST_MOMENT: &str = "exp_avg.";
 const SECOND_MOMENT: &str = "exp_avg_sq.";
 
 /// Settings of an adapter that do not change what it computes.
-const OF_NO_MATTER: [&str; 4] = [
+const OF_NO_MATTER: [&str; 5] = [
     "base_model_name_or_path",
+    "model_name",
     "inference_mode",
     "lora_dropout",
     "init_ia3_weights",

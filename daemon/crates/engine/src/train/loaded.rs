@@ -97,7 +97,8 @@ impl LoadedModel {
         steps: u32,
         interrupt: &Interrupt,
     ) -> Result<Vec<f64>, EngineError> {
-        let context = self.config().context_length;
+        let recipe = from_options(options, self.config())?;
+        let context = self.config().context_length - recipe.plan().virtual_tokens();
         // The last target is no input.
         let tokens = length.saturating_add(1);
         if length == 0 || steps == 0 || tokens > context {

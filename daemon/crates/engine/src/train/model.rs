@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::data::{Before, EncodedExample, PackedBatch};
 use crate::EngineError;
-use crate::methods::{Plan, VirtualTokens};
+use crate::methods::{LayerPlan, Part, Plan, VirtualTokens};
 use crate::models::base::{BaseMatrix, BaseWeights};
 use crate::models::config::ModelConfig;
 use crate::ops::buffers::BufferPool;
@@ -462,7 +462,12 @@ struct Step {
 }
 
 /// Tells the bytes of what a step keeps of a batch's tokens from forward to backward, and of what a layer works with.
-pub(super) fn state_bytes(config: &ModelConfig, tokens: usize, is_checkpointing: bool) -> u64 {
+pub(super) fn state_bytes(
+    config: &ModelConfig,
+    plan: &Plan,
+    tokens: usize,
+    is_checkpointing: bool,
+) -> u64 {
     let (queries, keys) = (
         config.heads * config.head_dim,
         config.kv_heads * config.head_dim,
@@ -477,6 +482,14 @@ pub(super) fn state_bytes(config: &ModelConfig, tokens: usize, is_checkpointing:
     if variant.sandwich_norms {
         kept += 2 * hidden;
     }
+    // What a bottleneck takes.
+    let bottlenecks = |layer: &LayerPlan| {
+        let parts = Part::ALL.into_iter();
+        parts
+            .filter(|part| layer.bottleneck(*part).is_some())
+            .count()
+    };
+    kept += hidden * plan.layers().iter().map(bottlenecks).max().unwrap_or(0);
     // The same again with gradients, for the layer at work.
     let working = 3 * kept;
     let widths = match is_checkpointing {

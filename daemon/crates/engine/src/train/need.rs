@@ -61,9 +61,14 @@ impl Sizing<'_> {
         let recipe = methods::from_options(options, self.config)?;
         let numbers = (recipe.plan().parameters() * size_of::<f32>()) as u64;
         let tokens = self.tokens_at_once(options, recipe.plan().virtual_tokens());
-        let states = model::state_bytes(self.config, tokens, options.gradient_checkpointing);
+        let states = model::state_bytes(
+            self.config,
+            recipe.plan(),
+            tokens,
+            options.gradient_checkpointing,
+        );
         // An evaluation keeps a layer's states at a time.
-        let evaluated = model::state_bytes(self.config, self.evaluated_tokens, true);
+        let evaluated = model::state_bytes(self.config, recipe.plan(), self.evaluated_tokens, true);
         let states = states.max(evaluated);
         // On SmolLM2 the need was 3% above what is counted, less where states are made again.
         let margin = match options.gradient_checkpointing {

@@ -8,6 +8,7 @@ use super::data::TrainingData;
 use super::need::Sizing;
 use super::preview::TrainingText;
 use crate::engine::VOCABULARY_BYTES;
+use crate::methods;
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
 use crate::runtime::{Buffers, Decoder};
@@ -35,7 +36,7 @@ impl TrainingText {
         data: Option<TrainData<'_>>,
         place: TrainPlace,
     ) -> Result<TrainNeed, EngineError> {
-        let max_length = (options.max_length as usize).min(self.config.context_length);
+        let max_length = sequence_tokens(options, &self.config)?;
         let Some(TrainData { examples, seed }) = data else {
             return need_of(&self.files, &self.config, options, None, 0, place);
         };
@@ -66,6 +67,13 @@ impl LoadedModel {
     }
 }
 
+/// Tells the tokens that a sequence of a run may have, those that a method puts before it apart.
+fn sequence_tokens(options: &TrainOptions, config: &ModelConfig) -> Result<usize, EngineError> {
+    let recipe = methods::from_options(options, config)?;
+    let room = config.context_length - recipe.plan().virtual_tokens();
+    Ok((options.max_length as usize).min(room))
+}
+
 fn need_of(
     files: &ModelFiles,
     config: &ModelConfig,
@@ -87,7 +95,7 @@ fn need_of(
         config,
         lengths,
         evaluated_tokens: 0,
-        max_length: (options.max_length as usize).min(config.context_length),
+        max_length: sequence_tokens(options, config)?,
         seed,
         threads: place.threads,
         weights_in_f32: files.parameters() * size_of::<f32>() as u64,

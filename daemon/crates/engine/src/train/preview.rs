@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use autodidact_domain::Message;
 use autodidact_domain::ports::TrainingView;
 use autodidact_domain::preview::{
     ExamplePreview, NO_LABEL_TOKEN, NO_LAYOUT, PreviewRefusal, PreviewSpan, SpanPart,
 };
-use autodidact_domain::{Message, Role};
 
 use super::EncodedExample;
-use crate::engine::{open_text, plain_spans};
+use crate::engine::{lay_out, open_text};
 use crate::models::files::ModelFiles;
 use crate::models::weights::Weights;
 use crate::{ChatTemplate, EngineError, ModelConfig, Tokenizer};
@@ -44,17 +44,9 @@ impl TrainingText {
     /// # Errors
     /// [`EngineError::Template`] when the template cannot lay it out.
     pub fn encode(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {
-        let spans = match (messages, &self.template) {
-            ([only], _) if only.role == Role::Assistant => {
-                plain_spans(&self.tokenizer, &self.config, &only.content)?
-            }
-            (_, Some(template)) => template.render_spans(&self.tokenizer, messages, false)?,
-            (_, None) => {
-                return Err(EngineError::Invalid(
-                    "the model has no chat template".into(),
-                ));
-            }
-        };
+        let text = (&self.tokenizer, &self.config);
+        let template = self.template.as_ref();
+        let spans = lay_out(&self.files.path, text, template, messages, false)?;
         Ok(EncodedExample::of_spans(spans))
     }
 

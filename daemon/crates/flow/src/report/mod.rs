@@ -16,7 +16,7 @@ use autodidact_domain::{
 
 use crate::error::FlowError;
 use crate::journaled::Run;
-use crate::stages::evaluate::{Evaluation, summarize};
+use crate::stages::evaluate::{Evaluation, TaskResult, summarize};
 use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
 
@@ -191,19 +191,18 @@ fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfte
     let last = promoted
         .and_then(|round| tuned.get(round.round as usize - 1))
         .or(tuned.last())?;
-    let (before, after) = (base.losses(), last.losses());
-    let chosen = (0..before.len().min(after.len()))
-        .filter(|i| base.results[*i].answer != last.results[*i].answer)
-        .max_by(|a, b| (before[*a] - after[*a]).total_cmp(&(before[*b] - after[*b])))?;
-    let task = held_out
-        .iter()
-        .find(|task| task.id == base.results[chosen].id)?;
+    let gain = |(before, after): &(&TaskResult, &TaskResult)| before.loss() - after.loss();
+    let pairs = base.paired(last).into_iter();
+    let (before, after) = pairs
+        .filter(|(before, after)| before.answer != after.answer)
+        .max_by(|a, b| gain(a).total_cmp(&gain(b)))?;
+    let task = held_out.iter().find(|task| task.id == before.id)?;
     let (prompt, expected) = task.body.question();
     Some(BeforeAfter {
         prompt: shown(&prompt),
         expected: expected.to_string(),
-        before: base.results[chosen].answer.clone(),
-        after: last.results[chosen].answer.clone(),
+        before: before.answer.clone(),
+        after: after.answer.clone(),
         model: last.model.clone(),
     })
 }

@@ -30,6 +30,13 @@ pub(crate) struct TaskResult {
     pub(crate) success: bool,
 }
 
+impl TaskResult {
+    /// Tells the loss, in nats a response token.
+    pub(crate) fn loss(&self) -> f64 {
+        self.negative_log_likelihood / f64::from(self.tokens.max(1))
+    }
+}
+
 /// A model on all held-out tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Evaluation {
@@ -39,12 +46,16 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
-    /// The loss of each task, in nats a response token.
-    pub(crate) fn losses(&self) -> Vec<f64> {
-        self.results
-            .iter()
-            .map(|r| r.negative_log_likelihood / f64::from(r.tokens.max(1)))
-            .collect()
+    /// Pairs the tasks that this and another model were asked, and that are measured over the same tokens in both: an adapter with
+    /// tokens of its own before every sequence has less room for a task at the context's end.
+    pub(crate) fn paired<'a>(&'a self, other: &'a Self) -> Vec<(&'a TaskResult, &'a TaskResult)> {
+        let others = other.results.iter().map(|result| (result.id, result));
+        let others: BTreeMap<ExampleId, &TaskResult> = others.collect();
+        let pairs = self.results.iter().filter_map(|own| {
+            let other = *others.get(&own.id)?;
+            (own.tokens > 0 && own.tokens == other.tokens).then_some((own, other))
+        });
+        pairs.collect()
     }
 }
 
@@ -129,7 +140,7 @@ fn evaluate_batch(
     for ((task, completion), loss) in batch.iter().zip(completions).zip(losses) {
         let (answer, (_, reference)) = (completion.text.trim(), task.body.question());
         outcome.tokens += u64::from(completion.completion_tokens);
-        // It depends on task and tokenizer alone: what is dropped for the base is dropped for every round.
+        // It depends on the task, the tokenizer and what an adapter puts before it.
         let drop = prompt_too_long("evaluate", &completion);
         let is_dropped = drop.is_some();
         outcome.verdicts.push(Judged {

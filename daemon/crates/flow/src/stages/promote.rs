@@ -35,8 +35,12 @@ pub(crate) fn promote(
 ) -> Result<Promotion, FlowError> {
     let promotion: Promotion = run.step(round, StageName::Promote, |run, _| {
         let seed = derive_seed(run.spec().seed, &["promote", &round.to_string()]);
-        let (difference, interval) =
-            paired_difference(&incumbent.losses(), &candidate.losses(), seed);
+        let pairs = incumbent.paired(candidate);
+        let (before, after): (Vec<f64>, Vec<f64>) = pairs
+            .iter()
+            .map(|(before, after)| (before.loss(), after.loss()))
+            .unzip();
+        let (difference, interval) = paired_difference(&before, &after, seed);
         let texts: Vec<&str> = kept
             .iter()
             .map(|example| example.body.instruction_text())

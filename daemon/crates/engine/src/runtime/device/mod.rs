@@ -21,8 +21,9 @@ use crate::EngineError;
 use crate::device::{Accelerator, without_backtrace};
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
+use crate::models::tensor_names::{EMBEDDING, HEAD, LAST_NORM};
 use crate::models::weights::{LayerWeights, read_tensor};
-use crate::runtime::decoder::{Decoder, EMBEDDING, HEAD, LAST_NORM};
+use crate::runtime::decoder::Decoder;
 use crate::runtime::updates::{LayerUpdates, ModelUpdates, PrefixRows, UpdateParts};
 
 pub(crate) use bottleneck::DeviceBottleneck;

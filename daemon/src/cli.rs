@@ -254,7 +254,8 @@ mod tests {
         assert_eq!(
             verbs("model"),
             [
-                "add", "list", "show", "remove", "generate", "chat", "embed", "export", "import"
+                "add", "list", "show", "remove", "generate", "chat", "embed", "classify", "export",
+                "import"
             ]
         );
         assert_eq!(verbs("checkpoint"), ["list", "show", "promote"]);

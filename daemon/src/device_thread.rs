@@ -25,9 +25,9 @@ use autodidact_domain::ports::{Checkpoints, Engine, Models, TrainingView};
 use autodidact_domain::preflight::{TrainData, TrainNeed};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef, Embeddings,
-    GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError, PortResult,
-    TrainOptions, TrainRequest, TrainSegment,
+    Checkpoint, CheckpointId, Classifications, ClassifyInput, Completion, Constraint, EmbedReport,
+    EmbedderRef, Embeddings, GenerateRequest, Interrupt, Message, ModelName, ModelRef,
+    ModelSummary, PortError, PortResult, TrainOptions, TrainRequest, TrainSegment,
 };
 use autodidact_engine::{Compute, DeviceChoice, TrainPlace};
 
@@ -298,6 +298,20 @@ impl Engine for DeviceThread {
         let receiver =
             self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
                 device.score(&wanted, &requests, &flag)
+            })?;
+        finish(&receiver, &mut |()| {})
+    }
+
+    fn classify(
+        &self,
+        model: &ModelRef,
+        inputs: Vec<ClassifyInput>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Classifications> {
+        let (wanted, flag) = (model.clone(), interrupt.clone());
+        let receiver =
+            self.submit::<(), _>(Priority::Batch, model, interrupt, 0, move |device, _| {
+                device.classify(&wanted, &inputs, &flag)
             })?;
         finish(&receiver, &mut |()| {})
     }

@@ -9,9 +9,9 @@ use autodidact_domain::ports::{Engine, Models, TrainingView};
 use autodidact_domain::preflight::{TrainData, TrainNeed};
 use autodidact_domain::training::{TrainOptions, TrainProgress};
 use autodidact_domain::{
-    Account, Checkpoint, CheckpointId, Completion, Constraint, EmbedReport, EmbedderRef,
-    Embeddings, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
-    PortResult, ScoreRequest, TrainRequest, TrainSegment,
+    Account, Checkpoint, CheckpointId, Classifications, ClassifyInput, Completion, Constraint,
+    EmbedReport, EmbedderRef, Embeddings, GenerateRequest, Interrupt, Message, ModelName, ModelRef,
+    ModelSummary, PortError, PortResult, ScoreRequest, TrainRequest, TrainSegment,
 };
 use autodidact_remote::{Key, RemoteModels};
 
@@ -130,6 +130,15 @@ impl Engine for Engines {
     ) -> PortResult<Vec<ResponseLoss>> {
         self.of(&model.model)
             .response_loss(model, conversations, interrupt)
+    }
+
+    fn classify(
+        &self,
+        model: &ModelRef,
+        inputs: Vec<ClassifyInput>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Classifications> {
+        self.of(&model.model).classify(model, inputs, interrupt)
     }
 
     fn train(

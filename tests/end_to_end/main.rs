@@ -7,6 +7,7 @@ mod crash;
 mod device;
 mod forms;
 mod generate;
+mod heads;
 mod inbox;
 mod loop_tiny;
 mod models;

@@ -10,6 +10,7 @@ logits of a prompt against those that PEFT had when it made the adapter. LIBS is
 import argparse
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,9 +32,10 @@ PEFT_MOST, LLAMA_CPP_MOST = 1e-3, 2e-2
 
 
 class Daemon:
-    def __init__(self, binary, home):
+    def __init__(self, binary, home, **environment):
         self.base = [str(binary), "--data-dir", str(home)]
-        self.process = subprocess.Popen([*self.base, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, **environment}
+        self.process = subprocess.Popen([*self.base, "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(100):
             if self.run("model", "list").returncode == 0:
                 return
@@ -103,9 +105,10 @@ def main():
         try:
             known = set()
             for case in sorted((GOLDEN / "methods").iterdir()):
-                if not (case / "adapter_model.safetensors").exists():
-                    continue
                 steps = json.loads((case / "steps.json").read_text())
+                # Heads of labels are for heads.py.
+                if not (case / "adapter_model.safetensors").exists() or "head_logits" in steps:
+                    continue
                 base, ids, want = GOLDEN / steps["base"], steps["prompt_ids"], steps["last_logits"]
                 if base not in known:
                     daemon.must("model", "add", base.name, str(base))

@@ -101,6 +101,13 @@ class Bench:
         told = self.daemon.must("model", "export", base, "--adapter", adapter, "--format", kind, "--out", str(out), "--json")
         return out, json.loads(told)
 
+    def holds_weights_alone(self, base, adapter):
+        """Prompts, prefixes and weights that a tied base has no place for are refused."""
+        out = self.folder / f"{adapter}-tried"
+        told = self.daemon.run("model", "export", base, "--adapter", adapter, "--format", "safetensors", "--out", str(out))
+        assert told.returncode == 0 or "adds something beside them" in told.stderr, told.stderr
+        return told.returncode == 0
+
     def case(self, name, path, base, adapter, prompts=None, reference=None, not_in_llama_cpp=None):
         """Exports an adapter in every format; a row of the table."""
         peft, _ = self.export(base, adapter, "peft")
@@ -118,6 +125,7 @@ class Bench:
         cells.append(f"{most:.1e}")
         self.hold(f"{name} in transformers", most <= LOGITS, most)
         vocabulary_of = tokenizer_in(out)
+        alone = []    # what the rounded weights themselves are off by, computed in f32
         for kind, judge, show in (
             ("gguf-f16", lambda f: f[1] >= SAME, lambda f: f"{f[1] * 100:.2f}%"),
             ("gguf-q8_0", lambda f: f[2] <= DIVERGENCE, lambda f: f"{f[2]:.1e}"),
@@ -132,13 +140,19 @@ class Bench:
             found = compare([whole.logits(ids)[:, :vocabulary] for ids in prompts], wanted, prompts)
             cells.append(show(found))
             self.hold(f"{name} as {kind}", judge(found), found)
+            if kind != "gguf-f16":
+                exact = llama_cpp.dequantised(self.libs, out / "model.gguf")
+                KEPT.append(exact)
+                found = compare([exact.logits(ids)[:, :vocabulary] for ids in prompts], wanted, prompts)
+                alone.append(show(found))
+                self.hold(f"the weights of {name} as {kind} in f32", judge(found), found)
             # llama.cpp and transformers read the same text from what was written.
             ids = [whole.encode(TEXT), vocabulary_of.encode(TEXT, add_special_tokens=False)]
             self.hold(f"{name} as {kind}: tokens", ids[0] == ids[1], ids)
         if getattr(vocabulary_of, "chat_template", None):
             laid_out = vocabulary_of.apply_chat_template(QUESTION, tokenize=False, add_generation_prompt=True)
             self.hold(f"{name}: template", "Name a bird." in laid_out, laid_out)
-        print(f"| {name} | {path.name} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name} | {path.name} | {' | '.join([*cells, *alone])} |", flush=True)
 
     def hold(self, what, is_so, found):
         if not is_so:
@@ -181,9 +195,13 @@ def tiny_cases(bench):
         prompts = texts(path) if base == "tiny" else None
         bench.case("trained here", path, base, bench.trained(base, "--set", "learning_rate=1e-2"), prompts)
     for case in sorted((GOLDEN / "methods").iterdir()):
-        base = Path(json.loads((case / "steps.json").read_text())["base"])
-        if base.name != "gemma3":    # its scores are scaled in a way that GGUF has no field for
-            bench.imported(case.name, base.name, case)
+        steps = json.loads((case / "steps.json").read_text())
+        base = Path(steps["base"])
+        # Heads of labels are for heads.py; gemma3's scores are scaled in a way that GGUF has no field for.
+        if base.name == "gemma3" or "head_logits" in steps or not (case / "adapter_model.safetensors").exists():
+            continue
+        bench.imported(case.name, base.name, case)
+        if bench.holds_weights_alone(base.name, case.name):
             bench.case(case.name, GOLDEN / base, base.name, case.name)
     bench.add("fused-long", copied(bench, "families/phi3_long", {}))
     for name, (base, options) in FUSED.items():
@@ -214,7 +232,7 @@ def main():
     parser.add_argument("--llama-libs", type=Path, required=True)
     parser.add_argument("--model", type=Path, action="append", default=[])
     args = parser.parse_args()
-    print("| adapter | base | base without it | transformers | f16 | Q8_0 | Q4_1 |\n|---|---|---|---|---|---|---|")
+    print("| adapter | base | base without it | transformers | f16 | Q8_0 | Q4_1 | Q8_0 in f32 | Q4_1 in f32 |\n|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(args.binary.resolve(), Path(folder) / "home")
         bench = Bench(daemon, args.llama_libs, folder)

@@ -20,8 +20,8 @@ const MAX_SENT_BYTES: u64 = 1 << 30;
 pub(super) enum DatasetCommand {
     /// Read files into new versions of a dataset
     #[command(after_help = "\
-The format is found out from the content: Alpaca, Self-Instruct seeds, chat messages
-or plain texts, as JSON or JSON Lines.
+The format is found out from the content: Alpaca, Self-Instruct seeds, chat messages, plain
+texts, texts with a label or words with a tag each, as JSON or JSON Lines.
 
 Example:
   autodidact dataset import seeds my-seeds.jsonl")]
@@ -67,7 +67,7 @@ pub(super) struct ExportArgs {
     /// The version [default: the newest]
     #[arg(long)]
     version: Option<u32>,
-    /// The format: alpaca, seeds, chat or text
+    /// The format: alpaca, seeds, chat, text, labelled or tagged
     #[arg(long, default_value = "alpaca")]
     format: String,
     /// The file, or - for stdout
@@ -300,6 +300,14 @@ fn tell_record(record: &v1::Example) -> Result<(), Failure> {
             Ok(())
         }
         Some(v1::example::Body::Text(text)) => output::line(format!("text: {text}")),
+        Some(v1::example::Body::Labelled(body)) => {
+            output::line(format!("text:  {}", body.text))?;
+            output::line(format!("label: {}", body.label))
+        }
+        Some(v1::example::Body::Tagged(body)) => {
+            output::line(format!("words: {}", body.tokens.join(" ")))?;
+            output::line(format!("tags:  {}", body.tags.join(" ")))
+        }
         None => output::line("(a record of a kind that this version does not know)"),
     }
 }

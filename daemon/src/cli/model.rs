@@ -1,11 +1,13 @@
 //! `autodidact model …`
 
 mod chat;
+mod classify;
 mod embed;
 mod exchange;
 mod export;
 mod generate;
 mod sampling;
+mod texts;
 
 use std::path::Path;
 
@@ -83,6 +85,16 @@ Examples:
   autodidact model embed all-minilm-l6-v2 --file lines.txt --json
   autodidact model embed gemma-3-270m --language zh --file lines.txt --json")]
     Embed(embed::EmbedArgs),
+    /// Label texts, or their words, by an adapter that was trained to
+    #[command(after_help = "\
+An adapter of task_type SEQ_CLS gives every text a label; one of TOKEN_CLS gives every word one. Words are split at blanks and
+punctuation, and every Chinese character is one.
+
+Examples:
+  autodidact model classify smollm2-135m-instruct --adapter reviews.round-1 \"It broke after a day.\"
+  autodidact model classify smollm2-135m-instruct --adapter names.round-1 \"Ada Byron lives in Bern.\"
+  autodidact model classify smollm2-135m-instruct --adapter reviews.round-1 --file lines.txt --json")]
+    Classify(classify::ClassifyArgs),
     /// Write an adapter, or a whole model with it, for other tools
     Export(export::ExportArgs),
     /// Take an adapter that another tool made
@@ -112,6 +124,7 @@ pub(super) async fn run(command: ModelCommand, global: &Global) -> Result<(), Fa
             .await
         }
         ModelCommand::Embed(args) => embed::run(args, global).await,
+        ModelCommand::Classify(args) => classify::run(args, global).await,
         ModelCommand::Export(args) => export::run(args, global).await,
         ModelCommand::Import(args) => exchange::import(args, global).await,
         ModelCommand::Generate(options) => generate::run(options, global).await,

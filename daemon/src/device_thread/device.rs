@@ -10,8 +10,8 @@ use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::ports::{Checkpoints, Models};
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    CheckpointId, Digest, Interrupt, Message, ModelName, ModelRef, ModelSummary, PortError,
-    PortResult, TrainRequest, TrainSegment,
+    CheckpointId, Classifications, ClassifyInput, Digest, Interrupt, Message, ModelName, ModelRef,
+    ModelSummary, PortError, PortResult, TrainRequest, TrainSegment,
 };
 use autodidact_engine::{Adapter, BaseWeights, Engine, EngineError, LoadedModel, Pause};
 
@@ -153,6 +153,24 @@ impl Device {
         let (model, adapter) = self.model_for_states(wanted)?;
         let mut between = || self.serve_people();
         Ok(model.score(adapter.as_deref(), requests, &mut between, interrupt)?)
+    }
+
+    /// Labels texts or words, letting people in between passes.
+    pub(super) fn classify(
+        &mut self,
+        wanted: &ModelRef,
+        inputs: &[ClassifyInput],
+        interrupt: &Interrupt,
+    ) -> PortResult<Classifications> {
+        let (model, adapter) = self.model_for_states(wanted)?;
+        let adapter = adapter.ok_or_else(|| {
+            PortError::Invalid(
+                "adapter: expected one trained with task_type SEQ_CLS or TOKEN_CLS, found none"
+                    .into(),
+            )
+        })?;
+        let mut between = || self.serve_people();
+        Ok(model.classify(&adapter, inputs, &mut between, interrupt)?)
     }
 
     /// Trains a stretch, serving people's short questions between operations.

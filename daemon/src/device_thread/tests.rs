@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use autodidact_domain::ports::ModelSource as _;
-use autodidact_domain::{ModelName, Prompt, Sampling, TrainOptions};
+use autodidact_domain::{Body, ModelName, Prompt, Sampling, TrainOptions};
 use autodidact_store::Store;
 
 use super::*;
@@ -119,10 +119,8 @@ fn training(words: usize, examples: usize, steps: u32) -> TrainRequest {
         let answer: Vec<String> = (0..words)
             .map(|word| format!("word {}", word * (index + 3) % 97))
             .collect();
-        vec![
-            Message::user(format!("Write list number {index}.")),
-            Message::assistant(answer.join(" ")),
-        ]
+        let instruction = format!("Write list number {index}.");
+        Body::instruction(&instruction, "", &answer.join(" "))
     };
     TrainRequest {
         model: model(),

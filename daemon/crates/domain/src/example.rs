@@ -1,5 +1,6 @@
 //! The unit of data: one example with what is known about it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,21 @@ pub enum Body {
         /// The text.
         text: String,
     },
+    /// A text of one of some classes.
+    Labelled {
+        /// The text.
+        text: String,
+        /// The name of its class.
+        label: String,
+    },
+    /// A sentence in words, each with its tag: `O` outside of all entities, `B-` and `I-` with a type where one begins and goes
+    /// on (IOB2, Tjong Kim Sang and Veenstra 1999), or names of other schemes.
+    Tagged {
+        /// The words, in Chinese often single characters.
+        tokens: Vec<String>,
+        /// As many tags.
+        tags: Vec<String>,
+    },
 }
 
 impl Body {
@@ -106,15 +122,16 @@ impl Body {
         Digest::of(self.canonical_json().as_bytes())
     }
 
-    /// Shows the instruction, the first user turn of a conversation, or a plain text.
-    pub fn instruction_text(&self) -> &str {
+    /// Shows the instruction, the first user turn of a conversation, or a text.
+    pub fn instruction_text(&self) -> Cow<'_, str> {
         match self {
-            Self::Instruction { instruction, .. } => instruction,
-            Self::Chat { messages } => messages
-                .iter()
-                .find(|m| m.role == Role::User)
-                .map_or("", |m| m.content.as_str()),
-            Self::Text { text } => text,
+            Self::Instruction { instruction, .. } => instruction.into(),
+            Self::Chat { messages } => {
+                let first = messages.iter().find(|m| m.role == Role::User);
+                first.map_or("", |m| m.content.as_str()).into()
+            }
+            Self::Text { text } | Self::Labelled { text, .. } => text.into(),
+            Self::Tagged { tokens, .. } => join_words(tokens).into(),
         }
     }
 
@@ -122,20 +139,34 @@ impl Body {
     pub fn input_text(&self) -> &str {
         match self {
             Self::Instruction { input, .. } => input.as_deref().unwrap_or(""),
-            Self::Chat { .. } | Self::Text { .. } => "",
+            _ => "",
         }
     }
 
-    /// Shows the answer, the last assistant turn, or a plain text; empty where there is none.
-    pub fn output_text(&self) -> &str {
+    /// Shows the answer, the last assistant turn, a plain text, a label, or tags with blanks between; empty where there is none.
+    pub fn output_text(&self) -> Cow<'_, str> {
         match self {
-            Self::Instruction { output, .. } => output.as_deref().unwrap_or(""),
-            Self::Chat { messages } => messages
-                .iter()
-                .rev()
-                .find(|m| m.role == Role::Assistant)
-                .map_or("", |m| m.content.as_str()),
-            Self::Text { text } => text,
+            Self::Instruction { output, .. } => output.as_deref().unwrap_or("").into(),
+            Self::Chat { messages } => {
+                let last = messages.iter().rfind(|m| m.role == Role::Assistant);
+                last.map_or("", |m| m.content.as_str()).into()
+            }
+            Self::Text { text } => text.into(),
+            Self::Labelled { label, .. } => label.into(),
+            Self::Tagged { tags, .. } => tags.join(" ").into(),
+        }
+    }
+
+    /// Shows a text to classify and its label: those of a labelled text, or an instruction with its input and the answer to it.
+    pub fn labelled(&self) -> Option<(Cow<'_, str>, &str)> {
+        match self {
+            Self::Labelled { text, label } => Some((text.into(), label)),
+            Self::Instruction {
+                instruction,
+                input,
+                output: Some(output),
+            } => Some((join_input(instruction, input.as_deref()).into(), output)),
+            _ => None,
         }
     }
 
@@ -159,15 +190,19 @@ impl Body {
                 messages
             }
             Self::Text { text } => vec![Message::assistant(text)],
+            Self::Labelled { .. } | Self::Tagged { .. } => vec![
+                Message::user(self.instruction_text()),
+                Message::assistant(self.output_text()),
+            ],
         }
     }
 
     /// Splits it into what a model is asked when it is measured, and what it should answer: every turn before the last answer,
     /// and that answer; of a plain text its first half, to go on from, and the rest.
-    pub fn question(&self) -> (Prompt, &str) {
+    pub fn question(&self) -> (Prompt, Cow<'_, str>) {
         if let Self::Text { text } = self {
             let (beginning, rest) = text.split_at(middle(text));
-            return (Prompt::Text(beginning.to_string()), rest);
+            return (Prompt::Text(beginning.to_string()), rest.into());
         }
         let mut messages = self.to_messages();
         let answer = messages
@@ -195,6 +230,32 @@ pub fn join_input(instruction: &str, input: Option<&str>) -> String {
         Some(input) if !input.is_empty() => format!("{instruction}\n\n{input}"),
         _ => instruction.to_string(),
     }
+}
+
+/// Joins words: with a blank between, save beside a character that is written without blanks (Chinese, kana, their punctuation).
+pub fn join_words(words: &[String]) -> String {
+    let mut joined = String::new();
+    for word in words {
+        if separates(&joined, word) {
+            joined.push(' ');
+        }
+        joined.push_str(word);
+    }
+    joined
+}
+
+/// Tells whether a blank stands between what was written and the next word.
+pub fn separates(before: &str, word: &str) -> bool {
+    let (Some(last), Some(first)) = (before.chars().next_back(), word.chars().next()) else {
+        return false;
+    };
+    !is_written_close(last) && !is_written_close(first)
+}
+
+/// Tells whether a character stands in the blocks of scripts without blanks (The Unicode Standard: CJK symbols, kana, ideographs
+/// and their extensions, full-width forms).
+fn is_written_close(character: char) -> bool {
+    matches!(character, '\u{2E80}'..='\u{A4CF}' | '\u{F900}'..='\u{FAFF}' | '\u{FE30}'..='\u{FE4F}' | '\u{FF00}'..='\u{FFEF}' | '\u{20000}'..='\u{3FFFF}')
 }
 
 /// The languages whose rules (length, markers, templates) are known.
@@ -382,7 +443,7 @@ mod tests {
     fn a_question_is_all_that_comes_before_the_last_answer() {
         let asked = Body::instruction("Add.", "1 1", "2");
         let prompt = Prompt::Chat(vec![Message::user("Add.\n\n1 1")]);
-        assert_eq!(asked.question(), (prompt, "2"));
+        assert_eq!(asked.question(), (prompt, "2".into()));
         let system = Message {
             role: Role::System,
             content: "Be brief.".into(),
@@ -396,7 +457,10 @@ mod tests {
         let check = |messages: &[Message], prompt: &[Message], answer: &str| {
             let messages = messages.to_vec();
             let body = Body::Chat { messages };
-            assert_eq!(body.question(), (Prompt::Chat(prompt.to_vec()), answer));
+            assert_eq!(
+                body.question(),
+                (Prompt::Chat(prompt.to_vec()), answer.into())
+            );
         };
         let answered = [&turns[..], &[Message::assistant("Goodbye.")]].concat();
         check(&answered, &turns, "Goodbye.");
@@ -408,11 +472,40 @@ mod tests {
     fn a_plain_text_is_gone_on_from_its_middle() {
         let check = |text: &str, beginning: &str, rest: &str| {
             let body = Body::Text { text: text.into() };
-            assert_eq!(body.question(), (Prompt::Text(beginning.into()), rest));
+            assert_eq!(
+                body.question(),
+                (Prompt::Text(beginning.into()), rest.into())
+            );
         };
         check("Oil the rollers daily.", "Oil the rollers", " daily.");
         check("每天给滚轮上油。", "每天给滚", "轮上油。");
         check("a", "a", "");
+    }
+
+    #[test]
+    fn labels_and_tags_are_answers_to_their_texts() {
+        let body = Body::Labelled {
+            text: "It broke.".into(),
+            label: "negative".into(),
+        };
+        let asked = Prompt::Chat(vec![Message::user("It broke.")]);
+        assert_eq!(body.question(), (asked, "negative".into()));
+        assert_eq!(body.labelled(), Some(("It broke.".into(), "negative")));
+        let words = |text: &str| text.split('|').map(String::from).collect::<Vec<_>>();
+        let check = |tokens: &str, expect: &str| {
+            let tags = tokens.split('|').map(|_| "O".to_string()).collect();
+            let body = Body::Tagged {
+                tokens: words(tokens),
+                tags,
+            };
+            assert_eq!(body.instruction_text(), expect);
+            assert!(body.labelled().is_none());
+        };
+        check("Ada|lives|in|Bern|.", "Ada lives in Bern .");
+        check("王|芳|住|在|Bern|市|。", "王芳住在Bern市。");
+        let asked = Body::instruction("Is it good?", "It broke.", "no");
+        let text = "Is it good?\n\nIt broke.";
+        assert_eq!(asked.labelled(), Some((text.into(), "no")));
     }
 
     #[test]

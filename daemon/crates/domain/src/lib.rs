@@ -4,6 +4,7 @@
 //! serves; the binary puts them together.
 
 pub mod checkpoint;
+pub mod classification;
 pub mod dataset;
 pub mod embedding;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod verdict;
 pub mod workflow;
 
 pub use checkpoint::{Checkpoint, CheckpointSummary, NamedTensor};
+pub use classification::{Classifications, ClassifyInput, LabelScores};
 pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile};
 pub use embedding::{EmbedReport, EmbedderRef, EmbedderTable, Embeddings};
 pub use error::{PortError, PortResult};
@@ -43,6 +45,6 @@ pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
 pub use plugin::{FilterRecord, PluginSummary};
 pub use report::Report;
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};
-pub use training::{EvalLoss, LrScheduler, TrainOptions, TrainRequest, TrainSegment};
+pub use training::{EvalLoss, LrScheduler, TrainOptions, TrainRequest, TrainSegment, TrainTask};
 pub use verdict::{Decision, Evidence, RuleRef, Verdict};
 pub use workflow::{WorkflowSpec, WorkflowState, WorkflowSummary};

@@ -10,13 +10,14 @@ use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::FilterDecision;
 use crate::preflight::{CheckpointPlan, DiskNeed, TrainData, TrainNeed};
 use crate::preview::ExamplePreview;
-use crate::training::{TrainOptions, TrainProgress, TrainingLog};
+use crate::training::{TrainOptions, TrainProgress, TrainTask, TrainingLog};
 use crate::{
-    Account, Checkpoint, CheckpointId, CheckpointSummary, Completion, Constraint, DatasetName,
-    DatasetSummary, Digest, EmbedReport, EmbedderRef, EmbedderTable, Embeddings, Event, EventBody,
-    Example, FilterRecord, GenerateRequest, Interrupt, Message, ModelName, ModelRef, ModelSummary,
-    ParsedFile, PluginSummary, PortError, PortResult, Report, StepKey, StepRecord, TrainRequest,
-    TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
+    Account, Body, Checkpoint, CheckpointId, CheckpointSummary, Classifications, ClassifyInput,
+    Completion, Constraint, DatasetName, DatasetSummary, Digest, EmbedReport, EmbedderRef,
+    EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt,
+    Message, ModelName, ModelRef, ModelSummary, ParsedFile, PluginSummary, PortError, PortResult,
+    Report, StepKey, StepRecord, TrainRequest, TrainSegment, WorkflowName, WorkflowState,
+    WorkflowSummary,
 };
 
 /// What an engine of models elsewhere says.
@@ -65,6 +66,21 @@ pub trait Engine: Send + Sync {
         requests: Vec<ScoreRequest>,
         interrupt: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>>;
+
+    /// Labels texts, or the words of sentences, by an adapter that was trained with a head. A result does not depend on the inputs
+    /// beside its own.
+    fn classify(
+        &self,
+        model: &ModelRef,
+        inputs: Vec<ClassifyInput>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Classifications> {
+        let _ = (inputs, interrupt);
+        Err(PortError::Invalid(format!(
+            "{} runs on a server; labels are given by adapters of models on this machine",
+            model.model
+        )))
+    }
 
     /// Trains for a stretch. An interrupt ends it with [`crate::PortError::Interrupted`] between steps.
     fn train(
@@ -185,8 +201,8 @@ pub trait Engine: Send + Sync {
 pub trait TrainingView: Send {
     /// Tells the longest sequence the model was made for, in tokens; nothing longer is trained on.
     fn context_length(&self) -> usize;
-    /// Lays an example out and cuts it after `max_length` tokens, as a run does.
-    fn preview(&self, messages: &[Message], max_length: usize) -> ExamplePreview;
+    /// Lays an example out for a task and cuts it after `max_length` tokens, as a run does.
+    fn preview(&self, body: &Body, task: TrainTask, max_length: usize) -> ExamplePreview;
 }
 
 /// The durable record of steps and verdicts. Every method returns only when what it wrote survives a kill.

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Message;
+use crate::Body;
 
 /// What a run trains on, where it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainData<'a> {
-    /// The conversations, in dataset order.
-    pub examples: &'a [Vec<Message>],
+    /// What is trained on, in dataset order.
+    pub examples: &'a [Body],
     /// The seed of the run, which decides what comes together in a batch.
     pub seed: u64,
 }

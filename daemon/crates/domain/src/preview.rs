@@ -18,6 +18,8 @@ pub struct PreviewSpan {
     pub text: String,
     /// Whose it is.
     pub part: SpanPart,
+    /// Of a task with a head: the label that the state of its last token is trained to give.
+    pub label: Option<String>,
 }
 
 /// Why a run leaves a record out.
@@ -33,7 +35,7 @@ pub struct PreviewRefusal {
 pub const NO_LABEL_TOKEN: &str = "no_label_token";
 /// A record has no answer, and is never mixed into what a run trains on.
 pub const UNANSWERED: &str = "unanswered";
-/// The chat template cannot lay a record out; a run that meets it stops there.
+/// The chat template cannot lay a record out, or it is of another kind than the task takes; a run that meets it stops there.
 pub const NO_LAYOUT: &str = "no_layout";
 
 /// A record as a training run sees it.

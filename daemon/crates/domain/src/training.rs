@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Checkpoint, Message, ModelRef};
+use crate::{Body, Checkpoint, ModelRef};
 
 /// How the learning rate goes on after its warm-up; the names are transformers' own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,49 @@ impl LrScheduler {
     }
 }
 
+/// What a model is trained to give; the names are PEFT's values of `task_type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TrainTask {
+    /// The next token.
+    #[default]
+    #[serde(rename = "CAUSAL_LM")]
+    CausalLm,
+    /// A text's label, by a head on the state of its last token.
+    #[serde(rename = "SEQ_CLS")]
+    SequenceClassification,
+    /// Every word's label, by a head on the state of its last token.
+    #[serde(rename = "TOKEN_CLS")]
+    TokenClassification,
+}
+
+impl TrainTask {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::CausalLm,
+        Self::SequenceClassification,
+        Self::TokenClassification,
+    ];
+
+    /// Shows PEFT's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CausalLm => "CAUSAL_LM",
+            Self::SequenceClassification => "SEQ_CLS",
+            Self::TokenClassification => "TOKEN_CLS",
+        }
+    }
+
+    /// Reads PEFT's name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|task| task.name() == name)
+    }
+
+    /// Tells whether a head with labels of its own gives the answers.
+    pub fn has_head(self) -> bool {
+        self != Self::CausalLm
+    }
+}
+
 /// The names of the methods; the engine has a recipe for each.
 pub const METHODS: [&str; 7] = [
     "lora", "qlora", "ia3", "adapter", "prompt", "prefix", "full",
@@ -58,6 +101,10 @@ pub fn keeps_base_quantised(method: &str) -> bool {
 pub struct TrainOptions {
     /// The method, one of [`METHODS`].
     pub method: String,
+    /// What is learnt.
+    pub task_type: TrainTask,
+    /// The labels of a task with a head, in the order of their numbers.
+    pub labels: Vec<String>,
     /// The rank of the update.
     pub r: u32,
     /// The update is scaled by lora_alpha / r.
@@ -149,6 +196,8 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             method: "lora".into(),
+            task_type: TrainTask::CausalLm,
+            labels: Vec::new(),
             r: 8,
             lora_alpha: 16.0,
             use_rslora: false,
@@ -202,10 +251,10 @@ pub struct TrainRequest {
     pub model: ModelRef,
     /// How to train.
     pub options: TrainOptions,
-    /// The conversations, in dataset order; the run's seed decides the order they are seen in.
-    pub examples: Vec<Vec<Message>>,
-    /// The conversations that evaluations measure; they are not trained on.
-    pub eval_examples: Vec<Vec<Message>>,
+    /// What is trained on, in dataset order; the run's seed decides the order it is seen in.
+    pub examples: Vec<Body>,
+    /// What evaluations measure; it is not trained on.
+    pub eval_examples: Vec<Body>,
     /// The seed of the run: initial weights, order and dropout come from it.
     pub seed: u64,
     /// Where to go on; none starts the run. The run may be a longer one than the checkpoint's.
@@ -330,6 +379,15 @@ mod tests {
         };
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[3.0, 1.0, 2.0, 1.0]), Some(2));
+    }
+
+    #[test]
+    fn tasks_have_one_name_everywhere() {
+        for task in TrainTask::ALL {
+            let stored = serde_json::to_value(task).expect("a name");
+            assert_eq!(stored, task.name());
+            assert_eq!(TrainTask::from_name(task.name()), Some(task));
+        }
     }
 
     #[test]

@@ -403,6 +403,20 @@ pub struct Pinned {
     pub model: ModelSummary,
     /// The plugins named in chains.
     pub plugins: Vec<PluginSummary>,
+    /// The labels of the training task, where it has a head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+impl Pinned {
+    /// Shows the train stage with the labels that were found for it.
+    pub fn train_of(&self, spec: &WorkflowSpec) -> Option<TrainSpec> {
+        let mut train = spec.stages.train.clone()?;
+        if !self.labels.is_empty() {
+            train.options.labels.clone_from(&self.labels);
+        }
+        Some(train)
+    }
 }
 
 /// A workflow and its durable state.

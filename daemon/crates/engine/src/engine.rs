@@ -19,7 +19,7 @@ use crate::runtime::cache::CacheShape;
 use crate::runtime::device::DeviceDecoder;
 use crate::runtime::{Buffers, Decoder, ForeignRunner, Runner, Team};
 use crate::tokenizer::{ChatTemplate, Span, Tokenizer};
-use crate::train::DataCache;
+use crate::train::{DataCache, TextSide};
 
 /// A sequence that any use of a model has room for.
 const LEAST_SEQUENCE_TOKENS: usize = 512;
@@ -479,6 +479,16 @@ impl LoadedModel {
         self.room.take(bytes);
         *held = Arc::downgrade(&weights);
         Ok(weights)
+    }
+
+    /// Shows what lays texts out.
+    pub(crate) fn text_side(&self) -> TextSide<'_> {
+        TextSide {
+            path: &self.path,
+            tokenizer: &self.tokenizer,
+            config: &self.config,
+            template: self.template.as_ref(),
+        }
     }
 
     /// Lays out a conversation with the model's chat template, as tokens with their part in the loss. A lone answer is a plain

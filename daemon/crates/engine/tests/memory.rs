@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use autodidact_domain::{
-    GenerateRequest, Interrupt, InterruptReason, Message, ModelName, ModelRef, Prompt, Sampling,
+    Body, GenerateRequest, Interrupt, InterruptReason, ModelName, ModelRef, Prompt, Sampling,
     TrainOptions, TrainRequest,
 };
 // A build for fuzzing instruments every test and needs what bolero links.
@@ -125,10 +125,8 @@ fn a_model_is_refused_before_it_is_read_where_it_does_not_fit() {
 
 fn training(batch_size: u32, method: &str, gradient_checkpointing: bool) -> TrainRequest {
     let conversation = |i: usize| {
-        vec![
-            Message::user(format!("Write list number {i}.")),
-            Message::assistant("apples, owls and rivers, ".repeat(12)),
-        ]
+        let answer = "apples, owls and rivers, ".repeat(12);
+        Body::instruction(&format!("Write list number {i}."), "", &answer)
     };
     TrainRequest {
         model: ModelRef {

@@ -8,6 +8,7 @@ mod chain;
 mod embedders;
 mod error;
 mod journaled;
+mod labels;
 mod ledger;
 mod pin;
 mod preflight;

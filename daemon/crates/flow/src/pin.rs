@@ -8,6 +8,7 @@ use autodidact_domain::{
     CheckpointId, CheckpointSummary, DatasetSummary, ModelSummary, WorkflowName, WorkflowSpec,
 };
 
+use crate::labels;
 use crate::spec::{Fault, nearest_name};
 
 /// Finds the fault of a model that cannot generate.
@@ -54,8 +55,12 @@ fn refuse_training(
     model: Option<&ModelSummary>,
     yaml: &str,
 ) -> Option<Fault> {
-    let options = &spec.stages.train.as_ref()?.options;
-    let message = ports.engine.check_training(model?, options).err()?;
+    let mut options = spec.stages.train.as_ref()?.options.clone();
+    if options.task_type.has_head() && options.labels.is_empty() {
+        // Those of the data come when everything else is right.
+        options.labels = ["first", "second"].map(String::from).to_vec();
+    }
+    let message = ports.engine.check_training(model?, &options).err()?;
     // The engine names the field first.
     let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
     let named = message.split_once(": ");
@@ -303,6 +308,34 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             }
         }
     }
+    let sources = [
+        ("seeds", seeds.as_ref()),
+        ("held_out", held_out.as_ref()),
+        ("stages.train.eval_dataset", eval_dataset.as_ref()),
+    ];
+    let start = found.first().map(|(_, checkpoint)| checkpoint);
+    let labels = labels::resolve(ports, spec, sources, start).unwrap_or_else(|wrong| {
+        faults.extend(wrong.into_iter().map(|fault| Fault {
+            line: line_of(yaml, fault.path.rsplit('.').next().unwrap_or_default(), ""),
+            ..fault
+        }));
+        Vec::new()
+    });
+    let trains_head = train.is_some_and(|train| train.options.task_type.has_head());
+    // What is dropped later is checked then.
+    if trains_head && seeds.is_some() && faults.is_empty() && labels.len() < 2 {
+        faults.push(Fault {
+            line: line_of(yaml, "task_type", ""),
+            path: "stages.train.labels".into(),
+            message: "there is nothing to tell apart".into(),
+            expected: "at least two labels, declared or in the data".into(),
+            found: match labels.first() {
+                Some(label) => format!("{label:?} alone"),
+                None => "none".into(),
+            },
+            nearest: None,
+        });
+    }
     match model {
         Some(model) if faults.is_empty() => {
             plugins.dedup_by(|a, b| a.digest == b.digest);
@@ -312,6 +345,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
                 eval_dataset,
                 model,
                 plugins,
+                labels,
             })
         }
         _ => Err(faults),

@@ -4,7 +4,7 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::preflight::{CheckpointPlan, Preflight, TrainData};
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::workflow::{Pinned, TrainSpec};
-use autodidact_domain::{EventBody, Message, ModelSummary, PortError, PortResult, WorkflowSpec};
+use autodidact_domain::{Body, EventBody, ModelSummary, PortError, PortResult, WorkflowSpec};
 
 use crate::error::FlowError;
 use crate::journaled::Run;
@@ -49,10 +49,10 @@ pub(crate) fn check(
     run: &Run,
     round: u32,
     spec: &TrainSpec,
-    conversations: &[Vec<Message>],
+    examples: &[Body],
 ) -> Result<(), FlowError> {
     let data = TrainData {
-        examples: conversations,
+        examples,
         seed: train_seed(run.spec(), round),
     };
     let model = &run.workflow.pinned.model;
@@ -76,7 +76,7 @@ pub(crate) fn of_workflow(
     spec: &WorkflowSpec,
     pinned: &Pinned,
 ) -> PortResult<Option<Preflight>> {
-    let Some(train) = &spec.stages.train else {
+    let Some(train) = &pinned.train_of(spec) else {
         return Ok(None);
     };
     let stages = &spec.stages;
@@ -90,11 +90,11 @@ pub(crate) fn of_workflow(
     let human = read_dataset(ports, pinned.seeds.as_ref())?;
     let mixed = train::mix(spec, 1, &human, &[], &[]);
     let share = train.validation_split;
-    let data = train::Data::new(spec, 1, &mixed, &[], share).map(|data| data.conversations);
+    let data = train::Data::new(spec, 1, &train.options, &mixed, &[], share);
     // What leaves nothing to train on is told when it runs.
-    let conversations = data.unwrap_or_default();
+    let examples = data.map(|data| data.bodies).unwrap_or_default();
     let data = TrainData {
-        examples: &conversations,
+        examples: &examples,
         seed: train_seed(spec, 1),
     };
     of(ports, &pinned.model, train, Some(data))

@@ -89,7 +89,7 @@ pub(crate) fn input_request(
         };
         text.push_str(&format!(
             "{instruction_marker} {}\n{input_marker} {input}\n\n",
-            flatten(example.body.instruction_text())
+            flatten(&example.body.instruction_text())
         ));
     }
     text.push_str(&format!(
@@ -180,8 +180,8 @@ fn up_to_label(language: Language, shown: &[&Example], instruction: &str) -> Str
     for example in shown {
         text.push_str(&format!(
             "{instruction_marker} {}\n{label_marker} {}\n{input_marker} {}\n\n",
-            flatten(example.body.instruction_text()),
-            flatten(example.body.output_text()),
+            flatten(&example.body.instruction_text()),
+            flatten(&example.body.output_text()),
             flatten(example.body.input_text())
         ));
     }

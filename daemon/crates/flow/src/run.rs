@@ -2,7 +2,7 @@
 
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{GenerateSpec, ModelRole};
+use autodidact_domain::workflow::{GenerateSpec, ModelRole, TrainSpec};
 use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
 
 use crate::chain::Chain;
@@ -27,12 +27,15 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
     let mut chains = Chains::build(&run, &human)?;
     let mut outcome = RunOutcome::default();
-    let mut incumbent = evaluate_base(&mut run, &held_out)?;
+    let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
     outcome.evaluations.extend(incumbent.clone());
     for round in 1..=run.spec().rounds {
+        // An adapter with a head of labels continues no texts.
+        let trains_head = |train: &TrainSpec| train.options.task_type.has_head();
+        let has_head = run.spec().stages.train.as_ref().is_some_and(trains_head);
         let generator = ModelRef {
             model: run.spec().model.clone(),
-            adapter: outcome.adapter.clone(),
+            adapter: outcome.adapter.clone().filter(|_| !has_head),
         };
         let kept = make_examples(
             &mut run,
@@ -104,7 +107,7 @@ impl Chains {
         // Where the dataset itself is filtered, its records must not count as their own duplicates.
         if let (Some(filter), true) = (filter.as_mut(), stages.generate.is_some()) {
             for example in human {
-                filter.remember(example.id, example.body.instruction_text());
+                filter.remember(example.id, &example.body.instruction_text());
             }
         }
         let validate = stages
@@ -137,12 +140,23 @@ pub(crate) fn read_dataset(
     }
 }
 
-fn evaluate_base(run: &mut Run, held_out: &[Example]) -> Result<Option<Evaluation>, FlowError> {
+fn evaluate_base(
+    run: &mut Run,
+    human: &[Example],
+    held_out: &[Example],
+) -> Result<Option<Evaluation>, FlowError> {
+    let is_measured = run.spec().stages.evaluate.is_some();
+    let adapter = match is_measured && !run.will_replay(0, StageName::Evaluate) {
+        true => train::untrained(run, human)?,
+        false => None,
+    };
     let base = ModelRef {
         model: run.spec().model.clone(),
-        adapter: None,
+        adapter,
     };
-    evaluate_round(run, 0, &base, held_out)
+    let evaluation = evaluate_round(run, 0, &base, held_out)?;
+    train::remove_untrained(run)?;
+    Ok(evaluation)
 }
 
 fn evaluate_round(
@@ -480,7 +494,7 @@ fn train_round(
     eval_dataset: &[Example],
     done: &mut RoundOutcome,
 ) -> Result<Option<Trained>, FlowError> {
-    let Some(spec) = run.spec().stages.train.clone() else {
+    let Some(spec) = run.workflow.pinned.train_of(run.spec()) else {
         return Ok(None);
     };
     let mixed = train::mix(run.spec(), round, human, kept, earlier);

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, optional_list, optional_text, required_text, wrong_type};
-use crate::format::{Format, IS_TEXT, to_line};
+use crate::format::{Format, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_leniently};
 
 pub(crate) const FORMAT: Format = Format {
@@ -95,15 +95,18 @@ fn write(example: &Example, _position: usize) -> Result<String, &'static str> {
         Body::Instruction { .. } if example.body.output_text().trim().is_empty() => {
             return Err("every record needs an output; `seeds` can do without");
         }
-        body @ Body::Instruction { instruction, .. } => Record {
+        Body::Instruction {
             instruction,
-            input: body.input_text(),
-            output: body.output_text(),
+            input,
+            output,
+        } => Record {
+            instruction,
+            input: input.as_deref().unwrap_or(""),
+            output: output.as_deref().unwrap_or(""),
             system: None,
             history: Vec::new(),
             metadata,
         },
-        Body::Text { .. } => return Err(IS_TEXT),
         Body::Chat { messages } => {
             let (system, turns) = match messages.split_first() {
                 Some((first, rest)) if first.role == Role::System => {
@@ -121,6 +124,9 @@ fn write(example: &Example, _position: usize) -> Result<String, &'static str> {
                 history,
                 metadata,
             }
+        }
+        body @ (Body::Text { .. } | Body::Labelled { .. } | Body::Tagged { .. }) => {
+            return Err(held_elsewhere(body));
         }
     };
     Ok(to_line(&record))

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::fault::{Fault, Reason};
 use crate::fields::{Fields, object, required_list, required_text, wrong_type};
-use crate::format::{Format, IS_TEXT, to_line};
+use crate::format::{Format, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_leniently};
 
 pub(crate) const FORMAT: Format = Format {
@@ -92,10 +92,12 @@ struct Turn<'example> {
 }
 
 fn write(example: &Example, _position: usize) -> Result<String, &'static str> {
-    if matches!(example.body, Body::Text { .. }) {
-        return Err(IS_TEXT);
-    }
-    let messages = example.body.to_messages();
+    let messages = match &example.body {
+        body @ (Body::Instruction { .. } | Body::Chat { .. }) => body.to_messages(),
+        body @ (Body::Text { .. } | Body::Labelled { .. } | Body::Tagged { .. }) => {
+            return Err(held_elsewhere(body));
+        }
+    };
     let messages = messages
         .iter()
         .map(|m| Turn {

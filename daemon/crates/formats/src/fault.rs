@@ -13,6 +13,8 @@ pub(crate) enum Reason {
     BadEncoding,
     TooLarge,
     Duplicate,
+    WrongLength,
+    LabelNotDeclared,
 }
 
 impl Reason {
@@ -26,6 +28,8 @@ impl Reason {
             Self::BadEncoding => "bad_encoding",
             Self::TooLarge => "too_large",
             Self::Duplicate => "duplicate",
+            Self::WrongLength => "wrong_length",
+            Self::LabelNotDeclared => "label_not_declared",
         }
     }
 }

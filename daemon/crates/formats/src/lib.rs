@@ -10,11 +10,13 @@ mod error;
 mod fault;
 mod fields;
 mod format;
+mod labelled;
 mod layout;
 mod metadata;
 mod reader;
 mod scan;
 mod seeds;
+mod tagged;
 mod text;
 
 pub use error::WriteError;

@@ -7,7 +7,7 @@ use autodidact_domain::{Body, Example, Language, TaskType};
 use autodidact_text::detect_language;
 use serde::Serialize;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Reason, excerpt};
 use crate::fields::{Fields, optional_list, optional_text, wrong_type};
 
 /// Makes an example of a record whose format includes these fields: a wrong one refuses the record.
@@ -32,6 +32,28 @@ pub(crate) fn example_leniently(body: Body, fields: &Fields) -> Example {
     )
 }
 
+/// Makes an example of a record that is labelled by these names, the task of which is known by its format. It is read as one of
+/// a foreign format, save that labels that are declared must hold its own.
+pub(crate) fn example_of_labels(
+    body: Body,
+    names: &[String],
+    task_type: TaskType,
+    fields: &Fields,
+) -> Result<Example, Fault> {
+    let declared = labels(fields)?;
+    let missing = names.iter().find(|name| !declared.contains(name));
+    if let (Some(name), false) = (missing, declared.is_empty()) {
+        return Err(Fault::new(
+            Reason::LabelNotDeclared,
+            format!("one of `labels`, {}", excerpt(&declared.join(", "))),
+            format!("{:?}", excerpt(name)),
+        ));
+    }
+    let mut example = example_leniently(body, fields);
+    example.task_type.get_or_insert(task_type);
+    Ok(example)
+}
+
 fn describe(
     body: Body,
     task_type: Option<TaskType>,
@@ -39,7 +61,7 @@ fn describe(
     labels: Vec<String>,
     language: Option<Language>,
 ) -> Example {
-    let language = language.or_else(|| detect_language(body.instruction_text()));
+    let language = language.or_else(|| detect_language(&body.instruction_text()));
     Example {
         language,
         task_type,

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, object, optional_flag, optional_text, required_list, required_text};
-use crate::format::{Format, IS_TEXT, to_line};
+use crate::format::{Format, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_strictly};
 
 pub(crate) const FORMAT: Format = Format {
@@ -77,18 +77,20 @@ fn write(example: &Example, position: usize) -> Result<String, &'static str> {
                 );
             }
         }
-        Body::Text { .. } => return Err(IS_TEXT),
         Body::Instruction { .. } => {}
+        body @ (Body::Text { .. } | Body::Labelled { .. } | Body::Tagged { .. }) => {
+            return Err(held_elsewhere(body));
+        }
     }
     let output = example.body.output_text();
     let instance = Instance {
         input: example.body.input_text(),
-        output,
+        output: &output,
     };
     Ok(to_line(&Record {
         id: format!("task_{position}"),
         name: example.task_type.map_or("task", TaskType::name),
-        instruction: example.body.instruction_text(),
+        instruction: &example.body.instruction_text(),
         instances: if output.is_empty() {
             Vec::new()
         } else {

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::fault::{Fault, Reason, describe_keys};
 use crate::fields::{Fields, required_text};
-use crate::format::{Format, to_line};
+use crate::format::{Format, OF_TASKS, held_elsewhere, is_task, to_line};
 use crate::metadata::{Metadata, example_leniently};
+use crate::tagged::has_tags;
 
 pub(crate) const FORMAT: Format = Format {
     name: "text",
@@ -20,20 +21,21 @@ pub(crate) const FORMAT: Format = Format {
     write,
 };
 
-/// What is learnt of a record is another thing where these stand beside the text.
-const OF_TASKS: [&str; 4] = ["label", "instruction", "instances", "messages"];
-
-fn is_task(fields: &Fields) -> bool {
-    OF_TASKS.iter().any(|field| fields.contains_key(*field))
+fn recognises(fields: &Fields) -> bool {
+    fields.contains_key("text") && !has_more(fields)
 }
 
-fn recognises(fields: &Fields) -> bool {
-    fields.contains_key("text") && !is_task(fields)
+/// Tells whether what is learnt of a record is another thing than its text.
+fn has_more(fields: &Fields) -> bool {
+    fields.contains_key("label") || has_tags(fields) || is_task(fields)
 }
 
 fn read(fields: &Fields) -> Result<Example, Fault> {
-    if is_task(fields) {
-        let expected = format!("`text` without {}", OF_TASKS.join(", "));
+    if has_more(fields) {
+        let expected = format!(
+            "`text` without label, tags of words, {}",
+            OF_TASKS.join(", ")
+        );
         return Err(Fault::new(
             Reason::UnknownFormat,
             expected,
@@ -59,8 +61,6 @@ fn write(example: &Example, _position: usize) -> Result<String, &'static str> {
             text,
             metadata: Metadata::of(example),
         })),
-        Body::Instruction { .. } | Body::Chat { .. } => {
-            Err("it is a task or a talk; alpaca and chat hold these")
-        }
+        other => Err(held_elsewhere(other)),
     }
 }

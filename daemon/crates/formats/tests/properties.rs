@@ -56,10 +56,16 @@ fn json_like() -> impl Strategy<Value = String> {
         Just("\"instances\":"),
         Just("\"messages\":"),
         Just("\"history\":"),
+        Just("\"text\":"),
+        Just("\"label\":"),
+        Just("\"tokens\":"),
+        Just("\"ner_tags\":"),
         Just("\"x\""),
         Just("{\"instruction\":\"a\",\"output\":\"b\"}"),
         Just("{\"instruction\":\"a\",\"instances\":[{\"output\":\"b\"}]}"),
         Just("{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}"),
+        Just("{\"text\":\"a\",\"label\":\"b\"}"),
+        Just("{\"tokens\":[\"a\"],\"ner_tags\":[\"O\"]}"),
     ];
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
@@ -80,7 +86,7 @@ fn example(body: impl Strategy<Value = Body>) -> impl Strategy<Value = Example> 
         prop::collection::vec(text(), 0..3),
     )
         .prop_map(|(body, task_type, topic, labels)| Example {
-            language: detect_language(body.instruction_text()),
+            language: detect_language(&body.instruction_text()),
             task_type,
             topic,
             labels,
@@ -132,6 +138,44 @@ fn conversation() -> impl Strategy<Value = Body> {
                 .map(|(role, content)| Message { role, content }),
         );
         Body::Chat { messages }
+    })
+}
+
+/// A text without white space.
+fn word() -> impl Strategy<Value = String> {
+    "[a-z一-三\"\\\\{},-]{1,6}"
+}
+
+fn labelled() -> impl Strategy<Value = Body> {
+    (text(), text()).prop_map(|(text, label)| Body::Labelled { text, label })
+}
+
+fn tagged() -> impl Strategy<Value = Body> {
+    let token = ("[a-z ]{0,3}", word()).prop_map(|(first, last)| {
+        let token = format!("{first}{last}");
+        token.trim_start().to_string()
+    });
+    prop::collection::vec((token, word()), 1..6).prop_map(|words| {
+        let (tokens, tags) = words.into_iter().unzip();
+        Body::Tagged { tokens, tags }
+    })
+}
+
+/// What is known of texts with labels: their task, and, where any labels are declared, all of their own among them.
+fn of_labels(body: impl Strategy<Value = Body>) -> impl Strategy<Value = Example> {
+    example(body).prop_map(|mut example| {
+        let (task_type, names) = match &example.body {
+            Body::Tagged { tags, .. } => (TaskType::Extraction, tags.clone()),
+            body => (
+                TaskType::Classification,
+                vec![body.output_text().into_owned()],
+            ),
+        };
+        if !example.labels.is_empty() {
+            example.labels.extend(names);
+        }
+        example.task_type.get_or_insert(task_type);
+        example
     })
 }
 
@@ -194,6 +238,16 @@ proptest! {
     }
 
     #[test]
+    fn labelled_texts_read_back(examples in prop::collection::vec(of_labels(labelled()), 1..6)) {
+        check_round_trip("labelled", examples)?;
+    }
+
+    #[test]
+    fn tagged_words_read_back(examples in prop::collection::vec(of_labels(tagged()), 1..6)) {
+        check_round_trip("tagged", examples)?;
+    }
+
+    #[test]
     fn chat_reads_back(examples in prop::collection::vec(example(conversation()), 1..6)) {
         check_round_trip("chat", examples)?;
     }
@@ -215,9 +269,30 @@ fn what_a_format_has_no_place_for_is_refused() {
     refused("alpaca", &lone);
     refused("seeds", &lone);
     refused("text", &lone);
-    let plain = Example::human(Body::Text { text: "a".into() });
-    for format in ["alpaca", "seeds", "chat"] {
-        assert!(refused(format, &plain).contains("`text` holds these"));
+    let plain = Body::Text { text: "a".into() };
+    let labelled = Body::Labelled {
+        text: "a".into(),
+        label: "b".into(),
+    };
+    let tagged = Body::Tagged {
+        tokens: vec!["a".into()],
+        tags: vec!["O".into()],
+    };
+    let bodies = [
+        (bare.body.clone(), "alpaca and chat hold these"),
+        (plain, "`text` holds these"),
+        (labelled, "`labelled` holds these"),
+        (tagged, "`tagged` holds these"),
+    ];
+    for (body, told) in bodies {
+        let example = Example::human(body);
+        for format in FORMAT_NAMES {
+            if told.contains(format) || format == "seeds" && told.contains("chat") {
+                continue;
+            }
+            let message = refused(format, &example);
+            assert!(message.contains(told), "{message}");
+        }
     }
     let message = refused("parquet", &bare);
     assert!(

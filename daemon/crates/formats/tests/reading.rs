@@ -261,19 +261,261 @@ fn bad_chat_messages() {
 fn plain_texts() {
     let file = read(
         "{\"text\": \" The heron stands. \"}\n{\"text\": \"苍鹭站在水中。\", \"topic\": \"birds\"}\n{\"text\": \" \"}\n{\"text\": 3}\n\
+         {\"label\": \"positive\"}\n\
+         {\"text\": \"good\", \"label\": \"positive\", \"tokens\": [\"good\"], \"tags\": [\"O\"]}\n\
          {\"text\": \"good\", \"label\": \"positive\"}",
     );
     assert_eq!(file.format, "text");
     let text = |text: &str| Body::Text { text: text.into() };
     assert_eq!(
         bodies(&file),
-        [text(" The heron stands. "), text("苍鹭站在水中。")]
+        [
+            text(" The heron stands. "),
+            text("苍鹭站在水中。"),
+            // The one record of another format is read by that.
+            Body::Labelled {
+                text: "good".into(),
+                label: "positive".into()
+            }
+        ]
     );
     assert_eq!(file.examples[1].language, Some(Language::Zh));
     assert_eq!(file.examples[1].topic.as_deref(), Some("birds"));
     assert_eq!(
         faults(&file),
-        [(3, "empty_field"), (4, "wrong_type"), (5, "unknown_format")]
+        [
+            (3, "empty_field"),
+            (4, "wrong_type"),
+            (5, "unknown_format"),
+            (6, "unknown_format")
+        ]
+    );
+}
+
+#[test]
+fn labelled_texts() {
+    let file = read(
+        r#"{"text": " It broke. ", "label": "negative"}
+{"text": "很好用。", "label": "好评", "labels": ["好评", "差评"], "topic": "reviews", "id": 7}
+{"text": "Find it.", "label": "x y", "task_type": "reasoning", "language": "en-GB"}"#,
+    );
+    assert_eq!(faults(&file), []);
+    assert_eq!(file.format, "labelled");
+    let labelled = |text: &str, label: &str| Body::Labelled {
+        text: text.into(),
+        label: label.into(),
+    };
+    let expect = [
+        labelled(" It broke. ", "negative"),
+        labelled("很好用。", "好评"),
+        labelled("Find it.", "x y"),
+    ];
+    assert_eq!(bodies(&file), expect);
+    let types = file.examples.iter().map(|example| example.task_type);
+    let classification = Some(TaskType::Classification);
+    assert_eq!(
+        types.collect::<Vec<_>>(),
+        [classification, classification, Some(TaskType::Reasoning)]
+    );
+    assert_eq!(file.examples[1].labels, ["好评", "差评"]);
+    assert_eq!(file.examples[1].language, Some(Language::Zh));
+    assert_eq!(file.examples[1].topic.as_deref(), Some("reviews"));
+}
+
+#[test]
+fn bad_labelled_texts() {
+    let check = |record: &str, reason: &str, expected: &str, found: &str| {
+        let file = read(format!("{{\"text\": \"a\", \"label\": \"b\"}}\n{record}"));
+        assert_eq!(file.format, "labelled", "{record}");
+        assert_eq!(faults(&file), [(2, reason)], "{record}");
+        assert_eq!(file.faults[0].expected, expected);
+        assert_eq!(file.faults[0].found, found);
+    };
+    check(
+        r#"{"text": "c", "label": 1}"#,
+        "wrong_type",
+        "the label's name as a string `label`, not its number",
+        "the number 1",
+    );
+    check(
+        r#"{"text": "c", "label": ["b"]}"#,
+        "wrong_type",
+        "a string `label`",
+        "a list of 1 items",
+    );
+    check(
+        r#"{"text": "c", "label": " "}"#,
+        "empty_field",
+        "text in `label`",
+        "an empty string",
+    );
+    check(
+        r#"{"label": null, "text": "c"}"#,
+        "missing_field",
+        "a string `label`",
+        "an object with the fields label, text",
+    );
+    check(
+        r#"{"text": "", "label": "b"}"#,
+        "empty_field",
+        "text in `text`",
+        "an empty string",
+    );
+    check(
+        r#"{"label": "b"}"#,
+        "missing_field",
+        "a string `text`",
+        "an object with the fields label",
+    );
+    check(
+        r#"{"text": "c", "label": "b", "labels": ["good", "bad"]}"#,
+        "label_not_declared",
+        "one of `labels`, good, bad",
+        r#""b""#,
+    );
+    check(
+        r#"{"text": "c", "label": "b", "labels": ["b", 2]}"#,
+        "wrong_type",
+        "texts in the list `labels`",
+        "the number 2",
+    );
+    check(
+        r#"{"label": "b", "ner_tags": ["O"], "text": "c", "tokens": ["c"]}"#,
+        "unknown_format",
+        "either `text` and `label`, or `tokens` and tags",
+        "an object with the fields label, ner_tags, text, tokens",
+    );
+}
+
+#[test]
+fn tagged_words() {
+    let file = read(
+        r#"{"id": "0", "tokens": ["Ada", "lives", "in", "New York", "."], "pos_tags": [1, 2, 3, 4, 5], "ner_tags": ["B-PER", "O", "O", "B-LOC", "O"]}
+{"tokens": ["王", "芳"], "tags": ["B-PER", "I-PER"], "labels": ["O", "B-PER", "I-PER"]}
+{"text": "Run!", "tokens": ["Run", "!"], "tags": null, "ner_tags": ["VERB", "PUNCT"], "task_type": "rewriting"}"#,
+    );
+    assert_eq!(faults(&file), []);
+    assert_eq!(file.format, "tagged");
+    let words = |text: &str| text.split('|').map(String::from).collect::<Vec<_>>();
+    let tagged = |tokens: &str, tags: &str| Body::Tagged {
+        tokens: words(tokens),
+        tags: words(tags),
+    };
+    let expect = [
+        tagged("Ada|lives|in|New York|.", "B-PER|O|O|B-LOC|O"),
+        tagged("王|芳", "B-PER|I-PER"),
+        tagged("Run|!", "VERB|PUNCT"),
+    ];
+    assert_eq!(bodies(&file), expect);
+    let types = file.examples.iter().map(|example| example.task_type);
+    let extraction = Some(TaskType::Extraction);
+    assert_eq!(
+        types.collect::<Vec<_>>(),
+        [extraction, extraction, Some(TaskType::Rewriting)]
+    );
+    assert_eq!(file.examples[1].labels, ["O", "B-PER", "I-PER"]);
+    assert_eq!(file.examples[1].language, Some(Language::Zh));
+}
+
+#[test]
+fn bad_tagged_words() {
+    let check = |record: &str, reason: &str, expected: &str, found: &str| {
+        let good = r#"{"tokens": ["a"], "ner_tags": ["O"]}"#;
+        let file = read(format!("{good}\n{record}"));
+        assert_eq!(file.format, "tagged", "{record}");
+        assert_eq!(faults(&file), [(2, reason)], "{record}");
+        assert_eq!(file.faults[0].expected, expected);
+        assert_eq!(file.faults[0].found, found);
+    };
+    check(
+        r#"{"tokens": ["b", "c"], "ner_tags": ["O", 3]}"#,
+        "wrong_type",
+        "names in `ner_tags`, not numbers: those that the dataset's ClassLabel gives them",
+        "the number 3",
+    );
+    check(
+        r#"{"tokens": ["b", "c"], "tags": ["O"]}"#,
+        "wrong_length",
+        "a tag in `tags` for each of 2 words",
+        "a list of 1 items",
+    );
+    check(
+        r#"{"tokens": ["b"], "tags": ["O"], "ner_tags": ["O"]}"#,
+        "unknown_format",
+        "either `ner_tags` or `tags`",
+        "both",
+    );
+    check(
+        r#"{"tokens": ["b"]}"#,
+        "missing_field",
+        "a list `ner_tags`",
+        "an object with the fields tokens",
+    );
+    check(
+        r#"{"ner_tags": ["O"]}"#,
+        "missing_field",
+        "a list `tokens`",
+        "an object with the fields ner_tags",
+    );
+    check(
+        r#"{"tokens": "b c", "ner_tags": ["O", "O"]}"#,
+        "wrong_type",
+        "a list `tokens`",
+        r#"the string "b c""#,
+    );
+    check(
+        r#"{"tokens": [], "ner_tags": []}"#,
+        "empty_field",
+        "words in `tokens`",
+        "an empty list",
+    );
+    check(
+        r#"{"tokens": ["b", 7], "ner_tags": ["O", "O"]}"#,
+        "wrong_type",
+        "texts in the list `tokens`",
+        "the number 7",
+    );
+    check(
+        r#"{"tokens": ["b", " "], "ner_tags": ["O", "O"]}"#,
+        "empty_field",
+        "text in every word of `tokens`",
+        r#"the string " ""#,
+    );
+    check(
+        r#"{"tokens": ["b "], "ner_tags": ["O"]}"#,
+        "wrong_type",
+        "words without white space at their ends in `tokens`",
+        r#"the string "b ""#,
+    );
+    check(
+        r#"{"tokens": ["b"], "ner_tags": [""]}"#,
+        "empty_field",
+        "a name for every tag in `ner_tags`",
+        "an empty string",
+    );
+    check(
+        r#"{"tokens": ["b"], "ner_tags": ["B PER"]}"#,
+        "wrong_type",
+        "names without white space in `ner_tags`",
+        r#"the string "B PER""#,
+    );
+    check(
+        r#"{"tokens": ["b"], "ner_tags": [null]}"#,
+        "wrong_type",
+        "names in the list `ner_tags`",
+        "null",
+    );
+    check(
+        r#"{"tokens": ["b", "c"], "ner_tags": ["B-LOC", "O"], "labels": ["O", "B-PER"]}"#,
+        "label_not_declared",
+        "one of `labels`, O, B-PER",
+        r#""B-LOC""#,
+    );
+    check(
+        r#"{"label": "c", "tags": ["O"], "text": "b", "tokens": ["b"]}"#,
+        "unknown_format",
+        "either `text` and `label`, or `tokens` and tags",
+        "an object with the fields label, tags, text, tokens",
     );
 }
 
@@ -403,8 +645,8 @@ fn the_applications_files_are_whole_and_tell_task_and_language() {
         read += 1;
     }
     assert_eq!(
-        read, 14,
-        "a training and a held-out file of seven applications"
+        read, 18,
+        "a training and a held-out file of nine applications"
     );
 }
 

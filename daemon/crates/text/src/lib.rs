@@ -13,6 +13,7 @@ mod rouge;
 mod script;
 mod spans;
 mod success;
+mod tags;
 mod tokens;
 
 pub use chrf::chrf;
@@ -25,4 +26,5 @@ pub use rouge::{lcs_length, rouge_l};
 pub use script::{detect_language, is_cjk};
 pub use spans::{parse_spans, span_f1};
 pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds, task_type_of};
-pub use tokens::{count_tokens, tokenize};
+pub use tags::{TaggedSpan, micro_span_f1, tagged_spans};
+pub use tokens::{count_tokens, split_words, tokenize};

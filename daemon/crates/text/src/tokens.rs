@@ -9,6 +9,29 @@ pub fn tokenize(text: &str) -> Vec<String> {
     Pieces { rest: text }.map(str::to_lowercase).collect()
 }
 
+/// Splits a text into words as corpora of entities have them: a run of alphanumerics, with apostrophes, hyphens and points inside of
+/// it, is one, and so is each CJK character and every other mark; blanks stand between.
+pub fn split_words(text: &str) -> Vec<String> {
+    let is_word = |c: char| c.is_alphanumeric() && !is_cjk(c);
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let mut end = first.len_utf8();
+        let mut characters = rest[end..].chars().peekable();
+        while let Some(c) = characters.next().filter(|_| is_word(first)) {
+            let is_inside = matches!(c, '\'' | '’' | '-' | '.')
+                && characters.peek().is_some_and(|c| is_word(*c));
+            if !is_word(c) && !is_inside {
+                break;
+            }
+            end += c.len_utf8();
+        }
+        words.push(rest[..end].to_string());
+        rest = rest[end..].trim_start();
+    }
+    words
+}
+
 /// Counts a text's tokens without building them.
 pub fn count_tokens(text: &str) -> usize {
     Pieces { rest: text }.count()
@@ -41,6 +64,19 @@ impl<'text> Iterator for Pieces<'text> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_keep_their_case_and_marks_stand_alone() {
+        let check = |text: &str, expect: &str| {
+            let expect: Vec<&str> = expect.split('|').collect();
+            assert_eq!(split_words(text), expect, "{text:?}");
+        };
+        check("Ada lives in Bern.", "Ada|lives|in|Bern|.");
+        check(" O'Neil's ex-wife, 3.5 km ", "O'Neil's|ex-wife|,|3.5|km");
+        check("王芳住在Bern市。", "王|芳|住|在|Bern|市|。");
+        check("(a) -- b", "(|a|)|-|-|b");
+        assert!(split_words(" \n ").is_empty());
+    }
 
     fn check(text: &str, expect: &[&str]) {
         assert_eq!(tokenize(text), expect, "{text:?}");

@@ -1,6 +1,7 @@
 //! `autodidact dataset preview`: what a training run would train on.
 
 use autodidact_client::{Client, v1};
+use autodidact_domain::TrainTask;
 use autodidact_proto::json as messages;
 use clap::Args;
 
@@ -10,11 +11,13 @@ use crate::cli::{Failure, Global, output};
 #[derive(Args)]
 #[command(after_help = "\
 Records are laid out by the model's own chat template and cut at --max-length, as a run does it. What carries loss is green on a
-terminal and {+marked+} elsewhere; what is cut off is red, or [-marked-]. The totals are of the whole version.
+terminal and {+marked+} elsewhere; what is cut off is red, or [-marked-]. With --task-type SEQ_CLS or TOKEN_CLS the tokens by whose
+states labels are learnt are marked, each with its label: {+word[label]+}. The totals are of the whole version.
 
 Examples:
   autodidact dataset preview my-data --model smollm2-135m-instruct
   autodidact dataset preview my-data --model gemma-3-270m --max-length 256 --offset 100 --limit 5
+  autodidact dataset preview reviews --model smollm2-135m-instruct --task-type SEQ_CLS
   autodidact dataset preview my-data --model smollm2-135m-instruct --limit 1000 --json")]
 pub(in crate::cli) struct PreviewArgs {
     /// The dataset
@@ -28,6 +31,9 @@ pub(in crate::cli) struct PreviewArgs {
     /// The longest sequence in tokens, as the train stage's max_length [default: the stage's]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
     max_length: Option<u32>,
+    /// What a run learns of the records
+    #[arg(long, value_name = "TASK", default_value = "CAUSAL_LM", value_parser = TrainTask::ALL.map(TrainTask::name))]
+    task_type: String,
     /// The first record to show, counted from 0
     #[arg(long, default_value_t = 0)]
     offset: u64,
@@ -49,6 +55,7 @@ pub(super) async fn run(
         max_length: args.max_length.unwrap_or_default(),
         offset: args.offset,
         limit: args.limit,
+        task_type: args.task_type,
     };
     let answer = client.datasets().preview(request).await?.into_inner();
     if global.json {
@@ -93,7 +100,10 @@ fn render(spans: &[v1::PreviewSpan], marks: &Marks) -> String {
             v1::SpanPart::Cut => marks.cut,
             v1::SpanPart::Given | v1::SpanPart::Unspecified => marks.given,
         };
-        format!("{before}{}{after}", visible(&span.text))
+        match &span.label {
+            Some(label) => format!("{before}{}[{}]{after}", visible(&span.text), visible(label)),
+            None => format!("{before}{}{after}", visible(&span.text)),
+        }
     };
     spans.iter().map(show).collect()
 }
@@ -164,6 +174,7 @@ mod tests {
         let span = |text: &str, part: v1::SpanPart| v1::PreviewSpan {
             text: text.into(),
             part: part.into(),
+            label: None,
         };
         let spans = [
             span("<|user|>\nHi \x1b[2J", v1::SpanPart::Given),
@@ -178,6 +189,16 @@ mod tests {
             render(&spans[1..], &COLOURS),
             "\x1b[32m好的</s>\x1b[0m\x1b[31m more\x1b[0m"
         );
+    }
+
+    #[test]
+    fn a_heads_labels_stand_beside_what_they_are_learnt_by() {
+        let span = v1::PreviewSpan {
+            text: " Bern".into(),
+            part: v1::SpanPart::Label.into(),
+            label: Some("B-LOC".into()),
+        };
+        assert_eq!(render(&[span], &PLAIN), "{+ Bern[B-LOC]+}");
     }
 
     #[test]

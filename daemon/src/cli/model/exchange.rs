@@ -10,6 +10,8 @@ use crate::cli::{Failure, Global, connect, output, request_id};
 /// What the folders of PEFT and of AdapterHub hold.
 const SETTINGS: &str = "adapter_config.json";
 const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter.safetensors"];
+/// What else there is of an adapter with a head of labels.
+const OF_HEAD: [&str; 3] = ["labels.json", "head_config.json", "model_head.safetensors"];
 /// What they hold where they were not told to write safetensors, and what tells them.
 const PICKLED: [(&str, &str); 2] = [
     ("adapter_model.bin", "safe_serialization=True"),
@@ -92,7 +94,10 @@ fn folder_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         ));
     }
     let weights = found.unwrap_or(&weights[0]);
-    Ok(vec![path.join(SETTINGS), weights.clone()])
+    let of_head = OF_HEAD.map(|file| path.join(file)).into_iter();
+    let of_head = of_head.filter(|file| file.is_file());
+    let files = [path.join(SETTINGS), weights.clone()];
+    Ok(files.into_iter().chain(of_head).collect())
 }
 
 pub(super) fn local(verb: &str, path: &Path, error: &std::io::Error) -> Failure {

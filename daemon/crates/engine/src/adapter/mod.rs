@@ -1,5 +1,6 @@
 //! Trained adapters, ready to generate with.
 
+mod classifier;
 mod packing;
 mod replaced;
 
@@ -13,6 +14,7 @@ use crate::methods::{self, Plan};
 use crate::models::files::ModelFiles;
 use crate::runtime::Runner;
 use crate::runtime::updates::Updates;
+pub(crate) use classifier::Classifier;
 use packing::Packing;
 pub(crate) use replaced::replaced_weights;
 
@@ -20,6 +22,7 @@ pub(crate) use replaced::replaced_weights;
 pub struct Adapter {
     base_digest: Digest,
     updates: Updates,
+    classifier: Option<Classifier>,
 }
 
 impl Adapter {
@@ -56,12 +59,26 @@ impl Adapter {
         Ok(Self {
             base_digest: meta.base_digest,
             updates,
+            classifier: Classifier::new(recipe.labelling(), plan, &values),
         })
     }
 
     /// Tells the bytes it takes in memory.
     pub fn bytes(&self) -> usize {
-        self.updates.bytes()
+        self.updates.bytes() + self.classifier.as_ref().map_or(0, Classifier::bytes)
+    }
+
+    /// Shows the head that gives labels.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] where it has none.
+    pub(crate) fn classifier(&self) -> Result<&Classifier, EngineError> {
+        self.classifier.as_ref().ok_or_else(|| {
+            EngineError::Invalid(
+                "adapter: expected one trained with task_type SEQ_CLS or TOKEN_CLS, found one that continues texts"
+                    .into(),
+            )
+        })
     }
 }
 
@@ -130,6 +147,23 @@ impl LoadedModel {
         let rows = updates.map_or(0, Updates::virtual_rows) / self.config.hidden_size;
         let first = self.config.vocab_size as u32;
         (first..).take(rows).collect()
+    }
+
+    /// Shows the updates of an adapter that texts are continued with; see [`Self::updates_of`].
+    ///
+    /// # Errors
+    /// As there; [`EngineError::Invalid`] for an adapter with a head of labels in the place of the vocabulary's.
+    pub(crate) fn language_updates_of<'a>(
+        &self,
+        adapter: Option<&'a Adapter>,
+    ) -> Result<Option<&'a Updates>, EngineError> {
+        match adapter.and_then(|adapter| adapter.classifier.as_ref()) {
+            Some(classifier) => Err(EngineError::Invalid(format!(
+                "adapter: expected one that continues texts, found one that gives labels ({}): `autodidact model classify` uses it",
+                classifier.labelling.task.name()
+            ))),
+            None => self.updates_of(adapter),
+        }
     }
 
     /// Shows an adapter's updates after checking that it is this base's.

@@ -48,6 +48,12 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
     let recipe = from_settings(&meta.method, &meta.adapter_config, config)?;
     let architecture = gguf_architecture(config)?;
     let plan = recipe.plan();
+    if let Some(labelling) = recipe.labelling() {
+        return Err(unsupported(&format!(
+            "a head of labels ({})",
+            labelling.task.name()
+        )));
+    }
     let values = plan.read_tensors("", &checkpoint.adapter)?;
     // One alpha for all; what an update's scale lacks of it goes into B.
     let alpha = meta.adapter_config["lora_alpha"].as_f64();

@@ -11,10 +11,11 @@ mod peft;
 
 use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::exchange::{AdapterFile, FORMATS as NAMES};
-use autodidact_domain::{Checkpoint, ModelName, NamedTensor};
+use autodidact_domain::{Checkpoint, ModelName, NamedTensor, TrainTask};
 use serde_json::Value as Json;
 
-use crate::methods::method_of;
+use crate::adapter::Classifier;
+use crate::methods::{LABELS, method_of};
 use crate::models::config::ModelConfig;
 use crate::runtime::{Batch, Buffers};
 use crate::{Adapter, Compute, EngineError, LoadedModel};
@@ -22,6 +23,10 @@ use crate::{Adapter, Compute, EngineError, LoadedModel};
 /// How far logits may be from those of the adapter as it is here, relative to the largest: computed in f32, and where an ulp of a
 /// scale folded elsewhere may round an activation to the next byte.
 const SAME_LOGITS: [f32; 2] = [1e-3, 3e-2];
+
+/// The file in which the names of a head's labels stand, as `id2label` of transformers' configurations.
+const LABELS_FILE: &str = "labels.json";
+const ID2LABEL: &str = "id2label";
 
 /// The tokens of the prompt that is tried.
 const PROBE_TOKENS: usize = 24;
@@ -54,17 +59,13 @@ impl LoadedModel {
         format: &str,
     ) -> Result<Vec<AdapterFile>, EngineError> {
         let format = find(format)?;
-        let own = Adapter::from_checkpoint(self, checkpoint)?;
-        let own = probe_logits(self, Some(&own))?;
-        check_finite("the adapter", &own)?;
-        if distance(&own, &probe_logits(self, None)?) == 0.0 {
-            return Err(without_effect());
-        }
+        let own = self.try_out("the adapter", &Adapter::from_checkpoint(self, checkpoint)?)?;
         let files = (format.write)(self, checkpoint)?;
         let (settings, tensors) = (format.read)(self, &files)?;
         let read = self.checkpoint_of(checkpoint.meta.model.clone(), settings, tensors)?;
         let read = Adapter::from_checkpoint(self, &read)?;
-        let apart = distance(&own, &probe_logits(self, Some(&read))?);
+        let read = probe_logits(self, Some(&read), read.classifier().ok())?;
+        let apart = distance(&own, &read);
         let bound = SAME_LOGITS[usize::from(self.compute == Compute::Fast)];
         // What is no number is not near.
         if apart.is_nan() || apart > bound {
@@ -94,13 +95,19 @@ impl LoadedModel {
         };
         let (settings, tensors) = (format.read)(self, files)?;
         let checkpoint = self.checkpoint_of(model, settings, tensors)?;
-        let adapter = Adapter::from_checkpoint(self, &checkpoint)?;
-        let with = probe_logits(self, Some(&adapter))?;
-        check_finite("tensors", &with)?;
-        if distance(&with, &probe_logits(self, None)?) == 0.0 {
+        self.try_out("tensors", &Adapter::from_checkpoint(self, &checkpoint)?)?;
+        Ok(checkpoint)
+    }
+
+    /// Computes a prompt's logits with an adapter, and refuses what is no number or does nothing.
+    fn try_out(&self, part: &str, adapter: &Adapter) -> Result<Vec<f32>, EngineError> {
+        let classifier = adapter.classifier().ok();
+        let with = probe_logits(self, Some(adapter), classifier)?;
+        check_finite(part, &with)?;
+        if distance(&with, &probe_logits(self, None, classifier)?) == 0.0 {
             return Err(without_effect());
         }
-        Ok(checkpoint)
+        Ok(with)
     }
 
     fn checkpoint_of(
@@ -128,10 +135,11 @@ impl LoadedModel {
     }
 }
 
-/// Computes the logits after a prompt that every vocabulary has.
+/// Computes the logits after a prompt that every vocabulary has: of the next token, or of a head's labels.
 pub(crate) fn probe_logits(
     model: &LoadedModel,
     adapter: Option<&Adapter>,
+    classifier: Option<&Classifier>,
 ) -> Result<Vec<f32>, EngineError> {
     let updates = model.updates_of(adapter)?;
     let mut ids = model.virtual_ids(updates);
@@ -142,6 +150,17 @@ pub(crate) fn probe_logits(
     let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
     batch.push(0, &ids, 0);
     batch.wanted = vec![length - 1];
+    if let Some(classifier) = classifier {
+        let decoder = &model.decoder;
+        let state = decoder.hidden_states(
+            &model.team,
+            &batch,
+            &mut [&mut cache],
+            updates,
+            &mut buffers,
+        )?;
+        return Ok(classifier.logits(state));
+    }
     let mut logits = Vec::new();
     model.decoder.forward(
         &model.team,
@@ -195,6 +214,64 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     let largest = a.iter().fold(1e-6f32, |largest, x| largest.max(x.abs()));
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
     apart.fold(0.0, f32::max) / largest
+}
+
+/// Takes the names of a head's labels out of settings, for a file of their own: PEFT and AdapterHub have no place for them.
+fn take_labels(settings: &mut Json) -> Result<Option<AdapterFile>, EngineError> {
+    let fields = settings.as_object_mut();
+    let Some(Json::Array(names)) = fields.and_then(|fields| fields.remove(LABELS)) else {
+        return Ok(None);
+    };
+    let numbered = names.into_iter().enumerate();
+    let numbered: serde_json::Map<String, Json> = numbered
+        .map(|(number, name)| (number.to_string(), name))
+        .collect();
+    let bytes = serde_json::to_vec_pretty(&serde_json::json!({ ID2LABEL: numbered }));
+    let bytes = bytes.map_err(|error| EngineError::Invalid(format!("{LABELS_FILE}: {error}")))?;
+    Ok(Some(AdapterFile {
+        name: LABELS_FILE.into(),
+        bytes,
+    }))
+}
+
+/// Puts the names of a head's labels into settings: those of our file, or transformers' own for as many as the head has rows.
+fn put_labels(
+    settings: &mut Json,
+    files: &[AdapterFile],
+    tensors: &[NamedTensor],
+) -> Result<(), EngineError> {
+    let task = settings["task_type"]
+        .as_str()
+        .and_then(TrainTask::from_name);
+    if !task.is_some_and(TrainTask::has_head) {
+        return Ok(());
+    }
+    let weight = tensors
+        .iter()
+        .find(|tensor| tensor.name.ends_with("score.weight"))
+        .ok_or_else(|| EngineError::adapter("score.weight", "the head of the task", "none"))?;
+    let count = weight.shape.first().copied().unwrap_or(0);
+    let file = files.iter().find(|file| file.name == LABELS_FILE);
+    let told: Json = match file {
+        Some(file) => serde_json::from_slice(&file.bytes).map_err(|error| {
+            EngineError::adapter(LABELS_FILE, "a JSON object with id2label", error)
+        })?,
+        None => Json::Null,
+    };
+    let name = |number: usize| match &told {
+        // As transformers' configurations call them.
+        Json::Null => Ok(Json::from(format!("LABEL_{number}"))),
+        told => match &told[ID2LABEL][number.to_string()] {
+            Json::String(name) => Ok(Json::from(name.as_str())),
+            other => {
+                let part = format!("{LABELS_FILE}: {ID2LABEL}.{number}");
+                let expected = format!("a name for each of the head's {count} labels");
+                Err(EngineError::adapter(part, expected, other))
+            }
+        },
+    };
+    settings[LABELS] = (0..count).map(name).collect::<Result<_, _>>()?;
+    Ok(())
 }
 
 fn file<'a>(files: &'a [AdapterFile], name: &str) -> Result<&'a AdapterFile, EngineError> {

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
 
 use super::fused::{join, split};
-use super::{Contents, Format, file};
+use super::{Contents, Format, file, put_labels, take_labels};
 use crate::methods::{PROMPT, VirtualTokens, from_settings};
 use crate::{EngineError, LoadedModel};
 
@@ -49,7 +49,10 @@ fn write(model: &LoadedModel, checkpoint: &Checkpoint) -> Result<Vec<AdapterFile
                 shape: table.dims().to_vec(),
                 data: table.flatten_all()?.to_vec1()?,
             };
-            write_files(&meta.adapter_config, &[tensor], WEIGHTS)
+            let head = checkpoint.adapter.iter();
+            let head = head.filter(|tensor| tensor.name.contains("score."));
+            let tensors: Vec<NamedTensor> = [tensor].into_iter().chain(head.cloned()).collect();
+            write_files(&meta.adapter_config, &tensors, WEIGHTS)
         }
         None if model.config.variant.fused => {
             let (settings, tensors) = join(model, checkpoint, recipe.as_ref())?;
@@ -65,7 +68,9 @@ pub(super) fn write_files(
     tensors: &[NamedTensor],
     weights: &str,
 ) -> Result<Vec<AdapterFile>, EngineError> {
-    let config = serde_json::to_vec_pretty(settings);
+    let mut settings = settings.clone();
+    let labels = take_labels(&mut settings)?;
+    let config = serde_json::to_vec_pretty(&settings);
     let config = config.map_err(|error| EngineError::Invalid(format!("{CONFIG}: {error}")))?;
     let tensor = |tensor: &NamedTensor| {
         let values = Tensor::from_slice(&tensor.data, tensor.shape.as_slice(), &Device::Cpu)?;
@@ -76,7 +81,7 @@ pub(super) fn write_files(
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     let bytes = safetensors::serialize(&tensors, Some(metadata));
     let bytes = bytes.map_err(|error| EngineError::Invalid(format!("{weights}: {error}")))?;
-    Ok(vec![
+    let files = [
         AdapterFile {
             name: CONFIG.into(),
             bytes: config,
@@ -85,7 +90,8 @@ pub(super) fn write_files(
             name: weights.into(),
             bytes,
         },
-    ])
+    ];
+    Ok(files.into_iter().chain(labels).collect())
 }
 
 fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineError> {
@@ -97,6 +103,7 @@ fn read(model: &LoadedModel, files: &[AdapterFile]) -> Result<Contents, EngineEr
         // The encoder is not in the file; what it made is.
         settings["prefix_projection"] = Json::Bool(false);
     }
+    put_labels(&mut settings, files, &tensors)?;
     let renamed = tensors.into_iter().map(|mut tensor| {
         if let Some(rest) = tensor.name.strip_prefix(BARE_PREFIX) {
             tensor.name = format!("{PREFIX}{rest}");

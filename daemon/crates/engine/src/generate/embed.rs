@@ -4,27 +4,8 @@
 use autodidact_domain::embedding::normalized;
 use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
 
-use super::MAX_SEQUENCES;
 use crate::engine::LoadedModel;
-use crate::runtime::{Batch, Buffers, MAX_BATCH_TOKENS, SequenceCache};
 use crate::{Adapter, EngineError};
-
-/// One text at work.
-struct Text {
-    index: usize,
-    /// Virtual tokens first, whose states do not count.
-    ids: Vec<u32>,
-    virtual_tokens: usize,
-    computed: usize,
-    /// The states of the tokens computed so far, added up in their order.
-    sum: Vec<f32>,
-}
-
-/// Tokens of a batch that belong to one text.
-struct Part {
-    active: usize,
-    count: usize,
-}
 
 impl LoadedModel {
     /// Makes a vector of length 1 of each text, in their order, by the states over the last norm. What is beyond the
@@ -43,74 +24,27 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
-        let updates = self.updates_of(adapter)?;
-        let virtual_ids = self.virtual_ids(updates);
-        let hidden = self.config.hidden_size;
-        let budget = self.cache_budget();
         let report = self.embed_report(texts)?;
         let mut embeddings = Embeddings {
-            vectors: vec![Vec::new(); texts.len()],
+            vectors: vec![vec![0.0; self.config.hidden_size]; texts.len()],
             tokens: report.tokens,
             unknown_tokens: report.unknown_tokens,
         };
-        let mut waiting = 0;
-        let (mut active, mut caches) = (Vec::<Text>::new(), Vec::<SequenceCache>::new());
-        let (mut batch, mut buffers) = (Batch::default(), Buffers::default());
-        loop {
-            while waiting < texts.len() && active.len() < MAX_SEQUENCES {
-                let text = self.text_ids(waiting, &texts[waiting])?;
-                let mut ids = [virtual_ids.as_slice(), &text].concat();
-                ids.truncate(self.config.context_length);
-                let used: usize = caches.iter().map(SequenceCache::bytes).sum();
-                if !active.is_empty() && used + self.decoder.cache_bytes(ids.len()) > budget {
-                    break;
-                }
-                self.check_length(ids.len())?;
-                caches.push(self.decoder.new_cache(ids.len())?);
-                active.push(Text {
-                    index: waiting,
-                    ids,
-                    virtual_tokens: virtual_ids.len(),
-                    computed: 0,
-                    sum: vec![0.0; hidden],
-                });
-                waiting += 1;
-            }
-            if active.is_empty() {
-                return Ok(embeddings);
-            }
-            if interrupt.is_raised() {
-                return Err(EngineError::Interrupted);
-            }
-            let parts = fill(&mut active, &mut batch);
-            let mut shared: Vec<&mut SequenceCache> = caches.iter_mut().collect();
-            let mut states = self
-                .decoder
-                .hidden_states(&self.team, &batch, &mut shared, updates, &mut buffers)?
-                .chunks_exact(hidden);
-            for part in &parts {
-                let sum = &mut active[part.active].sum;
-                for state in states.by_ref().take(part.count) {
-                    sum.iter_mut().zip(state).for_each(|(sum, x)| *sum += x);
-                }
-            }
-            for place in (0..active.len()).rev() {
-                if active[place].computed == active[place].ids.len() {
-                    let Text {
-                        index,
-                        ids,
-                        virtual_tokens,
-                        mut sum,
-                        ..
-                    } = active.remove(place);
-                    let tokens = (ids.len() - virtual_tokens) as f32;
-                    sum.iter_mut().for_each(|x| *x /= tokens);
-                    embeddings.vectors[index] = normalized(sum);
-                    caches.remove(place);
-                }
-            }
-            between();
+        let mut counts = vec![0u32; texts.len()];
+        let mut lay_out = |index: usize| self.text_ids(index, &texts[index]);
+        let mut add = |index: usize, _: usize, state: &[f32]| {
+            let sum = &mut embeddings.vectors[index];
+            sum.iter_mut().zip(state).for_each(|(sum, x)| *sum += x);
+            counts[index] += 1;
+        };
+        let texts = (texts.len(), &mut lay_out as _);
+        self.states(adapter, texts, &mut add, between, interrupt)?;
+        for (vector, count) in embeddings.vectors.iter_mut().zip(counts) {
+            let mut mean = std::mem::take(vector);
+            mean.iter_mut().for_each(|x| *x /= count as f32);
+            *vector = normalized(mean);
         }
+        Ok(embeddings)
     }
 
     /// Counts the texts' tokens and those unknown to the vocabulary, without computing vectors.
@@ -140,26 +74,4 @@ impl LoadedModel {
         }
         Ok(ids)
     }
-}
-
-/// Puts the next tokens in the batch; tells whose they are, in their order.
-fn fill(active: &mut [Text], batch: &mut Batch) -> Vec<Part> {
-    batch.clear();
-    let mut parts = Vec::new();
-    for (index, text) in active.iter_mut().enumerate() {
-        let count = (text.ids.len() - text.computed).min(MAX_BATCH_TOKENS - batch.ids.len());
-        if count == 0 {
-            break;
-        }
-        let from = text.computed;
-        let first = batch.push(index, &text.ids[from..from + count], from);
-        let unwanted = text.virtual_tokens.saturating_sub(from).min(count);
-        batch.wanted.extend(first + unwanted..first + count);
-        parts.push(Part {
-            active: index,
-            count: count - unwanted,
-        });
-        text.computed += count;
-    }
-    parts
 }

@@ -66,7 +66,7 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
-        let before = self.virtual_ids(self.updates_of(adapter)?).len();
+        let before = self.virtual_ids(self.language_updates_of(adapter)?).len();
         let rows = requests.iter().enumerate();
         let rows = rows.map(|(index, request)| {
             let scored = self.lay_out_request(request, before);
@@ -86,7 +86,7 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Vec<ResponseLoss>, EngineError> {
-        let updates = self.updates_of(adapter)?;
+        let updates = self.language_updates_of(adapter)?;
         let virtual_ids = self.virtual_ids(updates);
         let budget = self.cache_budget();
         let mut losses = vec![

@@ -1,11 +1,13 @@
 //! Generation: requests in, completions out, as many sequences at once as memory allows.
 
+mod classify;
 mod constraint;
 mod embed;
 mod loss;
 mod measure;
 mod sampler;
 mod session;
+mod states;
 
 pub use measure::GenerateTimes;
 pub use session::{Session, Urgency};

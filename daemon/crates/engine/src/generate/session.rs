@@ -90,7 +90,7 @@ impl LoadedModel {
     /// # Errors
     /// [`EngineError::Adapter`] when the adapter is of another base.
     pub fn session<'a>(&'a self, adapter: Option<&'a Adapter>) -> Result<Session<'a>, EngineError> {
-        let updates = self.updates_of(adapter)?;
+        let updates = self.language_updates_of(adapter)?;
         Ok(Session {
             model: self,
             updates,

@@ -16,6 +16,7 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "adapter",
     settings: SettingsOf::AdapterHub,
+    head_prefix: "",
     from_options: |options, config| Ok(Box::new(Bottleneck::new(of_options(options)?, config)?)),
     from_settings: |settings, config| {
         Ok(Box::new(Bottleneck::new(of_settings(settings)?, config)?))

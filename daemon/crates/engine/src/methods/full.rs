@@ -12,12 +12,29 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "full",
     settings: SettingsOf::Weights,
-    from_options: |options, config| Ok(Box::new(Full::new(&options.target_modules, config)?)),
+    head_prefix: "",
+    from_options: |options, config| {
+        let entries = match options.target_modules.as_slice() {
+            [] => Entries::All {
+                has_head: options.task_type.has_head(),
+            },
+            entries => Entries::Some(entries),
+        };
+        Ok(Box::new(Full::new(entries, config)?))
+    },
     from_settings: |settings, config| {
         let modules = Settings(settings).some_modules("modules")?;
-        Ok(Box::new(Full::new(&modules, config)?))
+        Ok(Box::new(Full::new(Entries::Some(&modules), config)?))
     },
 };
+
+/// What is trained.
+enum Entries<'a> {
+    /// Every module; a head of labels stands in the output matrix's place.
+    All { has_head: bool },
+    /// Modules by their names.
+    Some(&'a [String]),
+}
 
 /// A checked configuration on a model.
 struct Full {
@@ -26,15 +43,18 @@ struct Full {
 }
 
 impl Full {
-    /// Checks a configuration; no entry means every module.
+    /// Checks a configuration.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] when an entry means no module.
-    fn new(entries: &[String], config: &ModelConfig) -> Result<Self, EngineError> {
-        let selected = match entries {
-            [] => Module::all(config),
-            entries => select_modules("target_modules", entries, config)?,
+    fn new(entries: Entries<'_>, config: &ModelConfig) -> Result<Self, EngineError> {
+        let mut selected = match entries {
+            Entries::All { .. } => Module::all(config),
+            Entries::Some(entries) => select_modules("target_modules", entries, config)?,
         };
+        if let Entries::All { has_head: true } = entries {
+            selected.retain(|module| *module != Module::Head);
+        }
         let is_tied = config.tie_word_embeddings;
         let means_both = |module: &Module| matches!(module, Module::Embedding | Module::Head);
         // One matrix is both where they are tied.

@@ -13,6 +13,7 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "ia3",
     settings: SettingsOf::Peft("IA3"),
+    head_prefix: "base_model.model.",
     from_options: |options, config| Ok(Box::new(Ia3::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Ia3::new(of_settings(settings)?, config)?)),
 };

@@ -20,6 +20,7 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "lora",
     settings: SettingsOf::Peft("LORA"),
+    head_prefix: "base_model.model.",
     from_options: |options, config| Ok(Box::new(Lora::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Lora::new(of_settings(settings)?, config)?)),
 };

@@ -4,6 +4,7 @@
 //! the numbers that are trained, where they act (`ops/`, `runtime/`) and what they are called on disk.
 
 mod bottleneck;
+mod classifier;
 mod full;
 mod ia3;
 mod layer_plan;
@@ -22,6 +23,7 @@ use autodidact_domain::TrainOptions;
 use serde_json::Value as Json;
 
 pub(crate) use bottleneck::NAME as BOTTLENECK_NAME;
+pub(crate) use classifier::{LABELS, Labelling};
 pub(crate) use layer_plan::{
     BottleneckPlan, LayerPlan, LinearPlan, LowRankPlan, NonLinearity, Part, PrefixPlan, Slice,
 };
@@ -29,12 +31,13 @@ pub(crate) use module::{Module, Norm};
 pub use plan::Plan;
 pub(crate) use plan::{Beginning, PROMPT};
 pub(crate) use settings::number;
-pub(crate) use target::KEY_PREFIX;
 pub use target::Target;
+pub(crate) use target::{KEY_PREFIX, nearest};
 pub(crate) use virtual_tokens::VirtualTokens;
 
 use crate::EngineError;
 use crate::models::config::ModelConfig;
+use classifier::{with_head, without_head};
 
 /// A method's checked settings, or what was wrong with them.
 type Read = Result<Box<dyn Recipe>, EngineError>;
@@ -45,6 +48,8 @@ struct Method {
     name: &'static str,
     /// How the settings of its adapters tell whose they are.
     settings: SettingsOf,
+    /// Before the names of the tensors of a head.
+    head_prefix: &'static str,
     /// Reads a run's options.
     from_options: fn(&TrainOptions, &ModelConfig) -> Read,
     /// Reads an adapter's settings.
@@ -98,6 +103,11 @@ pub(crate) trait Recipe {
 
     /// Writes `adapter_config.json`: PEFT's with the fields that every PEFT from 0.10 on reads and no others, or AdapterHub's.
     fn adapter_config(&self, base_model: &str) -> Json;
+
+    /// Tells what its head gives, where it has one.
+    fn labelling(&self) -> Option<&Labelling> {
+        None
+    }
 }
 
 /// Reads a run's options.
@@ -113,7 +123,9 @@ pub(crate) fn from_options(options: &TrainOptions, config: &ModelConfig) -> Read
             options.method
         ))
     })?;
-    (method.from_options)(options, config)
+    let labelling = Labelling::of_options(options)?;
+    let recipe = (method.from_options)(options, config)?;
+    with_head(recipe, labelling, method.head_prefix, config)
 }
 
 /// Reads the settings of an adapter of any method, and tells the method's name.
@@ -155,7 +167,14 @@ pub(crate) fn from_settings(name: &str, settings: &Json, config: &ModelConfig) -
             peft_type,
         ));
     }
-    (method.from_settings)(settings, config).map_err(|error| match error {
+    let read = || match Labelling::of_settings(settings)? {
+        None => (method.from_settings)(settings, config),
+        Some(labelling) => {
+            let recipe = (method.from_settings)(&without_head(settings), config)?;
+            with_head(recipe, Some(labelling), method.head_prefix, config)
+        }
+    };
+    read().map_err(|error| match error {
         EngineError::Invalid(text) => {
             EngineError::adapter("adapter_config", "settings that fit the base", text)
         }

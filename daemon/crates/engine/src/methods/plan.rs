@@ -9,6 +9,7 @@ use std::ops::Range;
 use autodidact_domain::NamedTensor;
 use autodidact_domain::random::Random;
 
+use super::classifier::ClassifierPlan;
 use super::layer_plan::{
     BottleneckPlan, LayerPlan, LowRankPlan, NonLinearity, Part, PrefixPlan, Slice,
 };
@@ -70,6 +71,7 @@ pub(crate) struct OutsidePlan {
     embedding: Option<Range<usize>>,
     last_norm: Option<Range<usize>>,
     head: Option<Range<usize>>,
+    classifier: Option<ClassifierPlan>,
 }
 
 impl OutsidePlan {
@@ -86,6 +88,11 @@ impl OutsidePlan {
     /// Shows where the last norm stands, `[hidden]`, as Hugging Face has it.
     pub(crate) fn last_norm(&self) -> Option<&Range<usize>> {
         self.last_norm.as_ref()
+    }
+
+    /// Shows where a head of labels stands.
+    pub(crate) fn classifier(&self) -> Option<&ClassifierPlan> {
+        self.classifier.as_ref()
     }
 
     /// Shows where the output matrix stands, `[vocab_size, hidden]`; the embedding's place where one matrix is both.
@@ -305,6 +312,28 @@ impl Plan {
                 keys,
             });
         }
+    }
+
+    /// Trains a head of labels. Its weight begins normal with transformers' `initializer_range`, its bias as 0.
+    pub(crate) fn add_classifier(
+        &mut self,
+        prefix: &str,
+        labels: usize,
+        hidden: usize,
+        has_bias: bool,
+    ) {
+        const INITIALIZER_RANGE: f64 = 0.02;
+        let slice = self.layers.len();
+        let name = |part: &str| format!("{prefix}score.{part}");
+        let normal = Initial::Normal(INITIALIZER_RANGE);
+        let weight = self.add(slice, name("weight"), [labels, hidden], normal, true);
+        let zero = Initial::Constant(0.0);
+        let bias = has_bias.then(|| self.add(slice, name("bias"), [labels], zero, false));
+        self.outside.classifier = Some(ClassifierPlan {
+            labels,
+            weight,
+            bias,
+        });
     }
 
     /// Shows what is trained in a decoder layer.

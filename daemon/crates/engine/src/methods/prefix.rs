@@ -16,6 +16,7 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "prefix",
     settings: SettingsOf::Peft("PREFIX_TUNING"),
+    head_prefix: "base_model.",
     from_options: |options, config| Ok(Box::new(Prefix::new(of_options(options), config)?)),
     from_settings: |settings, config| Ok(Box::new(Prefix::new(of_settings(settings)?, config)?)),
 };

@@ -12,6 +12,7 @@ use crate::models::config::ModelConfig;
 pub(super) const METHOD: Method = Method {
     name: "prompt",
     settings: SettingsOf::Peft("PROMPT_TUNING"),
+    head_prefix: "base_model.",
     from_options: |options, config| Ok(Box::new(Prompt::new(of_options(options)?, config)?)),
     from_settings: |settings, config| Ok(Box::new(Prompt::new(of_settings(settings)?, config)?)),
 };

@@ -241,7 +241,7 @@ fn select_among<T>(
 }
 
 /// Finds the name that a path's last part is most like.
-pub(super) fn nearest<'a>(entry: &str, names: &'a [String]) -> &'a str {
+pub(crate) fn nearest<'a>(entry: &str, names: &'a [String]) -> &'a str {
     let last = entry.rsplit('.').next().unwrap_or(entry);
     let like = |name: &&String| strsim::jaro_winkler(name, last);
     let nearest = names.iter().max_by(|a, b| like(a).total_cmp(&like(b)));

@@ -8,6 +8,8 @@ use super::config::ModelConfig;
 use super::fields::{GgufFields, JsonFields};
 use super::gguf::Value;
 use super::long_rope::{LongRope, SHORT_ROPE_FACTORS};
+use autodidact_domain::TrainTask;
+
 use crate::EngineError;
 
 /// A family: its names, and where its decoder differs from the plain Llama's.
@@ -458,6 +460,20 @@ impl ModelConfig {
     /// Tells `model_type` and the class that `config.json` has for the family.
     pub(crate) fn hugging_face_names(&self) -> Option<[&'static str; 2]> {
         self.family().map(|row| [row.hugging_face, row.class])
+    }
+
+    /// Tells transformers' class of the family with a head of labels.
+    pub(crate) fn headed_class(&self, task: TrainTask) -> Option<String> {
+        let [_, class] = self.hugging_face_names()?;
+        let name = class.strip_suffix("ForCausalLM").unwrap_or(class);
+        // Its plain name is that of the model that also sees.
+        let name = if name == "Gemma3" { "Gemma3Text" } else { name };
+        let task = match task {
+            TrainTask::CausalLm => "CausalLM",
+            TrainTask::SequenceClassification => "SequenceClassification",
+            TrainTask::TokenClassification => "TokenClassification",
+        };
+        Some(format!("{name}For{task}"))
     }
 
     /// Tells whether a folder of the family holds norm weights less one, wherever the model came from.

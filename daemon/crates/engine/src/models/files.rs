@@ -62,6 +62,11 @@ pub(crate) struct RawTensor {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Tells whether a tensor is a head's, by transformers' name of it.
+fn is_of_head(name: &str) -> bool {
+    name.starts_with("score.")
+}
+
 impl ModelFiles {
     /// Opens a GGUF file or a Hugging Face folder and checks every tensor's place and shape.
     pub(crate) fn open(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
@@ -69,7 +74,7 @@ impl ModelFiles {
             .metadata()
             .map_err(|error| EngineError::io(path, "open model", error))?;
         let (files, config, text) = if metadata.is_dir() {
-            Self::open_folder(path)?
+            Self::open_folder(path, Self::no_head)?
         } else {
             Self::open_gguf(path)?
         };
@@ -85,6 +90,33 @@ impl ModelFiles {
             files.check_shapes(&config.architecture, expected, &name_in_file)?;
         }
         Ok((files, config, text))
+    }
+
+    /// Opens a folder of a model with a head of labels as its base alone, whose output matrix is left out.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::open`].
+    pub(crate) fn open_headed(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
+        let (files, config, text) = Self::open_folder(path, is_of_head)?;
+        let expected = expected_tensors(&config);
+        files.check_shapes(&config.architecture, expected, &|name| name.to_string())?;
+        Ok((files, config, text))
+    }
+
+    /// Reads the tensors of a folder's head of labels, by name.
+    ///
+    /// # Errors
+    /// [`EngineError::ModelFile`] and [`EngineError::Io`] where they cannot be read.
+    pub(crate) fn read_head(path: &Path) -> Result<BTreeMap<String, Vec<f32>>, EngineError> {
+        let keep = |name: &str| is_of_head(name).then(|| name.to_string());
+        let head = Self::open_safetensors(path, &keep)?;
+        let names = head.tensors.keys().filter(|name| is_of_head(name));
+        let read = |name: &String| Ok((name.clone(), head.read_f32(name)?.1));
+        names.map(read).collect()
+    }
+
+    fn no_head(_: &str) -> bool {
+        false
     }
 
     fn open_gguf(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
@@ -137,13 +169,22 @@ impl ModelFiles {
         Ok((files, config, TextFiles::Gguf(header)))
     }
 
-    fn open_folder(path: &Path) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
+    /// Opens a folder; tensors that are a head's stay out, and with one the class of the model is not looked at.
+    fn open_folder(
+        path: &Path,
+        is_head: fn(&str) -> bool,
+    ) -> Result<(Self, ModelConfig, TextFiles), EngineError> {
         // Old conversions store a constant of the rotary embedding.
         let is_weight = |name: &str| !name.ends_with("rotary_emb.inv_freq");
         let keep = |name: &str| text_tensor(name).filter(|_| is_weight(name));
         let mut files = Self::open_safetensors(path, &keep)?;
         let config_path = path.join("config.json");
-        let config_json = text_config(read_json(&config_path)?);
+        let mut config_json = text_config(read_json(&config_path)?);
+        let tensors = files.tensors.len();
+        files.tensors.retain(|name, _| !is_head(name));
+        if files.tensors.len() < tensors {
+            config_json["architectures"] = Json::Null;
+        }
         let generation = read_optional(&path.join("generation_config.json"))?;
         let generation = generation
             .map(|bytes| parse_json(&path.join("generation_config.json"), &bytes))

@@ -34,9 +34,9 @@ pub(crate) fn max_logits(vocabulary: usize) -> usize {
 /// The positions that carry loss.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Targets {
-    /// The rows of the batch whose next token is part of a response.
+    /// The rows of the batch that something is learnt by.
     pub(crate) rows: Vec<u32>,
-    /// Those next tokens.
+    /// The next token of each, or its label's number.
     pub(crate) tokens: Vec<u32>,
 }
 
@@ -471,7 +471,7 @@ mod tests {
         };
         let plain = |x: &[Tensor]| {
             let smoothing = f64::from(smoothing);
-            plain::cross_entropy(&x[0], &head, &row_tensor, &token_tensor, smoothing)? * 2.5
+            plain::cross_entropy(&x[0], (&head, None), &row_tensor, &token_tensor, smoothing)? * 2.5
         };
         assert_same_gradients(&[&[tokens, width]], &fused, &plain);
         if vocabulary > VOCABULARY_PER_BLOCK {
@@ -489,7 +489,7 @@ mod tests {
         };
         let plain = |x: &[Tensor]| {
             let smoothing = f64::from(smoothing);
-            plain::cross_entropy(&x[0], &x[1], &row_tensor, &token_tensor, smoothing)? * 2.5
+            plain::cross_entropy(&x[0], (&x[1], None), &row_tensor, &token_tensor, smoothing)? * 2.5
         };
         let shapes: [&[usize]; 2] = [&[tokens, width], &[vocabulary, width]];
         assert_same_gradients(&shapes, &trained, &plain);

@@ -193,12 +193,15 @@ pub(crate) fn attention(
 /// vocabulary.
 pub(crate) fn cross_entropy(
     x: &Tensor,
-    head: &Tensor,
+    (head, bias): (&Tensor, Option<&Tensor>),
     rows: &Tensor,
     targets: &Tensor,
     smoothing: f64,
 ) -> Result<Tensor> {
-    let logits = x.index_select(rows, 0)?.matmul(&head.t()?)?;
+    let mut logits = x.index_select(rows, 0)?.matmul(&head.t()?)?;
+    if let Some(bias) = bias {
+        logits = logits.broadcast_add(bias)?;
+    }
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_sums = shifted.exp()?.sum_keepdim(1)?.log()?;
     let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?;

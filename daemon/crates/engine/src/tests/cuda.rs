@@ -181,9 +181,9 @@ fn training_on_cuda_is_the_processors() {
         let weights = BaseWeights::Held(weights);
         let examples = expected(LOGITS, family).into_iter();
         let examples: Vec<EncodedExample> = examples
-            .map(|expected| EncodedExample {
-                is_response: vec![true; expected.ids.len()],
-                ids: expected.ids,
+            .map(|expected| {
+                let flags = vec![true; expected.ids.len()];
+                EncodedExample::of_responses(expected.ids, flags)
             })
             .collect();
         for options in methods_to_try() {

@@ -59,7 +59,7 @@ fn what_is_written_comes_back_with_the_same_logits() {
             assert_eq!(read.meta.method, "lora");
             let [own, read] = [&checkpoint, &read].map(|checkpoint| {
                 let adapter = Adapter::from_checkpoint(&model, checkpoint).expect("it fits");
-                probe_logits(&model, Some(&adapter)).expect("logits")
+                probe_logits(&model, Some(&adapter), None).expect("logits")
             });
             assert!(distance(&own, &read) < 1e-5, "{what}, {format}");
         }

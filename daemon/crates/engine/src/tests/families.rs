@@ -241,10 +241,10 @@ fn trained_as_scored(path: &Path, family: &str, options: &TrainOptions) {
     }
     let examples: Vec<EncodedExample> = expected(LOGITS, family)
         .into_iter()
-        .map(|expected| EncodedExample {
+        .map(|expected| {
             // Nothing predicts the first one, but for virtual tokens.
-            is_response: (0..expected.ids.len()).map(|index| index > 0).collect(),
-            ids: expected.ids,
+            let flags = (0..expected.ids.len()).map(|index| index > 0).collect();
+            EncodedExample::of_responses(expected.ids, flags)
         })
         .collect();
     let before = Before::of(&plan, model.config.vocab_size);

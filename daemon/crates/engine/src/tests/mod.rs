@@ -12,6 +12,7 @@ mod foreign;
 mod forms;
 mod gguf_writer;
 mod golden;
+mod heads;
 mod hostile;
 mod merged;
 mod quantized;

@@ -2,7 +2,7 @@
 
 use autodidact_domain::generation::ScoreRequest;
 use autodidact_domain::{
-    GenerateRequest, Message, ModelName, ModelRef, Prompt, Role, TrainOptions, TrainRequest,
+    Body, GenerateRequest, Message, ModelName, ModelRef, Prompt, Role, TrainOptions, TrainRequest,
 };
 
 use super::*;
@@ -353,7 +353,10 @@ fn a_template_that_fails_says_for_what() {
             adapter: None,
         },
         options: TrainOptions::default(),
-        examples: conversations.to_vec(),
+        examples: conversations
+            .clone()
+            .map(|messages| Body::Chat { messages })
+            .to_vec(),
         eval_examples: Vec::new(),
         seed: 1,
         resume: None,

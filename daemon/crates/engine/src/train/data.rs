@@ -1,9 +1,9 @@
-//! Conversations as tokens, and the batches that each step of a run sees.
+//! Examples as tokens, and the batches that each step of a run sees.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autodidact_domain::random::Random;
-use autodidact_domain::{Digest, Message, TrainOptions};
+use autodidact_domain::{Body, Digest, TrainOptions};
 
 use crate::EngineError;
 use crate::methods::{Plan, VirtualTokens};
@@ -11,16 +11,33 @@ use crate::ops::cross_entropy::Targets;
 use crate::ops::sequences::Sequences;
 use crate::tokenizer::Span;
 
-/// A conversation as tokens.
+/// What is learnt of an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// For each token, whether it is part of a response (its end-of-turn token included), and so is predicted.
+    Responses(Vec<bool>),
+    /// The number of the label that the state of the last token has.
+    Text(u32),
+    /// For each token, the number of the label that its state has.
+    Tokens(Vec<Option<u32>>),
+}
+
+/// An example as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedExample {
     /// The tokens.
     pub ids: Vec<u32>,
-    /// For each token, whether it is part of a response (its end-of-turn token included), and so carries loss.
-    pub is_response: Vec<bool>,
+    /// What is learnt of them.
+    pub labels: Labels,
 }
 
 impl EncodedExample {
+    /// Makes one whose responses are told by token.
+    pub fn of_responses(ids: Vec<u32>, is_response: Vec<bool>) -> Self {
+        let labels = Labels::Responses(is_response);
+        Self { ids, labels }
+    }
+
     /// Joins the spans of a conversation.
     pub(crate) fn of_spans(spans: Vec<Span>) -> Self {
         let (mut ids, mut is_response) = (Vec::new(), Vec::new());
@@ -28,73 +45,108 @@ impl EncodedExample {
             is_response.resize(is_response.len() + span.ids.len(), span.is_response);
             ids.extend(span.ids);
         }
-        Self { ids, is_response }
+        Self::of_responses(ids, is_response)
     }
 
-    /// Cuts it after `max_length` tokens; counts the tokens that are gone.
+    /// Cuts it after `max_length` tokens; counts the tokens that are gone. A text's label is that of what is left.
     pub(crate) fn cut(&mut self, max_length: usize) -> usize {
         let cut = self.ids.len().saturating_sub(max_length);
         self.ids.truncate(max_length);
-        self.is_response.resize(self.ids.len(), false);
+        match &mut self.labels {
+            Labels::Responses(flags) => flags.truncate(max_length),
+            Labels::Text(_) => {}
+            Labels::Tokens(classes) => classes.truncate(max_length),
+        }
         cut
     }
 
-    /// Counts the tokens that are computed: those before the last that carries loss.
+    /// Counts the tokens that are computed: those before the last that is predicted, or up to the last that has a label.
     pub(crate) fn computed_tokens(&self) -> usize {
-        let last = self
-            .is_response
-            .iter()
-            .rposition(|is_response| *is_response);
-        last.unwrap_or(0).max(1)
+        match &self.labels {
+            Labels::Responses(flags) => {
+                let last = flags.iter().rposition(|is_response| *is_response);
+                last.unwrap_or(0).max(1)
+            }
+            Labels::Text(_) => self.ids.len(),
+            Labels::Tokens(classes) => {
+                let last = classes.iter().rposition(Option::is_some);
+                last.map_or(1, |last| last + 1)
+            }
+        }
     }
 
     /// Tells by position which tokens carry loss. The first token follows nothing, so nothing predicts it.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = bool> {
-        let is_label = |(position, is_response): (usize, &bool)| *is_response && position > 0;
-        self.is_response.iter().enumerate().map(is_label)
+    pub(crate) fn carries_loss(&self) -> Vec<bool> {
+        let positions = 0..self.ids.len();
+        let carries = |position: usize| match &self.labels {
+            Labels::Responses(flags) => flags[position] && position > 0,
+            Labels::Text(_) => position + 1 == self.ids.len(),
+            Labels::Tokens(classes) => classes[position].is_some(),
+        };
+        positions.map(carries).collect()
+    }
+
+    /// Lists what is to be given by which of the computed tokens: the next token, or a label.
+    fn targets(&self, is_first_predicted: bool) -> Vec<(isize, u32)> {
+        match &self.labels {
+            Labels::Responses(flags) => {
+                let predicted = (0..self.ids.len()).skip(usize::from(!is_first_predicted));
+                let predicted = predicted.filter(|position| flags[*position]);
+                predicted
+                    .map(|position| (position as isize - 1, self.ids[position]))
+                    .collect()
+            }
+            Labels::Text(class) => vec![(self.ids.len() as isize - 1, *class)],
+            Labels::Tokens(classes) => {
+                let classes = (0..).zip(classes);
+                classes
+                    .filter_map(|(position, class)| Some((position, (*class)?)))
+                    .collect()
+            }
+        }
     }
 }
 
 /// The examples of a run, in dataset order, and what was left out of them.
 pub(crate) struct TrainingData {
     examples: Vec<EncodedExample>,
-    /// The positions of their conversations.
+    /// Where they stand among what was given.
     positions: Vec<u32>,
     /// Examples that were cut at the greatest length.
     pub(crate) truncated: u32,
-    /// The positions of conversations without any response token.
+    /// Where those stand that nothing would be learnt of.
     pub(crate) refused: Vec<u32>,
     /// Of every token and its part in the loss.
     pub(crate) digest: Digest,
 }
 
 impl TrainingData {
-    /// Encodes conversations, cuts each at `max_length` tokens and leaves out those that have no response token then.
+    /// Encodes examples, cuts each at `max_length` tokens and leaves out those that have nothing to learn then.
     ///
     /// # Errors
     /// What `encode` gives; [`EngineError::Invalid`] when no example is left.
     pub(crate) fn encode(
-        conversations: &[Vec<Message>],
-        encode: &dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+        bodies: &[Body],
+        encode: &dyn Fn(&Body) -> Result<EncodedExample, EngineError>,
         max_length: usize,
     ) -> Result<Self, EngineError> {
         let mut data = Self {
-            examples: Vec::with_capacity(conversations.len()),
-            positions: Vec::with_capacity(conversations.len()),
+            examples: Vec::with_capacity(bodies.len()),
+            positions: Vec::with_capacity(bodies.len()),
             truncated: 0,
             refused: Vec::new(),
             digest: Digest::of(&[]),
         };
-        let mut first_labels = Vec::with_capacity(conversations.len());
-        for (position, messages) in (0..).zip(conversations) {
-            let example = encode(messages);
+        let mut first_labels = Vec::with_capacity(bodies.len());
+        for (position, body) in (0..).zip(bodies) {
+            let example = encode(body);
             let mut example = example.map_err(|error| error.of("example", position as usize))?;
-            first_labels.push(example.labels().position(|is_label| is_label));
+            let carries_loss = example.carries_loss();
+            first_labels.push(carries_loss.iter().position(|carries| *carries));
             if example.cut(max_length) > 0 {
                 data.truncated += 1;
             }
-            let is_learnt = example.labels().any(|is_label| is_label);
-            match is_learnt {
+            match example.carries_loss().contains(&true) {
                 true => {
                     data.examples.push(example);
                     data.positions.push(position);
@@ -120,7 +172,7 @@ impl TrainingData {
         examples.map(EncodedExample::computed_tokens).collect()
     }
 
-    /// Tells where the conversation of an example stands.
+    /// Tells where an example stands among what was given.
     pub(crate) fn position(&self, index: usize) -> u32 {
         self.positions[index]
     }
@@ -166,23 +218,23 @@ impl DataCache {
     /// What is trained on, and what is evaluated on.
     const KEPT: usize = 2;
 
-    /// Finds conversations encoded by the same options, or does it now; see [`TrainingData::encode`].
+    /// Finds examples encoded by the same options, or does it now; see [`TrainingData::encode`].
     ///
     /// # Errors
     /// As there.
     pub(crate) fn encode(
         &self,
-        conversations: &[Vec<Message>],
+        bodies: &[Body],
         options: &TrainOptions,
-        encode: &dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+        encode: &dyn Fn(&Body) -> Result<EncodedExample, EngineError>,
         max_length: usize,
     ) -> Result<Arc<TrainingData>, EngineError> {
-        let key = digest_messages(conversations, options, max_length);
+        let key = digest_bodies(bodies, options, max_length);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, data)) = kept.iter().find(|(of, _)| *of == key) {
             return Ok(Arc::clone(data));
         }
-        let data = Arc::new(TrainingData::encode(conversations, encode, max_length)?);
+        let data = Arc::new(TrainingData::encode(bodies, encode, max_length)?);
         if kept.len() >= Self::KEPT {
             kept.remove(0);
         }
@@ -201,28 +253,34 @@ fn digest_examples(examples: &[EncodedExample]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for example in examples {
         hasher.update(&(example.ids.len() as u64).to_le_bytes());
-        for (id, is_response) in example.ids.iter().zip(&example.is_response) {
-            hasher.update(&id.to_le_bytes());
-            hasher.update(&[u8::from(*is_response)]);
+        match &example.labels {
+            Labels::Responses(flags) => {
+                for (id, is_response) in example.ids.iter().zip(flags) {
+                    hasher.update(&id.to_le_bytes());
+                    hasher.update(&[u8::from(*is_response)]);
+                }
+            }
+            Labels::Text(_) | Labels::Tokens(_) => {
+                for id in &example.ids {
+                    hasher.update(&id.to_le_bytes());
+                }
+                for (place, class) in example.targets(false) {
+                    hasher.update(&(place as u64).to_le_bytes());
+                    hasher.update(&class.to_le_bytes());
+                }
+            }
         }
     }
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-fn digest_messages(
-    conversations: &[Vec<Message>],
-    options: &TrainOptions,
-    max_length: usize,
-) -> Digest {
+fn digest_bodies(bodies: &[Body], options: &TrainOptions, max_length: usize) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("{options:?} {max_length} ").as_bytes());
-    for messages in conversations {
-        hasher.update(&(messages.len() as u64).to_le_bytes());
-        for message in messages {
-            hasher.update(&[message.role as u8]);
-            hasher.update(&(message.content.len() as u64).to_le_bytes());
-            hasher.update(message.content.as_bytes());
-        }
+    for body in bodies {
+        let json = body.canonical_json();
+        hasher.update(&(json.len() as u64).to_le_bytes());
+        hasher.update(json.as_bytes());
     }
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
@@ -300,22 +358,18 @@ pub(crate) struct PackedBatch {
 }
 
 impl PackedBatch {
-    /// Lays out sequences. What follows the last token before a response token is left out, since nothing depends on it.
+    /// Lays out sequences. What follows the last token that something is learnt by is left out, since nothing depends on it.
     pub(crate) fn new<'a>(
         examples: impl IntoIterator<Item = &'a EncodedExample>,
         before: Before,
     ) -> Self {
         let (mut ids, mut lengths, mut targets) = (Vec::new(), Vec::new(), Targets::default());
         let virtual_ids = (before.vocab_size..).map(|id| id as u32);
-        let unpredicted = usize::from(!before.predicts);
         for example in examples {
-            let start = ids.len() + before.tokens;
-            let flags = example.is_response.iter().enumerate();
-            for (position, is_response) in flags.skip(unpredicted) {
-                if *is_response {
-                    targets.rows.push((start + position - 1) as u32);
-                    targets.tokens.push(example.ids[position]);
-                }
+            let start = (ids.len() + before.tokens) as isize;
+            for (place, target) in example.targets(before.predicts) {
+                targets.rows.push((start + place) as u32);
+                targets.tokens.push(target);
             }
             let length = example.computed_tokens();
             ids.extend(virtual_ids.clone().take(before.tokens));
@@ -336,19 +390,16 @@ mod tests {
 
     fn example(ids: &[u32], responses: &[usize]) -> EncodedExample {
         let is_response = (0..ids.len()).map(|i| responses.contains(&i)).collect();
-        EncodedExample {
-            ids: ids.to_vec(),
-            is_response,
-        }
+        EncodedExample::of_responses(ids.to_vec(), is_response)
     }
 
     #[test]
     fn long_examples_are_cut_and_those_without_a_response_left_out() {
-        let encode = |messages: &[Message]| {
-            let length = messages[0].content.len();
+        let encode = |body: &Body| {
+            let length = body.instruction_text().len();
             Ok(example(&vec![7; length], &[0, length.saturating_sub(2)]))
         };
-        let conversation = |length: usize| vec![Message::user("x".repeat(length))];
+        let conversation = |length: usize| Body::instruction(&"x".repeat(length), "", "");
         let data = TrainingData::encode(
             &[
                 conversation(4),
@@ -384,11 +435,11 @@ mod tests {
     #[test]
     fn a_run_is_encoded_once() {
         let (cache, calls) = (DataCache::default(), std::cell::Cell::new(0));
-        let encode = |_: &[Message]| {
+        let encode = |_: &Body| {
             calls.set(calls.get() + 1);
             Ok(example(&[1, 2, 3], &[2]))
         };
-        let told = |text: &str| vec![vec![Message::user("x"), Message::assistant(text)]];
+        let told = |text: &str| vec![Body::instruction("x", "", text)];
         let of = |text: &str, length| {
             let options = TrainOptions::default();
             let data = cache.encode(&told(text), &options, &encode, length);

@@ -1,5 +1,5 @@
-//! Ten steps against PyTorch and PEFT on the same model, batches and first values (`tests/golden/make_tiny.py` and
-//! `make_methods.py`).
+//! Ten steps against PyTorch and PEFT on the same model, batches and first values (`tests/golden/make_tiny.py`, `make_methods.py`
+//! and `make_heads.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,29 @@ fn numbers(json: &Json) -> Vec<i64> {
         .collect()
 }
 
+/// What a batch of a task with a head learns: a class a row, or a class a token.
+fn classes(labels: &Json) -> Labels {
+    match labels.as_i64() {
+        Some(class) => Labels::Text(class as u32),
+        None => {
+            let class = |label: i64| u32::try_from(label).ok();
+            Labels::Tokens(numbers(labels).into_iter().map(class).collect())
+        }
+    }
+}
+
+fn packed_classes(batch: &Json, before: Before) -> PackedBatch {
+    let rows = |field: &str| batch[field].as_array().expect("rows").iter();
+    let examples: Vec<EncodedExample> = rows("input_ids")
+        .zip(rows("labels"))
+        .map(|(ids, labels)| EncodedExample {
+            ids: numbers(ids).into_iter().map(|id| id as u32).collect(),
+            labels: classes(labels),
+        })
+        .collect();
+    PackedBatch::new(&examples, before)
+}
+
 fn packed(batch: &Json, before: Before) -> PackedBatch {
     let rows = |field: &str| {
         batch[field]
@@ -57,9 +80,10 @@ fn packed(batch: &Json, before: Before) -> PackedBatch {
     let examples: Vec<EncodedExample> = rows("input_ids")
         .iter()
         .zip(rows("labels"))
-        .map(|(ids, labels)| EncodedExample {
-            ids: ids.iter().map(|id| *id as u32).collect(),
-            is_response: labels.iter().map(|label| *label != -100).collect(),
+        .map(|(ids, labels)| {
+            let ids = ids.iter().map(|id| *id as u32).collect();
+            let is_response = labels.iter().map(|label| *label != -100).collect();
+            EncodedExample::of_responses(ids, is_response)
         })
         .collect();
     PackedBatch::new(&examples, before)
@@ -132,6 +156,24 @@ impl Case {
                 .map(|part| tensors(&file(&format!("{part}.safetensors")))),
             golden,
         }
+    }
+
+    /// One of `make_heads.py`'s.
+    fn head(name: &str) -> Self {
+        let file = |file: &str| format!("methods/{name}/{file}");
+        let mut case = match path(&file("adapter_config.json")).exists() {
+            true => Self::method(name),
+            false => {
+                let mut case = Self::full(name);
+                case.tensors[0] = tensors(&file("init.safetensors"));
+                let modules = case.settings["modules"].as_array_mut().expect("modules");
+                modules.retain(|module| module != "score");
+                case
+            }
+        };
+        case.settings["task_type"] = case.golden["task_type"].clone();
+        case.settings["labels"] = serde_json::json!(["LABEL_0", "LABEL_1", "LABEL_2"]);
+        case
     }
 
     /// One of its runs of a prefix with a network, whose own numbers PEFT does not save.
@@ -219,7 +261,11 @@ impl Case {
         };
         let batches = golden["batches"].as_array().expect("batches").iter();
         let before = Before::of(&plan, config.vocab_size);
-        let batches: Vec<PackedBatch> = batches.map(|batch| packed(batch, before)).collect();
+        let pack = match golden["head_logits"].is_array() {
+            true => packed_classes,
+            false => packed,
+        };
+        let batches: Vec<PackedBatch> = batches.map(|batch| pack(batch, before)).collect();
         let max_tokens = batches.iter().map(|batch| batch.ids.len()).max();
         let max_tokens = max_tokens.expect("there are batches");
         let model = TrainableModel::new(&config, &weights, plan.clone(), max_tokens, max_tokens, 2);
@@ -272,6 +318,27 @@ impl Case {
         for (got, want) in got.iter().zip(&want) {
             let distance = distance(got, want);
             assert!(distance < 1e-3, "{name}: {} is {distance} away", got.name);
+        }
+    }
+
+    /// Labels a prompt with PEFT's adapter and head, or every one of its tokens.
+    fn check_head(&self) {
+        let want = self.golden["head_logits"].as_array().expect("logits");
+        let ids = numbers(&self.golden["prompt_ids"]).into_iter();
+        let ids: Vec<u32> = ids.map(|id| id as u32).collect();
+        let model = Engine::new(2, Compute::Exact).load(&self.base);
+        let model = model.expect("the base");
+        let checkpoint = self.checkpoint(model.info().digest);
+        let adapter = Adapter::from_checkpoint(&model, &checkpoint).expect("PEFT's adapter");
+        let places = (0..ids.len()).collect();
+        let logits =
+            model.label_logits(&adapter, vec![(ids, places)], &mut || {}, &Interrupt::new());
+        let logits = logits.expect("logits").concat().concat();
+        assert_eq!(logits.len(), want.len(), "{}", self.name);
+        for (got, want) in logits.iter().zip(want) {
+            let want = want.as_f64().expect("a number");
+            let apart = (f64::from(*got) - want).abs();
+            assert!(apart < 1e-4, "{}: {got}, not {want}", self.name);
         }
     }
 
@@ -341,6 +408,24 @@ fn every_method_loads_what_peft_made_and_trains_as_peft_does() {
     let case = Case::projection("prefix_projection");
     case.check_logits();
     case.check_steps();
+}
+
+#[test]
+fn heads_of_labels_load_what_peft_made_and_train_as_peft_does() {
+    for name in [
+        "seq_cls_lora",
+        "seq_cls_gemma",
+        "seq_cls_ia3",
+        "seq_cls_prompt",
+        "seq_cls_full",
+        "token_cls_lora",
+        "token_cls_qwen3",
+        "token_cls_prompt",
+    ] {
+        let case = Case::head(name);
+        case.check_head();
+        case.check_steps();
+    }
 }
 
 #[test]

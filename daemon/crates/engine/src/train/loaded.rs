@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use autodidact_domain::random::Random;
 use autodidact_domain::training::{TrainProgress, keeps_base_quantised};
 use autodidact_domain::{
-    Checkpoint, Interrupt, Message, ModelName, ModelRef, Prompt, TrainOptions, TrainRequest,
-    TrainSegment,
+    Body, Checkpoint, Interrupt, ModelName, ModelRef, Prompt, TrainOptions, TrainRequest,
+    TrainSegment, TrainTask,
 };
 
 use super::{Base, DataCache, EncodedExample, check_options, run};
@@ -70,14 +70,15 @@ impl LoadedModel {
         pause: &Pause,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> Result<TrainSegment, EngineError> {
-        let weights = self.training_weights(&request.options)?;
+        let options = &request.options;
+        let weights = self.training_weights(options)?;
         let base = Base {
             config: self.config(),
             weights: &weights,
             digest: self.info().digest,
             threads: self.team.threads(),
             tokenize: &|text| self.encode(&Prompt::Text(text.into())),
-            encode: &|messages| self.encode_example(messages),
+            encode: &|body| self.encode_example(body, options.task_type, &options.labels),
             encoded: &self.training_data,
             pause,
             room: &self.room,
@@ -109,14 +110,11 @@ impl LoadedModel {
         }
         let weights = self.training_weights(options)?;
         let vocabulary = self.config().vocab_size;
-        let encode = |messages: &[Message]| {
-            let mut random = Random::at(1, &["measured", &messages[0].content]);
-            Ok(EncodedExample {
-                ids: (0..tokens)
-                    .map(|_| random.below(vocabulary) as u32)
-                    .collect(),
-                is_response: vec![true; tokens],
-            })
+        let encode = |body: &Body| {
+            let mut random = Random::at(1, &["measured", &body.instruction_text()]);
+            let ids = (0..tokens).map(|_| random.below(vocabulary) as u32);
+            let flags = vec![true; tokens];
+            Ok(EncodedExample::of_responses(ids.collect(), flags))
         };
         let base = Base {
             config: self.config(),
@@ -130,7 +128,7 @@ impl LoadedModel {
             room: &self.room,
         };
         let at_a_step = options.batch_size as usize * options.gradient_accumulation_steps as usize;
-        let example = |index: usize| vec![Message::user(index.to_string())];
+        let example = |index: usize| Body::instruction(&index.to_string(), "", "");
         let request = TrainRequest {
             model: ModelRef {
                 model: ModelName::new("measured")
@@ -183,15 +181,21 @@ impl LoadedModel {
         }
     }
 
-    fn encode_example(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {
-        Ok(EncodedExample::of_spans(
-            self.conversation_spans(messages, false)?,
-        ))
+    /// Lays an example out for a task; see [`TextSide::encode`].
+    pub(crate) fn encode_example(
+        &self,
+        body: &Body,
+        task: TrainTask,
+        labels: &[String],
+    ) -> Result<EncodedExample, EngineError> {
+        self.text_side().encode(body, task, labels)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use autodidact_domain::Message;
+
     use super::*;
     use crate::train::Before;
     use crate::{Adapter, Compute};
@@ -232,10 +236,8 @@ mod tests {
                 let ids: Vec<u32> = (0..40)
                     .map(|i| i * 7 % model.config().vocab_size as u32)
                     .collect();
-                let example = EncodedExample {
-                    is_response: vec![true; ids.len()],
-                    ids,
-                };
+                let flags = vec![true; ids.len()];
+                let example = EncodedExample::of_responses(ids, flags);
                 let batch = crate::train::PackedBatch::new(&[example], Before::default());
                 let trained =
                     crate::train::TrainableModel::new(model.config(), &base, plan, 40, 40, 2);
@@ -274,7 +276,9 @@ mod tests {
                 adapter: None,
             },
             options,
-            examples: vec![conversation.clone()],
+            examples: vec![Body::Chat {
+                messages: conversation.clone(),
+            }],
             eval_examples: Vec::new(),
             seed: 4,
             resume: None,

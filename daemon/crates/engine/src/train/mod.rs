@@ -7,6 +7,7 @@ mod adamw;
 mod checkpoint;
 mod data;
 mod evaluation;
+mod layout;
 mod loaded;
 mod model;
 mod need;
@@ -20,10 +21,11 @@ use std::time::Instant;
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::training::TrainProgress;
 use autodidact_domain::{
-    Checkpoint, Digest, Interrupt, Message, TrainOptions, TrainRequest, TrainSegment,
+    Body, Checkpoint, Digest, Interrupt, TrainOptions, TrainRequest, TrainSegment,
 };
 
-pub use data::EncodedExample;
+pub use data::{EncodedExample, Labels};
+pub(crate) use layout::TextSide;
 pub use preflight::TrainPlace;
 pub use preview::TrainingText;
 
@@ -54,8 +56,8 @@ pub struct Base<'a> {
     pub threads: usize,
     /// Splits a text as a prompt is split.
     pub tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>, EngineError>,
-    /// Lays a conversation out as tokens, and tells which are a response's.
-    pub encode: &'a dyn Fn(&[Message]) -> Result<EncodedExample, EngineError>,
+    /// Lays an example out as tokens, and tells what is learnt of it.
+    pub encode: &'a dyn Fn(&Body) -> Result<EncodedExample, EngineError>,
     /// What was encoded for the stretch before.
     pub(crate) encoded: &'a DataCache,
     /// Where a step stands still while somebody else needs the device.
@@ -281,7 +283,7 @@ enum StepError {
     Engine(EngineError),
 }
 
-/// Computes the mean loss over the response tokens of all batches and its gradient, a batch at a time.
+/// Computes the mean loss over the targets of all batches and its gradient, a batch at a time.
 fn accumulate(
     model: &TrainableModel<'_>,
     position: &Position,

@@ -132,7 +132,8 @@ impl<'a> TrainableModel<'a> {
         })
     }
 
-    /// Computes the logits of every token of a text, `[tokens * vocabulary]`, by the operations of training on the processor.
+    /// Computes the logits of every token of a text, `[tokens * vocabulary]` or `[tokens * labels]` by a head of labels, by the
+    /// operations of training on the processor.
     ///
     /// # Errors
     /// As [`Self::loss_and_gradients`].
@@ -143,15 +144,21 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<Vec<f32>, EngineError> {
         // A text's last token is a target alone.
         let ids: Vec<u32> = ids.iter().chain(ids.last()).copied().collect();
-        let example = EncodedExample {
-            is_response: vec![true; ids.len()],
-            ids,
-        };
+        let flags = vec![true; ids.len()];
+        let example = EncodedExample::of_responses(ids, flags);
         let batch = PackedBatch::new(&[example], Before::default());
         let variables = self.variables(parameters)?;
         self.threads.install(|| {
             let step = self.step(&tensors(&variables))?;
             let x = self.fused_states(&step, &batch, 0)?;
+            if let Some((head, bias)) = &step.classifier {
+                let logits = x.matmul(&head.t()?)?;
+                let logits = match bias {
+                    Some(bias) => logits.broadcast_add(bias)?,
+                    None => logits,
+                };
+                return Ok(logits.flatten_all()?.to_vec1()?);
+            }
             let (tokens, width) = x.dims2()?;
             let x = x.flatten_all()?.to_vec1::<f32>()?;
             let head = match &step.head {
@@ -231,6 +238,9 @@ impl<'a> TrainableModel<'a> {
     ) -> Result<Tensor, EngineError> {
         let step = self.step(parameters)?;
         let x = self.fused_states(&step, batch, dropout_seed)?;
+        if let Some(classifier) = &step.classifier {
+            return self.plain_cross_entropy(&x, classifier, batch);
+        }
         let operation = |head| {
             LinearCrossEntropy::new(
                 head,
@@ -285,14 +295,29 @@ impl<'a> TrainableModel<'a> {
         }
         let norm = step.last_norm.as_ref().unwrap_or(self.weights.norm());
         let x = plain::rms_norm(&x, norm, self.config.rms_norm_eps)?;
+        match (&step.classifier, &step.head) {
+            (Some(classifier), _) => self.plain_cross_entropy(&x, classifier, batch),
+            (None, Some(head)) => self.plain_cross_entropy(&x, &(head.clone(), None), batch),
+            (None, None) => {
+                let head = self.weights.head().whole()?;
+                self.plain_cross_entropy(&x, &(head, None), batch)
+            }
+        }
+    }
+
+    /// Computes the mean loss of a batch's targets by candle's own operations. A head of labels has few numbers, so it needs no
+    /// kernel.
+    fn plain_cross_entropy(
+        &self,
+        x: &Tensor,
+        (head, bias): &(Tensor, Option<Tensor>),
+        batch: &PackedBatch,
+    ) -> Result<Tensor, EngineError> {
         let rows = Tensor::new(&batch.targets.rows[..], x.device())?;
         let tokens = Tensor::new(&batch.targets.tokens[..], x.device())?;
-        let head = match &step.head {
-            Some(head) => head.clone(),
-            None => self.weights.head().whole()?,
-        };
         let smoothing = f64::from(self.label_smoothing);
-        Ok(plain::cross_entropy(&x, &head, &rows, &tokens, smoothing)?)
+        let head = (head, bias.as_ref());
+        Ok(plain::cross_entropy(x, head, &rows, &tokens, smoothing)?)
     }
 
     /// Views the trained numbers as what a step takes.
@@ -313,12 +338,18 @@ impl<'a> TrainableModel<'a> {
             true => embedding.clone(),
             false => plan.head().map(matrix).transpose()?,
         };
+        let classifier = plan.classifier().map(|classifier| {
+            let weight = part(&classifier.weight)?.reshape((classifier.labels, hidden))?;
+            let bias = classifier.bias.as_ref().map(part).transpose()?;
+            Ok::<_, candle_core::Error>((weight, bias))
+        });
         let mut step = Step {
             layers: parameters[..self.config.layers].to_vec(),
             before: None,
             embedding,
             last_norm: last_norm.transpose()?,
             head,
+            classifier: classifier.transpose()?,
         };
         match plan.virtual_tokens() {
             None => {}
@@ -459,6 +490,8 @@ struct Step {
     embedding: Option<Tensor>,
     last_norm: Option<Tensor>,
     head: Option<Tensor>,
+    /// A head of labels: weight `[labels, hidden]` and bias `[labels]`.
+    classifier: Option<(Tensor, Option<Tensor>)>,
 }
 
 /// Tells the bytes of what a step keeps of a batch's tokens from forward to backward, and of what a layer works with.
@@ -500,8 +533,11 @@ pub(super) fn state_bytes(
     (tokens * widths * size_of::<f32>()) as u64
 }
 
-/// Tells the bytes of the logits that the threads hold at once.
-pub(super) fn logit_bytes(config: &ModelConfig, threads: usize) -> u64 {
+/// Tells the bytes of the logits that the threads hold at once; those of a head of labels are few.
+pub(super) fn logit_bytes(config: &ModelConfig, plan: &Plan, threads: usize) -> u64 {
+    if plan.outside().classifier().is_some() {
+        return 0;
+    }
     let logits = threads.max(1) * max_logits(config.vocab_size);
     (logits * size_of::<f32>()) as u64
 }

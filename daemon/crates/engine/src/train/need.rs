@@ -87,7 +87,10 @@ impl Sizing<'_> {
             ("weights in f32", held),
             ("quantised weights at work", working),
             ("states", states + states / margin),
-            ("logits", model::logit_bytes(self.config, self.threads)),
+            (
+                "logits",
+                model::logit_bytes(self.config, recipe.plan(), self.threads),
+            ),
             // The numbers and two moments; beside them in a step what candle computes with and the gradients, of which one
             // more copy is taken, and at its end the three again in the checkpoint.
             ("adapter and optimizer", 6 * numbers),

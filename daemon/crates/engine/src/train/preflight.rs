@@ -40,7 +40,7 @@ impl TrainingText {
         let Some(TrainData { examples, seed }) = data else {
             return need_of(&self.files, &self.config, options, None, 0, place);
         };
-        let encode = |messages: &[_]| self.encode(messages);
+        let encode = |body: &_| self.encode(body, options.task_type, &options.labels);
         let data = TrainingData::encode(examples, &encode, max_length)?;
         let lengths = data.lengths();
         let lengths = Some(lengths.as_slice());

@@ -1,15 +1,17 @@
 //! What a run makes of an example, shown before it starts: the model's text side alone, without its weights.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use autodidact_domain::Message;
 use autodidact_domain::ports::TrainingView;
 use autodidact_domain::preview::{
     ExamplePreview, NO_LABEL_TOKEN, NO_LAYOUT, PreviewRefusal, PreviewSpan, SpanPart,
 };
+use autodidact_domain::{Body, TrainTask};
 
-use super::EncodedExample;
-use crate::engine::{lay_out, open_text};
+use super::data::Labels;
+use super::{EncodedExample, TextSide};
+use crate::engine::open_text;
 use crate::models::files::ModelFiles;
 use crate::models::weights::Weights;
 use crate::{ChatTemplate, EngineError, ModelConfig, Tokenizer};
@@ -42,12 +44,20 @@ impl TrainingText {
     /// Encodes an example as a run of the loaded model does.
     ///
     /// # Errors
-    /// [`EngineError::Template`] when the template cannot lay it out.
-    pub fn encode(&self, messages: &[Message]) -> Result<EncodedExample, EngineError> {
-        let text = (&self.tokenizer, &self.config);
-        let template = self.template.as_ref();
-        let spans = lay_out(&self.files.path, text, template, messages, false)?;
-        Ok(EncodedExample::of_spans(spans))
+    /// [`EngineError::Template`] when the template cannot lay it out; [`EngineError::Invalid`] when the task does not take it.
+    pub fn encode(
+        &self,
+        body: &Body,
+        task: TrainTask,
+        labels: &[String],
+    ) -> Result<EncodedExample, EngineError> {
+        let side = TextSide {
+            path: &self.files.path,
+            tokenizer: &self.tokenizer,
+            config: &self.config,
+            template: self.template.as_ref(),
+        };
+        side.encode(body, task, labels)
     }
 
     /// Decodes a stretch of tokens, special ones too.
@@ -62,16 +72,18 @@ impl TrainingText {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Joins neighbouring tokens of one part.
-    fn spans(&self, ids: &[u32], parts: &[SpanPart]) -> Vec<PreviewSpan> {
+    /// Joins neighbouring tokens of one part; one with a label of its own stands alone.
+    fn spans(&self, ids: &[u32], parts: &[(SpanPart, Option<String>)]) -> Vec<PreviewSpan> {
         let mut rest = ids;
-        let stretches = parts.chunk_by(|a, b| a == b);
+        let stretches = parts.chunk_by(|a, b| a == b && a.1.is_none());
         let spans = stretches.map(|stretch| {
             let (these, after) = rest.split_at(stretch.len());
             rest = after;
+            let (part, label) = stretch[0].clone();
             PreviewSpan {
                 text: self.decode(these),
-                part: stretch[0],
+                part,
+                label,
             }
         });
         spans.collect()
@@ -83,9 +95,10 @@ impl TrainingView for TrainingText {
         self.config.context_length
     }
 
-    fn preview(&self, messages: &[Message], max_length: usize) -> ExamplePreview {
+    fn preview(&self, body: &Body, task: TrainTask, max_length: usize) -> ExamplePreview {
         let refusal = |reason, message| Some(PreviewRefusal { reason, message });
-        let mut example = match self.encode(messages) {
+        let names = labels_of(body);
+        let mut example = match self.encode(body, task, &names) {
             Ok(example) => example,
             Err(error) => {
                 return ExamplePreview {
@@ -98,15 +111,21 @@ impl TrainingView for TrainingText {
             }
         };
         let ids = example.ids.clone();
-        let first_label = example.labels().position(|is_label| is_label);
+        let first_label = example.carries_loss().iter().position(|carries| *carries);
         let cut_tokens = example.cut(max_length.min(self.config.context_length));
-        let part = |is_label| match is_label {
-            true => SpanPart::Label,
-            false => SpanPart::Given,
-        };
-        let mut parts: Vec<SpanPart> = example.labels().map(part).collect();
-        let label_tokens = parts.iter().filter(|part| **part == SpanPart::Label);
-        let label_tokens = label_tokens.count();
+        let carries_loss = example.carries_loss();
+        let name = |class: &u32| names.get(*class as usize).cloned();
+        let parts = carries_loss.iter().enumerate();
+        let parts = parts.map(|(position, carries)| match (carries, &example.labels) {
+            (false, _) => (SpanPart::Given, None),
+            (true, Labels::Responses(_)) => (SpanPart::Label, None),
+            (true, Labels::Text(class)) => (SpanPart::Label, name(class)),
+            (true, Labels::Tokens(classes)) => {
+                (SpanPart::Label, classes[position].as_ref().and_then(name))
+            }
+        });
+        let mut parts: Vec<(SpanPart, Option<String>)> = parts.collect();
+        let label_tokens = carries_loss.iter().filter(|carries| **carries).count();
         let refused = match (label_tokens, first_label) {
             (0, None) => refusal(
                 NO_LABEL_TOKEN,
@@ -123,7 +142,7 @@ impl TrainingView for TrainingText {
             _ => None,
         };
         let tokens = parts.len();
-        parts.resize(ids.len(), SpanPart::Cut);
+        parts.resize(ids.len(), (SpanPart::Cut, None));
         ExamplePreview {
             spans: self.spans(&ids, &parts),
             tokens: tokens as u32,
@@ -134,9 +153,22 @@ impl TrainingView for TrainingText {
     }
 }
 
+/// Lists the labels that an example has, each once.
+fn labels_of(body: &Body) -> Vec<String> {
+    let labels: BTreeSet<&str> = match body {
+        Body::Tagged { tags, .. } => tags.iter().map(String::as_str).collect(),
+        _ => body
+            .labelled()
+            .map(|(_, label)| label)
+            .into_iter()
+            .collect(),
+    };
+    labels.into_iter().map(String::from).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use autodidact_domain::Body;
+    use autodidact_domain::Message;
 
     use super::*;
     use crate::{Compute, Engine};
@@ -158,7 +190,11 @@ mod tests {
         "families/gemma3",
     ];
 
-    fn talk() -> Vec<Message> {
+    fn talk() -> Body {
+        Body::Chat { messages: turns() }
+    }
+
+    fn turns() -> Vec<Message> {
         vec![
             Message::user("Name a bird, not a river."),
             Message::assistant("An owl."),
@@ -173,14 +209,14 @@ mod tests {
     fn every_assistant_turn_and_its_end_carry_loss_and_no_users_word_does() {
         for name in MODELS {
             let text = TrainingText::open(&golden(name)).expect(name);
-            let shown = text.preview(&talk(), 512);
+            let shown = text.preview(&talk(), TrainTask::CausalLm, 512);
             assert_eq!((shown.cut_tokens, &shown.refused), (0, &None), "{name}");
             let of = |part: SpanPart| -> Vec<&str> {
                 let spans = shown.spans.iter().filter(move |span| span.part == part);
                 spans.map(|span| span.text.as_str()).collect()
             };
             let labels = of(SpanPart::Label);
-            let answers: Vec<Message> = talk().into_iter().skip(1).step_by(2).collect();
+            let answers: Vec<Message> = turns().into_iter().skip(1).step_by(2).collect();
             assert_eq!(labels.len(), answers.len(), "{name}: {labels:?}");
             for (label, answer) in labels.iter().zip(&answers) {
                 let end = label.trim_start().strip_prefix(&answer.content);
@@ -192,7 +228,7 @@ mod tests {
                 assert!(ends.contains(&end.trim()), "{name}: {end:?} of {ends:?}");
             }
             let given = of(SpanPart::Given).concat();
-            for question in talk().iter().step_by(2) {
+            for question in turns().iter().step_by(2) {
                 // The golden vocabularies call some of their ordinary tokens special.
                 let asked = text.tokenizer.encode(&question.content).expect(name);
                 let asked = text.decode(&asked);
@@ -211,11 +247,12 @@ mod tests {
             let plain = Body::Text {
                 text: "A heron stands in the reeds.".into(),
             };
-            for messages in [talk(), plain.to_messages()] {
-                let spans = model.conversation_spans(&messages, false).expect(name);
-                let trained = EncodedExample::of_spans(spans);
-                assert_eq!(text.encode(&messages).expect(name), trained, "{name}");
-                let shown = text.preview(&messages, 512);
+            for body in [talk(), plain] {
+                let trained = model.encode_example(&body, TrainTask::CausalLm, &[]);
+                let trained = trained.expect(name);
+                let encoded = text.encode(&body, TrainTask::CausalLm, &[]);
+                assert_eq!(encoded.expect(name), trained, "{name}");
+                let shown = text.preview(&body, TrainTask::CausalLm, 512);
                 assert_eq!(
                     shown.label_tokens as usize,
                     crate::train::PackedBatch::new([&trained], crate::train::Before::default())
@@ -236,16 +273,18 @@ mod tests {
             let plain = Body::Text {
                 text: written.into(),
             };
-            let example = text.encode(&plain.to_messages()).expect(name);
+            let example = text.encode(&plain, TrainTask::CausalLm, &[]).expect(name);
             let begin = text.config.bos_id.filter(|_| text.config.add_bos);
             let mut expect: Vec<u32> = begin.into_iter().collect();
             expect.extend(text.tokenizer.encode(written).expect(name));
             expect.push(text.config.eos_ids[0]);
             assert_eq!(example.ids, expect, "{name}");
             let is_learnt = |(i, learnt): (usize, &bool)| *learnt == (i > 0 || begin.is_none());
-            let mut all = example.is_response.iter().enumerate();
-            assert!(all.all(is_learnt), "{name}: {:?}", example.is_response);
-            let shown = text.preview(&plain.to_messages(), 512);
+            let Labels::Responses(flags) = &example.labels else {
+                panic!("{name}: {:?}", example.labels);
+            };
+            assert!(flags.iter().enumerate().all(is_learnt), "{name}: {flags:?}");
+            let shown = text.preview(&plain, TrainTask::CausalLm, 512);
             assert_eq!(shown.label_tokens, shown.tokens - 1, "{name}");
         }
     }
@@ -253,26 +292,30 @@ mod tests {
     #[test]
     fn what_is_cut_is_counted_and_an_answer_beyond_the_cut_is_refused() {
         let text = TrainingText::open(&golden("tiny")).expect("the tiny model");
-        let whole = text.preview(&talk(), 512);
+        let whole = text.preview(&talk(), TrainTask::CausalLm, 512);
         let joined = |shown: &ExamplePreview| -> String {
             shown.spans.iter().map(|span| span.text.as_str()).collect()
         };
         for max_length in [1, 5, 20, 40, whole.tokens as usize] {
-            let shown = text.preview(&talk(), max_length);
+            let shown = text.preview(&talk(), TrainTask::CausalLm, max_length);
             assert_eq!(shown.tokens + shown.cut_tokens, whole.tokens);
             assert_eq!(shown.tokens as usize, max_length);
             // ASCII alone, so that no character is cut.
             assert_eq!(joined(&shown), joined(&whole));
             assert_eq!(shown.refused.is_some(), shown.label_tokens == 0);
         }
-        let refused = text.preview(&talk(), 5).refused.expect("no answer");
+        let refused = text
+            .preview(&talk(), TrainTask::CausalLm, 5)
+            .refused
+            .expect("no answer");
         assert_eq!(refused.reason, NO_LABEL_TOKEN);
         assert!(
             refused.message.contains("max_length = 5 tokens"),
             "{}",
             refused.message
         );
-        let bare = text.preview(&[Message::user("Name a bird.")], 512);
+        let bare = Body::instruction("Name a bird.", "", "");
+        let bare = text.preview(&bare, TrainTask::CausalLm, 512);
         let refused = bare.refused.expect("no answer");
         assert!(
             refused.message.contains("an assistant's turn"),

@@ -1,6 +1,6 @@
 //! Whole runs on small random models.
 
-use autodidact_domain::{LrScheduler, Message, ModelName, ModelRef, NamedTensor};
+use autodidact_domain::{LrScheduler, ModelName, ModelRef, NamedTensor};
 use candle_core::{Device, Tensor};
 
 use super::*;
@@ -81,7 +81,8 @@ fn plan(options: &TrainOptions, config: &ModelConfig) -> Arc<Plan> {
 }
 
 /// A byte of a message is a token; the last message is the response.
-fn encode(messages: &[Message]) -> Result<EncodedExample, EngineError> {
+fn encode(body: &Body) -> Result<EncodedExample, EngineError> {
+    let messages = body.to_messages();
     let last = messages.len() - 1;
     let tokens = messages.iter().enumerate().flat_map(|(index, message)| {
         message
@@ -90,16 +91,13 @@ fn encode(messages: &[Message]) -> Result<EncodedExample, EngineError> {
             .map(move |byte| (u32::from(byte % 48), index == last))
     });
     let (ids, is_response) = tokens.unzip();
-    Ok(EncodedExample { ids, is_response })
+    Ok(EncodedExample::of_responses(ids, is_response))
 }
 
 fn request(options: TrainOptions) -> TrainRequest {
     let conversation = |i: usize| {
         let question = format!("what is {}", "abcdefgh".repeat(i % 4 + 1));
-        vec![
-            Message::user(question),
-            Message::assistant(format!("it is {i}, {}", i * i)),
-        ]
+        Body::instruction(&question, "", &format!("it is {i}, {}", i * i))
     };
     TrainRequest {
         model: ModelRef {
@@ -472,9 +470,10 @@ fn an_example_never_attends_to_another_in_its_batch() {
                 .collect()
         })
         .collect();
-    let example = |first: u32, length: u32| EncodedExample {
-        ids: (0..length).map(|i| (first + i * 5) % 48).collect(),
-        is_response: (0..length).map(|i| i > 2).collect(),
+    let example = |first: u32, length: u32| {
+        let ids = (0..length).map(|i| (first + i * 5) % 48).collect();
+        let is_response = (0..length).map(|i| i > 2).collect();
+        EncodedExample::of_responses(ids, is_response)
     };
     let (ours, other, another) = (example(1, 11), example(7, 17), example(20, 17));
     // The loss is of our tokens alone, so whatever comes of the neighbour's came by attention.

@@ -1,11 +1,14 @@
 //! The held-out tasks by type, each type with its own measures.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::{Interval, TaskTypeReport};
-use autodidact_domain::{Example, ExampleId, TaskType};
-use autodidact_text::{chrf, macro_f1, normalize, parse_spans, span_f1, task_type_of};
+use autodidact_domain::{Body, Example, ExampleId, TaskType};
+use autodidact_text::{
+    chrf, macro_f1, micro_span_f1, normalize, parse_spans, span_f1, tagged_spans, task_type_of,
+};
 
 use crate::stages::evaluate::TaskResult;
 use crate::statistics::{mean, mean_interval, percentile_interval, wilson_interval};
@@ -60,11 +63,15 @@ fn summarize_type(
             put("accuracy", accuracy(&pairs));
             put("macro_f1", macro_f1_with_interval(&pairs, seed));
         }
+        Some(TaskType::Extraction) if answered.iter().all(is_tagged) => {
+            put("accuracy", tag_accuracy(answered));
+            put("span_f1", tag_span_f1(answered, seed));
+        }
         Some(TaskType::Extraction) => put("span_f1", mean_of(answered, seed, span_score)),
         Some(TaskType::Translation) => put(
             "chrf",
             mean_of(answered, seed, |(result, task)| {
-                chrf(&result.answer, reference(task))
+                chrf(&result.answer, &reference(task))
             }),
         ),
         _ => put(
@@ -75,7 +82,7 @@ fn summarize_type(
     report
 }
 
-fn reference(task: &Example) -> &str {
+fn reference(task: &Example) -> Cow<'_, str> {
     task.body.question().1
 }
 
@@ -89,7 +96,50 @@ fn mean_of(
 }
 
 fn span_score((result, task): &Answered<'_>) -> f64 {
-    span_f1(&parse_spans(&result.answer), &parse_spans(reference(task)))
+    span_f1(&parse_spans(&result.answer), &parse_spans(&reference(task)))
+}
+
+fn is_tagged((_, task): &Answered<'_>) -> bool {
+    matches!(task.body, Body::Tagged { .. })
+}
+
+/// Pairs the tags of an answer with the right ones; words that it gives none have an empty one.
+fn tag_pairs<'a>((result, task): &Answered<'a>) -> Vec<(&'a str, &'a str)> {
+    let Body::Tagged { tags, .. } = &task.body else {
+        return Vec::new();
+    };
+    let found = result.answer.split_whitespace();
+    let found = found.chain(std::iter::repeat(""));
+    found.zip(tags.iter().map(String::as_str)).collect()
+}
+
+/// The share of words with the right tag.
+fn tag_accuracy(answered: &[Answered<'_>]) -> (f64, Interval) {
+    let pairs: Vec<(&str, &str)> = answered.iter().flat_map(tag_pairs).collect();
+    let right = pairs.iter().filter(|(found, right)| found == right).count();
+    (
+        right as f64 / pairs.len().max(1) as f64,
+        wilson_interval(right as u64, pairs.len() as u64),
+    )
+}
+
+/// F1 over the entities of all sentences.
+fn tag_span_f1(answered: &[Answered<'_>], seed: u64) -> (f64, Interval) {
+    let sentences = answered.iter().map(|answered| {
+        let (found, right): (Vec<&str>, Vec<&str>) = tag_pairs(answered).into_iter().unzip();
+        let found = found
+            .into_iter()
+            .map(|tag| if tag.is_empty() { "O" } else { tag });
+        (tagged_spans(found), tagged_spans(right))
+    });
+    let sentences: Vec<_> = sentences.collect();
+    let resampled = |indices: &mut dyn Iterator<Item = usize>| {
+        micro_span_f1(indices.map(|index| &sentences[index]))
+    };
+    (
+        micro_span_f1(&sentences),
+        percentile_interval(sentences.len(), seed, resampled),
+    )
 }
 
 /// Numbers the labels, and pairs each answer's with its reference's; an answer that is no label has none.
@@ -97,12 +147,13 @@ fn label_pairs(answered: &[Answered<'_>]) -> Vec<(Option<usize>, usize)> {
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut references = Vec::with_capacity(answered.len());
     for (_, task) in answered {
+        let right = reference(task);
         let declared = task.labels.iter().map(String::as_str);
-        for label in declared.chain([reference(task)]) {
+        for label in declared.chain([&*right]) {
             let next = numbers.len();
             numbers.entry(normalize(label)).or_insert(next);
         }
-        references.push(numbers[&normalize(reference(task))]);
+        references.push(numbers[&normalize(&right)]);
     }
     let predicted = answered.iter().map(|(result, _)| {
         let answer = normalize(&result.answer);
@@ -130,7 +181,7 @@ fn macro_f1_with_interval(pairs: &[(Option<usize>, usize)], seed: u64) -> (f64, 
 
 #[cfg(test)]
 mod tests {
-    use autodidact_domain::{Body, Language};
+    use autodidact_domain::Language;
 
     use super::*;
 

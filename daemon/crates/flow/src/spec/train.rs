@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use autodidact_domain::training::{LrScheduler, METHODS, TrainOptions};
+use autodidact_domain::training::{LrScheduler, METHODS, TrainOptions, TrainTask};
 use autodidact_domain::workflow::TrainSpec;
 
 use super::reader::{Fields, Node};
@@ -61,12 +61,18 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
         .into_iter()
         .find(|one| one.name() == scheduler);
     let method = fields.choice("method", &METHODS, &default.method);
+    let tasks = TrainTask::ALL.map(TrainTask::name);
+    let task_type = fields.choice("task_type", &tasks, default.task_type.name());
+    let task_type = TrainTask::from_name(&task_type).unwrap_or_default();
+    let labels = read_labels(&mut fields, task_type);
     let targets: &[&str] = match method.as_str() {
         "full" => &MODULES,
         _ => &LINEAR_MODULES,
     };
     let options = TrainOptions {
         method,
+        task_type,
+        labels,
         r: fields.small("r", 1..=1024, default.r),
         lora_alpha: fields.number("lora_alpha", 0.001..=65536.0, f64::from(default.lora_alpha))
             as f32,
@@ -213,6 +219,43 @@ fn check_together(spec: &TrainSpec, node: Node<'_>) {
             "one of the two",
         );
     }
+}
+
+/// Reads the labels of a task with a head; none where they are to be found in the data.
+fn read_labels(fields: &mut Fields<'_>, task: TrainTask) -> Vec<String> {
+    const NAME: &str = "labels";
+    let path = fields.path(NAME);
+    let expected = "a list of the labels of SEQ_CLS or TOKEN_CLS, in the order of their numbers";
+    fields.ask(NAME, expected, Some("those of the data, sorted".into()));
+    let Some(node) = fields.take(NAME) else {
+        return Vec::new();
+    };
+    if !task.has_head() {
+        node.fault(
+            &path,
+            "a model that continues texts has no labels",
+            "task_type SEQ_CLS or TOKEN_CLS beside them",
+        );
+        return Vec::new();
+    }
+    let mut labels = Vec::new();
+    for (i, item) in node.items(&path).into_iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let Some(label) = item.text(&path) else {
+            continue;
+        };
+        match label {
+            label if label.trim().is_empty() => item.fault(&path, "no name", "a label's name"),
+            label if labels.contains(&label) => {
+                item.fault(&path, "named twice", "each label once");
+            }
+            label => labels.push(label),
+        }
+    }
+    if labels.len() < 2 {
+        node.fault(&path, "nothing to tell apart", "at least two labels");
+    }
+    labels
 }
 
 /// Reads names of modules, paths and patterns: a list, or one text. None where nothing is given.

@@ -7,14 +7,16 @@ use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::EvaluationReport;
 use autodidact_domain::workflow::EvaluateSpec;
 use autodidact_domain::{
-    EventBody, Example, ExampleId, GenerateRequest, Language, ModelRef, Sampling, TaskType, Verdict,
+    ClassifyInput, EventBody, Evidence, Example, ExampleId, GenerateRequest, LabelScores, Language,
+    ModelRef, Sampling, TaskType, TrainTask, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
+use crate::labels::{OTHER_KIND, input_of, labels_of};
 use crate::report::by_task_type;
-use crate::stages::{language_of, prompt_too_long};
+use crate::stages::{PROMPT_TOO_LONG, language_of, prompt_too_long};
 use crate::statistics::{mean, mean_interval, ratio_interval, wilson_interval};
 
 /// One held-out task, answered.
@@ -121,6 +123,12 @@ fn evaluate_batch(
     model: &ModelRef,
     batch: &[Example],
 ) -> Result<Outcome<Vec<TaskResult>>, FlowError> {
+    let trained = run.workflow.pinned.train_of(run.spec());
+    if let Some(task) = trained.map(|train| train.options.task_type)
+        && task.has_head()
+    {
+        return label_batch(run, task, model, batch);
+    }
     let requests = batch.iter().map(|task| question(spec, task)).collect();
     let mut progress = run.token_progress(round, StageName::Evaluate);
     let started = run.ports.clock.now_ms();
@@ -139,6 +147,7 @@ fn evaluate_batch(
     outcome.generation_seconds = generation_seconds;
     for ((task, completion), loss) in batch.iter().zip(completions).zip(losses) {
         let (answer, (_, reference)) = (completion.text.trim(), task.body.question());
+        let reference = &*reference;
         outcome.tokens += u64::from(completion.completion_tokens);
         // It depends on the task, the tokenizer and what an adapter puts before it.
         let drop = prompt_too_long("evaluate", &completion);
@@ -167,6 +176,87 @@ fn evaluate_batch(
     }
     outcome.out = outcome.value.len() as u64;
     Ok(outcome)
+}
+
+/// Lets a head label a batch of tasks. A task's tokens are its labels here, and its loss is that of the right ones.
+fn label_batch(
+    run: &Run,
+    task: TrainTask,
+    model: &ModelRef,
+    batch: &[Example],
+) -> Result<Outcome<Vec<TaskResult>>, FlowError> {
+    let inputs = batch.iter().map(|example| input_of(task, &example.body));
+    let inputs: Vec<Option<ClassifyInput>> = inputs.collect();
+    let given = inputs.iter().flatten().cloned().collect();
+    let engine = &run.ports.engine;
+    let found = engine.classify(model, given, &run.interrupt)?;
+    let mut results = found.results.iter();
+    let default = run.spec().languages[0];
+    let mut outcome = Outcome::new(Vec::with_capacity(batch.len()));
+    for (example, input) in batch.iter().zip(&inputs) {
+        let scores = input.as_ref().and_then(|_| results.next());
+        let labelled = scores.map(|scores| labelled(task, &found.labels, scores, example));
+        let verdict = match &labelled {
+            Some(Some(_)) => Verdict::keep("evaluate"),
+            Some(None) => dropped(PROMPT_TOO_LONG, "its words go beyond the model's context"),
+            None => dropped(OTHER_KIND, "the training task has no place for it"),
+        };
+        outcome.verdicts.push(Judged {
+            record: example.id,
+            text: example.body.instruction_text().to_string(),
+            verdict,
+        });
+        let Some((answer, loss, units)) = labelled.flatten() else {
+            continue;
+        };
+        let reference = example.body.output_text();
+        outcome.value.push(TaskResult {
+            id: example.id,
+            language: language_of(example, default),
+            task_type: example.task_type,
+            negative_log_likelihood: loss,
+            tokens: units,
+            rouge_l: autodidact_text::rouge_l(
+                &autodidact_text::tokenize(&answer),
+                &autodidact_text::tokenize(&reference),
+            ),
+            success: answer == reference,
+            answer,
+        });
+    }
+    outcome.out = outcome.value.len() as u64;
+    Ok(outcome)
+}
+
+/// Reads a head's figures of a task: the likeliest labels as they would be written, the loss of the right ones in nats, and how
+/// many they are; none where the context does not hold all words.
+fn labelled(
+    task: TrainTask,
+    labels: &[String],
+    scores: &[LabelScores],
+    example: &Example,
+) -> Option<(String, f64, u32)> {
+    let best = scores.iter().map(|scores| {
+        let name = labels.get(scores.best()?)?;
+        Some(name.as_str())
+    });
+    let best = best.collect::<Option<Vec<&str>>>()?;
+    let right = labels_of(task, &example.body)?;
+    let losses = scores.iter().zip(&right).map(|(scores, right)| {
+        let number = labels.iter().position(|label| label == right);
+        let score = number.and_then(|number| scores.0.get(number));
+        // A label that the head does not know is as unlikely as can be told.
+        -f64::from(score.copied().unwrap_or(f32::MIN_POSITIVE.ln()))
+    });
+    Some((best.join(" "), losses.sum(), right.len() as u32))
+}
+
+fn dropped(reason: &str, note: &str) -> Verdict {
+    let evidence = Evidence {
+        note: Some(note.to_string()),
+        ..Evidence::default()
+    };
+    Verdict::drop("evaluate", reason, evidence)
 }
 
 /// Asks for a task's answer.

@@ -1,5 +1,6 @@
 //! generate: prompts of human and generated examples in, candidate instructions out.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use autodidact_domain::journal::StageName;
@@ -140,10 +141,9 @@ fn build_prompt(
     random.shuffle(&mut chosen);
     let mut seen = HashSet::new();
     chosen.retain(|example| seen.insert(example.id));
-    let texts: Vec<&str> = chosen
-        .iter()
-        .map(|example| example.body.instruction_text())
-        .collect();
+    let texts = chosen.iter().map(|example| example.body.instruction_text());
+    let texts: Vec<Cow<'_, str>> = texts.collect();
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
     let sampling = Sampling {
         temperature: spec.temperature,
         top_k: spec.top_k,

@@ -15,7 +15,7 @@ use autodidact_domain::{Completion, Example, FinishReason, Language, Verdict};
 pub(crate) fn language_of(example: &Example, default: Language) -> Language {
     example
         .language
-        .or_else(|| autodidact_text::detect_language(example.body.instruction_text()))
+        .or_else(|| autodidact_text::detect_language(&example.body.instruction_text()))
         .unwrap_or(default)
 }
 

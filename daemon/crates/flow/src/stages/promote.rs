@@ -1,5 +1,7 @@
 //! promote: the round's adapter becomes the generator when it is better on the held-out tasks, or is rolled back.
 
+use std::borrow::Cow;
+
 use autodidact_domain::journal::StageName;
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::verdict::Evidence;
@@ -41,10 +43,9 @@ pub(crate) fn promote(
             .map(|(before, after)| (before.loss(), after.loss()))
             .unzip();
         let (difference, interval) = paired_difference(&before, &after, seed);
-        let texts: Vec<&str> = kept
-            .iter()
-            .map(|example| example.body.instruction_text())
-            .collect();
+        let texts = kept.iter().map(|example| example.body.instruction_text());
+        let texts: Vec<Cow<'_, str>> = texts.collect();
+        let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
         let diversity = if kept.is_empty() {
             None
         } else {

@@ -125,10 +125,22 @@ impl Server {
                         load.0 += 1;
                         load.1 = load.1.max(load.0);
                     }
-                    let reply = answerer(number, &request);
+                    let mut reply = answerer(number, &request);
+                    while let Reply::After(time, next) = reply {
+                        thread::sleep(time);
+                        reply = *next;
+                    }
+                    let answered = || load.lock().unwrap().0 -= 1;
+                    // Whoever reads the whole answer may ask again before this thread goes on.
+                    let is_whole = matches!(reply, Reply::Whole(..));
+                    if is_whole {
+                        answered();
+                    }
                     // A caller that is gone hears nothing.
                     let _ = write(&stream, reply);
-                    load.lock().unwrap().0 -= 1;
+                    if !is_whole {
+                        answered();
+                    }
                 });
             }
         });

@@ -51,6 +51,12 @@ pub(crate) fn example(example: Example) -> v1::Example {
             messages: messages.into_iter().map(message).collect(),
         }),
         Body::Text { text } => v1::example::Body::Text(text),
+        Body::Labelled { text, label } => {
+            v1::example::Body::Labelled(v1::LabelledText { text, label })
+        }
+        Body::Tagged { tokens, tags } => {
+            v1::example::Body::Tagged(v1::TaggedWords { tokens, tags })
+        }
     };
     v1::Example {
         id: id.to_string(),
@@ -119,14 +125,16 @@ pub(crate) fn previewed(index: u64, id: ExampleId, preview: ExamplePreview) -> v
 }
 
 fn preview_span(span: PreviewSpan) -> v1::PreviewSpan {
-    let part = match span.part {
+    let PreviewSpan { text, part, label } = span;
+    let part = match part {
         SpanPart::Given => v1::SpanPart::Given,
         SpanPart::Label => v1::SpanPart::Label,
         SpanPart::Cut => v1::SpanPart::Cut,
     };
     v1::PreviewSpan {
-        text: span.text,
+        text,
         part: part.into(),
+        label,
     }
 }
 

@@ -115,7 +115,8 @@ pub(crate) fn score_requests(
     Ok((model, items.collect::<Result<_, _>>()?))
 }
 
-fn model_ref(model: String, adapter: Option<String>) -> Result<ModelRef, Status> {
+/// Reads a model's and its adapter's names.
+pub(super) fn model_ref(model: String, adapter: Option<String>) -> Result<ModelRef, Status> {
     let model = ModelName::new(model).map_err(bad_name("model"))?;
     let adapter = adapter
         .map(CheckpointId::new)

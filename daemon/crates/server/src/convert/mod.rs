@@ -1,6 +1,7 @@
 //! Domain types as wire types and back: one file for each kind of thing.
 
 mod checkpoint;
+mod classification;
 mod dataset;
 mod embedding;
 mod event;
@@ -13,6 +14,7 @@ mod verdict;
 mod workflow;
 
 pub(crate) use checkpoint::checkpoint;
+pub(crate) use classification::{classify_request, classify_response};
 pub(crate) use dataset::{dataset, example, file_report, previewed};
 pub(crate) use embedding::{EmbedWish, embed_request, embed_response};
 pub(crate) use event::{event, stage, stage_progress, training_need};

@@ -34,6 +34,7 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
         eval_dataset,
         model,
         plugins,
+        labels,
     } = pinned;
     v1::Pinned {
         seeds: seeds.as_ref().map(super::dataset),
@@ -41,6 +42,7 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
         eval_dataset: eval_dataset.as_ref().map(super::dataset),
         model: Some(super::model(model, &[])),
         plugins: plugins.iter().map(super::plugin).collect(),
+        labels: labels.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The services: one file each.
 
 mod checkpoint;
+mod classify;
 mod dataset;
 mod embed;
 mod event;

@@ -1,4 +1,4 @@
-//! `ModelService`: registers base models and asks them for text.
+//! `ModelService`: registers base models and asks them for text, scores, vectors and labels.
 
 use std::sync::Arc;
 
@@ -130,6 +130,15 @@ impl ModelService for ModelApi {
         request: Request<v1::EmbedRequest>,
     ) -> Result<Response<v1::EmbedResponse>, Status> {
         super::embed::embed(&self.context, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn classify(
+        &self,
+        request: Request<v1::ClassifyRequest>,
+    ) -> Result<Response<v1::ClassifyResponse>, Status> {
+        super::classify::classify(&self.context, request.into_inner())
             .await
             .map(Response::new)
     }

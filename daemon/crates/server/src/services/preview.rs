@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use autodidact_domain::ports::TrainingView;
 use autodidact_domain::preview::{ExamplePreview, PreviewRefusal, UNANSWERED};
-use autodidact_domain::{DatasetName, DatasetSummary, Example, Interrupt, ModelName, TrainOptions};
+use autodidact_domain::{
+    DatasetName, DatasetSummary, Example, Interrupt, ModelName, TrainOptions, TrainTask,
+};
 use autodidact_proto::v1;
 use tonic::Status;
 
@@ -12,7 +14,7 @@ use crate::blocking::interruptible;
 use crate::context::{Context, shutting_down};
 use crate::convert;
 use crate::pages::{Page, page_size};
-use crate::status::{OrStatus, bad_name};
+use crate::status::{OrStatus, bad_field, bad_name};
 
 /// Records read from the store at once.
 const STRIDE: usize = 256;
@@ -24,6 +26,7 @@ pub(super) async fn preview(
 ) -> Result<v1::PreviewDatasetResponse, Status> {
     let dataset = DatasetName::new(request.dataset.as_str()).map_err(bad_name("dataset"))?;
     let model = ModelName::new(request.model.as_str()).map_err(bad_name("model"))?;
+    let task = train_task(&request.task_type)?;
     interruptible(context, move |context, interrupt| {
         let ports = &context.ports;
         let version = ports.datasets.get(&dataset, request.version).or_status()?;
@@ -33,22 +36,46 @@ pub(super) async fn preview(
             0 => TrainOptions::default().max_length,
             length => length,
         };
-        let max_length = (asked as usize).min(view.context_length());
+        let layout = Layout {
+            task,
+            max_length: (asked as usize).min(view.context_length()),
+            view,
+        };
         let mut shown = Shown {
             page: Page::new(page_size(request.limit)),
             from: request.offset,
             is_full: false,
             totals: v1::PreviewTotals::default(),
         };
-        shown.add_all(context, &version, &*view, max_length, interrupt)?;
+        shown.add_all(context, &version, &layout, interrupt)?;
         Ok(v1::PreviewDatasetResponse {
             dataset: Some(convert::dataset(&version)),
-            max_length: max_length as u32,
+            max_length: layout.max_length as u32,
             records: shown.page.into_items(),
             totals: Some(shown.totals),
         })
     })
     .await
+}
+
+/// Reads what would be learnt.
+fn train_task(name: &str) -> Result<TrainTask, Status> {
+    if name.is_empty() {
+        return Ok(TrainTask::default());
+    }
+    let unknown = || {
+        let [causal, sequence, token] = TrainTask::ALL.map(TrainTask::name);
+        let expected = format!("expected {causal}, {sequence} or {token}, found {name:?}");
+        bad_field("task_type", expected)
+    };
+    TrainTask::from_name(name).ok_or_else(unknown)
+}
+
+/// How a run would lay records out.
+struct Layout {
+    view: Box<dyn TrainingView>,
+    task: TrainTask,
+    max_length: usize,
 }
 
 /// What is shown of a version so far.
@@ -65,8 +92,7 @@ impl Shown {
         &mut self,
         context: &Context,
         version: &DatasetSummary,
-        view: &dyn TrainingView,
-        max_length: usize,
+        layout: &Layout,
         interrupt: &Interrupt,
     ) -> Result<(), Status> {
         loop {
@@ -83,13 +109,18 @@ impl Shown {
                 if interrupt.is_raised() {
                     return Err(shutting_down());
                 }
-                self.add(record, view, max_length);
+                self.add(record, layout);
             }
         }
     }
 
-    fn add(&mut self, record: Example, view: &dyn TrainingView, max_length: usize) {
-        let mut preview = view.preview(&record.body.to_messages(), max_length);
+    fn add(&mut self, record: Example, layout: &Layout) {
+        let Layout {
+            view,
+            task,
+            max_length,
+        } = layout;
+        let mut preview = view.preview(&record.body, *task, *max_length);
         if !record.body.is_answered() {
             preview.refused = Some(PreviewRefusal {
                 reason: UNANSWERED,

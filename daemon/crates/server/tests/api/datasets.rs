@@ -388,3 +388,72 @@ async fn a_preview_shows_a_stretch_and_sums_over_all() {
     assert_eq!(ask(9, 2, "tiny").await.unwrap().records, []);
     assert_eq!(ask(0, 0, "tinny").await.unwrap_err().code(), Code::NotFound);
 }
+
+#[tokio::test]
+async fn a_preview_shows_the_labels_of_a_task_with_a_head() {
+    let daemon = Daemon::start().await;
+    let bodies = [
+        Body::Labelled {
+            text: "a b".into(),
+            label: "good".into(),
+        },
+        Body::Tagged {
+            tokens: vec!["Ada".into(), "sings".into()],
+            tags: vec!["B-PER".into(), "O".into()],
+        },
+    ];
+    let examples = bodies.map(Example::human);
+    let name = DatasetName::new("data").unwrap();
+    Datasets::put(&*daemon.world, &name, &examples, "a test", None).unwrap();
+    let ask = async |task_type: &str| {
+        let request = v1::PreviewDatasetRequest {
+            dataset: "data".into(),
+            model: "tiny".into(),
+            task_type: task_type.into(),
+            ..Default::default()
+        };
+        let answer = daemon.client.datasets().preview(request).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let labels = async |task_type: &str| -> Vec<Option<String>> {
+        let answer = ask(task_type).await.unwrap();
+        let spans = answer.records.into_iter().flat_map(|record| record.spans);
+        spans.map(|span| span.label).collect()
+    };
+    let told = [Some("good".to_string()), Some("B-PER O".to_string())];
+    assert_eq!(labels("SEQ_CLS").await, told);
+    assert_eq!(labels("TOKEN_CLS").await, told);
+    assert_eq!(labels("").await, [None, None]);
+    assert_eq!(labels("CAUSAL_LM").await, [None, None]);
+    let refused = ClientError::from(ask("seq_cls").await.unwrap_err());
+    assert_eq!(refused.reason(), "INVALID_ARGUMENT");
+    for name in ["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"] {
+        assert!(refused.to_string().contains(name), "{refused}");
+    }
+
+    let request = v1::ListRecordsRequest {
+        dataset: "data".into(),
+        ..Default::default()
+    };
+    let records = daemon.client.datasets().list_records(request).await;
+    let records = records.unwrap().into_inner().records;
+    let bodies: Vec<_> = records
+        .into_iter()
+        .filter_map(|record| record.body)
+        .collect();
+    let labelled = v1::LabelledText {
+        text: "a b".into(),
+        label: "good".into(),
+    };
+    let tagged = v1::TaggedWords {
+        tokens: vec!["Ada".into(), "sings".into()],
+        tags: vec!["B-PER".into(), "O".into()],
+    };
+    assert_eq!(
+        bodies,
+        [
+            v1::example::Body::Labelled(labelled),
+            v1::example::Body::Tagged(tagged)
+        ]
+    );
+}

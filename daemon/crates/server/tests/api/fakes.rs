@@ -154,7 +154,8 @@ impl TrainingView for Words {
         64
     }
 
-    fn preview(&self, messages: &[Message], max_length: usize) -> ExamplePreview {
+    fn preview(&self, body: &Body, task: TrainTask, max_length: usize) -> ExamplePreview {
+        let messages = body.to_messages();
         let words = |message: &Message| message.content.split_whitespace().count();
         let given = messages.iter().filter(|m| m.role != Role::Assistant);
         let given: usize = given.map(words).sum();
@@ -165,6 +166,7 @@ impl TrainingView for Words {
             spans: vec![PreviewSpan {
                 text: messages[0].content.clone(),
                 part: SpanPart::Given,
+                label: task.has_head().then(|| body.output_text().into_owned()),
             }],
             tokens: tokens as u32,
             label_tokens: label_tokens as u32,
@@ -352,6 +354,36 @@ impl Engine for World {
         Ok(EmbedReport {
             tokens: letters.clone().count() as u64,
             unknown_tokens: letters.filter(|c| !c.is_ascii()).count() as u64,
+        })
+    }
+
+    /// Finds capitals at the beginning of texts and words; works on the text `forever` until it is interrupted, and lets the word
+    /// `beyond` lie beyond its context.
+    fn classify(
+        &self,
+        _: &ModelRef,
+        inputs: Vec<ClassifyInput>,
+        interrupt: &Interrupt,
+    ) -> PortResult<Classifications> {
+        while inputs.contains(&ClassifyInput::Text("forever".into())) {
+            if interrupt.is_raised() {
+                self.interrupted.fetch_add(1, Ordering::SeqCst);
+                return Err(PortError::Interrupted);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let scores = |unit: &String| match (unit.as_str(), unit.starts_with(char::is_uppercase)) {
+            ("beyond", _) => LabelScores::default(),
+            (_, is_capital) => LabelScores(vec![-0.5, if is_capital { -0.25 } else { -0.75 }]),
+        };
+        let results = inputs.iter().map(|input| match input {
+            ClassifyInput::Text(text) => vec![scores(text)],
+            ClassifyInput::Words(words) => words.iter().map(scores).collect(),
+        });
+        Ok(Classifications {
+            task: TrainTask::TokenClassification,
+            labels: vec!["small".into(), "capital".into()],
+            results: results.collect(),
         })
     }
 

@@ -194,6 +194,70 @@ async fn a_caller_that_leaves_stops_the_embedding() {
     .await;
 }
 
+fn classify(inputs: Vec<v1::classify_item::Input>) -> v1::ClassifyRequest {
+    let items = inputs
+        .into_iter()
+        .map(|input| v1::ClassifyItem { input: Some(input) });
+    v1::ClassifyRequest {
+        model: "tiny".into(),
+        adapter: Some("run.1.8".into()),
+        items: items.collect(),
+    }
+}
+
+#[tokio::test]
+async fn texts_and_words_are_labelled() {
+    use v1::classify_item::Input;
+    let daemon = Daemon::start().await;
+    let ask = async |inputs: Vec<Input>| {
+        let answer = daemon.client.models().classify(classify(inputs)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(ClientError::from)
+    };
+    let text = |text: &str| Input::Text(text.into());
+    let words = |words: &[&str]| {
+        let tokens = words.iter().map(ToString::to_string).collect();
+        Input::Words(v1::Words { tokens })
+    };
+    let answer = ask(vec![text("It broke."), words(&["in", "Bern", "beyond"])]);
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.task_type, "TOKEN_CLS");
+    assert_eq!(answer.labels, ["small", "capital"]);
+    let score = |label: &str, log_probabilities: &[f32]| v1::LabelScore {
+        label: label.into(),
+        log_probabilities: log_probabilities.to_vec(),
+    };
+    let units: Vec<Vec<v1::LabelScore>> = answer.results.into_iter().map(|r| r.units).collect();
+    let (small, capital) = (
+        score("small", &[-0.5, -0.75]),
+        score("capital", &[-0.5, -0.25]),
+    );
+    assert_eq!(
+        units,
+        [vec![capital.clone()], vec![small, capital, score("", &[])],]
+    );
+    let refused = ask(vec![text("a"), words(&["in", " "])]).await.unwrap_err();
+    assert_eq!(refused.reason(), "INVALID_ARGUMENT");
+    let field = "items[1].words.tokens[1]";
+    assert!(refused.to_string().contains(field), "{refused}");
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_stops_the_labelling() {
+    let daemon = Daemon::start().await;
+    let forever = v1::classify_item::Input::Text("forever".into());
+    let mut models = daemon.client.models();
+    let call = models.classify(classify(vec![forever]));
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(200), call).await;
+    assert!(waited.is_err(), "it is still at work");
+    let world = daemon.world.clone();
+    eventually("the work has stopped", || {
+        world.interrupted.load(Ordering::SeqCst) == 1
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn models_are_added_listed_and_removed() {
     use v1::add_model_response::Message;

@@ -155,6 +155,7 @@ pub(crate) fn workflow(random: &mut Random, name: &str) -> WorkflowSummary {
             eval_dataset: None,
             model: model(random, "m"),
             plugins: vec![],
+            labels: Vec::new(),
         },
         state: WorkflowState::Pending,
         message,

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::config_json;
 use super::output::Output;
+use crate::methods::Labelling;
 use crate::models::files::TextFiles;
 use crate::models::folder::{read_json, read_optional};
 use crate::models::gguf::GgufHeader;
@@ -31,15 +32,41 @@ const COPIED: [&str; 10] = [
 pub(super) fn write(
     model: &LoadedModel,
     text: &TextFiles,
+    labelling: Option<&Labelling>,
     output: &mut Output<'_>,
 ) -> Result<(), EngineError> {
     match text {
-        TextFiles::HuggingFace { .. } => copy(model, output),
-        TextFiles::Gguf(header) => make(model, header, text, output),
+        TextFiles::HuggingFace { .. } => copy(model, labelling, output),
+        TextFiles::Gguf(header) => make(model, (header, text), labelling, output),
     }
 }
 
-fn copy(model: &LoadedModel, output: &mut Output<'_>) -> Result<(), EngineError> {
+/// Says in a configuration what a head of labels gives.
+fn put_labelling(config: &mut Json, model: &LoadedModel, labelling: Option<&Labelling>) {
+    let Some(Labelling { task, labels }) = labelling else {
+        return;
+    };
+    if let Some(class) = model.config.headed_class(*task) {
+        config["architectures"] = json!([class]);
+    }
+    let numbered = labels.iter().enumerate();
+    let by_number = numbered
+        .clone()
+        .map(|(i, label)| (i.to_string(), json!(label)));
+    config["id2label"] = Json::Object(by_number.collect());
+    let by_label = numbered.map(|(i, label)| (label.clone(), json!(i)));
+    config["label2id"] = Json::Object(by_label.collect());
+    // transformers finds the last token of padded rows by it.
+    if config["pad_token_id"].is_null() {
+        config["pad_token_id"] = json!(model.config.eos_ids.first());
+    }
+}
+
+fn copy(
+    model: &LoadedModel,
+    labelling: Option<&Labelling>,
+    output: &mut Output<'_>,
+) -> Result<(), EngineError> {
     let folder = &model.path;
     // Of a folder that also sees, the part that reads and writes is exported.
     let mut config = text_config(read_json(&folder.join("config.json"))?);
@@ -58,6 +85,7 @@ fn copy(model: &LoadedModel, output: &mut Output<'_>) -> Result<(), EngineError>
     } {
         config[key] = json!("float32");
     }
+    put_labelling(&mut config, model, labelling);
     put_json(output, "config.json", &config)?;
     for name in COPIED {
         if let Some(bytes) = read_optional(&folder.join(name))? {
@@ -69,8 +97,8 @@ fn copy(model: &LoadedModel, output: &mut Output<'_>) -> Result<(), EngineError>
 
 fn make(
     model: &LoadedModel,
-    header: &GgufHeader,
-    text: &TextFiles,
+    (header, text): (&GgufHeader, &TextFiles),
+    labelling: Option<&Labelling>,
     output: &mut Output<'_>,
 ) -> Result<(), EngineError> {
     let (path, config): (&Path, _) = (&model.path, &model.config);
@@ -81,11 +109,9 @@ fn make(
         u32::try_from(field.as_u64()?).ok()
     };
     let padding = id("padding");
-    put_json(
-        output,
-        "config.json",
-        &config_json::of_gguf(path, config, header, padding)?,
-    )?;
+    let mut settings = config_json::of_gguf(path, config, header, padding)?;
+    put_labelling(&mut settings, model, labelling);
+    put_json(output, "config.json", &settings)?;
     let mut generation = json!({"eos_token_id": config.eos_ids});
     for (key, id) in [("bos_token_id", config.bos_id), ("pad_token_id", padding)] {
         if let Some(id) = id {

@@ -31,7 +31,7 @@ use crate::models::weights::Weights;
 use crate::train::TrainableModel;
 use crate::{EngineError, LoadedModel};
 use output::Output;
-use weights::{Merge, unchanged};
+use weights::{Head, Merge, unchanged};
 
 /// A format of whole models.
 pub(crate) struct ModelFormat {
@@ -102,6 +102,14 @@ impl LoadedModel {
         let format = find(format)?;
         let meta = &checkpoint.meta;
         let recipe = from_settings(&meta.method, &meta.adapter_config, &self.config)?;
+        let labelling = recipe.labelling();
+        if let (Some(labelling), Container::Gguf(_)) = (labelling, &format.container) {
+            return Err(EngineError::Invalid(format!(
+                "format: {} holds models that continue texts, found a head of labels ({}); expected safetensors, or peft or adapterhub for the adapter alone",
+                format.name,
+                labelling.task.name()
+            )));
+        }
         check_base(recipe.plan(), checkpoint, self.info.digest)?;
         Weights::check_trainable(&self.files, &self.config)?;
         let plan = recipe.plan();
@@ -109,7 +117,8 @@ impl LoadedModel {
         let merge = Merge::new(self, plan, values)?;
         let own = self.logits_in_f32(&self.config, &self.files, plan, &merge.values)?;
         super::check_finite("the adapter", &own)?;
-        let (nothing, none) = unchanged(&self.config);
+        let head = Head::of(plan, &merge.values);
+        let (nothing, none) = unchanged(&self.config, head.as_ref());
         let base = self.logits_in_f32(&self.config, &self.files, &nothing, &none)?;
         if own == base {
             return Err(super::without_effect());
@@ -119,7 +128,7 @@ impl LoadedModel {
         let written = match format.container {
             Container::Folder => {
                 safetensors::write(&merge, &mut output)?;
-                folder::write(self, &text, &mut output)?;
+                folder::write(self, &text, labelling, &mut output)?;
                 folder.to_path_buf()
             }
             Container::Gguf(element) => {
@@ -128,7 +137,12 @@ impl LoadedModel {
             }
         };
         let files = output.finish();
-        let (found, config) = same::open(self, format.name, &written)?;
+        let (found, config) = match labelling {
+            Some(_) => same::open_headed(self, format.name, &written)?,
+            None => same::open(self, format.name, &written)?,
+        };
+        let head = labelling.map(|_| Head::read(&written)).transpose()?;
+        let (nothing, none) = unchanged(&config, head.as_ref());
         let found = self.logits_in_f32(&config, &found, &nothing, &none)?;
         let logits_apart = distance(&own, &found);
         // What is no number is not near.

@@ -7,7 +7,7 @@ use autodidact_domain::Message;
 
 use crate::engine::open_text;
 use crate::models::config::ModelConfig;
-use crate::models::files::ModelFiles;
+use crate::models::files::{ModelFiles, TextFiles};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::{EngineError, LoadedModel};
 
@@ -26,7 +26,32 @@ pub(super) fn open(
     format: &str,
     path: &Path,
 ) -> Result<(Arc<ModelFiles>, ModelConfig), EngineError> {
-    let (files, config, text) = ModelFiles::open(path)?;
+    compare(model, format, path, ModelFiles::open(path)?)
+}
+
+/// As [`open`], of a folder with a head of labels in the place of the output matrix.
+///
+/// # Errors
+/// As there.
+pub(super) fn open_headed(
+    model: &LoadedModel,
+    format: &str,
+    path: &Path,
+) -> Result<(Arc<ModelFiles>, ModelConfig), EngineError> {
+    let (files, mut config, text) = ModelFiles::open_headed(path)?;
+    config.tie_word_embeddings = model.config.tie_word_embeddings;
+    let (files, mut config) = compare(model, format, path, (files, config, text))?;
+    // What is not there is not read.
+    config.tie_word_embeddings = true;
+    Ok((files, config))
+}
+
+fn compare(
+    model: &LoadedModel,
+    format: &str,
+    path: &Path,
+    (files, config, text): (ModelFiles, ModelConfig, TextFiles),
+) -> Result<(Arc<ModelFiles>, ModelConfig), EngineError> {
     let (tokenizer, config, template) = open_text(path, &text, config)?;
     let differs = |part: &str, base: String, written: String| {
         Err(EngineError::Invalid(format!(

@@ -8,7 +8,7 @@ use crate::adapter::replaced_weights;
 use crate::methods::{LinearPlan, Norm, Plan, Target};
 use crate::models::config::ModelConfig;
 use crate::models::files::ModelFiles;
-use crate::models::tensor_names::expected_tensors;
+use crate::models::tensor_names::{HEAD, expected_tensors};
 use crate::ops::gemm::{Matrix, Store, multiply};
 use crate::{EngineError, LoadedModel};
 
@@ -16,6 +16,10 @@ use crate::{EngineError, LoadedModel};
 const ROWS_PER_TASK: usize = 64;
 /// Numbers of a matrix that no method changes that are held at a time.
 const NUMBERS_PER_BLOCK: usize = 4 << 20;
+
+/// What transformers calls the tensors of a head of labels.
+pub(super) const SCORE_WEIGHT: &str = "score.weight";
+pub(super) const SCORE_BIAS: &str = "score.bias";
 
 /// How a file wants the weights of norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +75,18 @@ impl<'a> Merge<'a> {
     }
 
     /// Lists the tensors with Hugging Face's names and their shapes, layer after layer.
+    ///
+    /// A head of labels stands in the place of the output matrix.
     pub(super) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        expected_tensors(self.config)
+        let mut tensors = expected_tensors(self.config);
+        if let Some(classifier) = self.plan.outside().classifier() {
+            tensors.retain(|(name, _)| name != HEAD);
+            let weight = vec![classifier.labels, self.config.hidden_size];
+            tensors.push((SCORE_WEIGHT.into(), weight));
+            let bias = classifier.bias.as_ref();
+            tensors.extend(bias.map(|_| (SCORE_BIAS.to_string(), vec![classifier.labels])));
+        }
+        tensors
     }
 
     /// Shows the numbers of a tensor in blocks of whole rows, from the first on.
@@ -86,6 +100,16 @@ impl<'a> Merge<'a> {
         norms: Norms,
         sink: &mut dyn FnMut(&[f32]) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
+        if let Some(classifier) = self.plan.outside().classifier() {
+            let range = match name {
+                SCORE_WEIGHT => Some(&classifier.weight),
+                SCORE_BIAS => classifier.bias.as_ref(),
+                _ => None,
+            };
+            if let (Some(range), Some(outside)) = (range, self.values.last()) {
+                return sink(&outside[range.clone()]);
+            }
+        }
         if let Some((layer, targets, part)) = self.place(name) {
             let (_, mut numbers) = self.files.read_f32(name)?;
             let mut rest = numbers.as_mut_slice();
@@ -235,9 +259,50 @@ fn merge_bias(bias: &mut [f32], plan: &LinearPlan, values: &[f32]) {
 }
 
 /// A plan that changes nothing, with its numbers.
-pub(super) fn unchanged(config: &ModelConfig) -> (Plan, Vec<Vec<f32>>) {
-    let plan = Plan::new(config);
+pub(super) fn unchanged(config: &ModelConfig, head: Option<&Head>) -> (Plan, Vec<Vec<f32>>) {
+    let mut plan = Plan::new(config);
     let slices = plan.slices().into_iter();
-    let values = slices.map(|slice| vec![0f32; slice.parameters()]).collect();
+    let mut values: Vec<Vec<f32>> = slices.map(|slice| vec![0f32; slice.parameters()]).collect();
+    if let Some(Head { weight, bias }) = head {
+        let (hidden, labels) = (config.hidden_size, weight.len() / config.hidden_size);
+        plan.add_classifier("", labels, hidden, bias.is_some());
+        let outside = [weight.as_slice(), bias.as_deref().unwrap_or_default()];
+        values.pop();
+        values.push(outside.concat());
+    }
     (plan, values)
+}
+
+/// The numbers of a head of labels.
+pub(super) struct Head {
+    /// `[labels, hidden]`.
+    pub(super) weight: Vec<f32>,
+    /// `[labels]`.
+    pub(super) bias: Option<Vec<f32>>,
+}
+
+impl Head {
+    /// Takes an adapter's, where it has one.
+    pub(super) fn of(plan: &Plan, values: &[Vec<f32>]) -> Option<Self> {
+        let (classifier, outside) = (plan.outside().classifier()?, values.last()?);
+        let bias = classifier.bias.as_ref();
+        Some(Self {
+            weight: outside[classifier.weight.clone()].to_vec(),
+            bias: bias.map(|range| outside[range.clone()].to_vec()),
+        })
+    }
+
+    /// Reads a written folder's.
+    ///
+    /// # Errors
+    /// What reading it gives; [`EngineError::Adapter`] where it has none.
+    pub(super) fn read(folder: &Path) -> Result<Self, EngineError> {
+        let mut tensors = ModelFiles::read_head(folder)?;
+        let weight = tensors.remove(SCORE_WEIGHT);
+        Ok(Self {
+            weight: weight
+                .ok_or_else(|| EngineError::adapter(SCORE_WEIGHT, "the head's weight", "none"))?,
+            bias: tensors.remove(SCORE_BIAS),
+        })
+    }
 }

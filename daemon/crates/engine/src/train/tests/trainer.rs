@@ -7,10 +7,8 @@ use super::*;
 /// A request that is evaluated on other conversations than it trains on.
 fn evaluated(options: TrainOptions) -> TrainRequest {
     let conversation = |i: usize| {
-        vec![
-            Message::user(format!("what is {}", "hgfedcba".repeat(i % 3 + 1))),
-            Message::assistant(format!("it is {}, {}", i + 20, i * 7)),
-        ]
+        let question = format!("what is {}", "hgfedcba".repeat(i % 3 + 1));
+        Body::instruction(&question, "", &format!("it is {}, {}", i + 20, i * 7))
     };
     TrainRequest {
         eval_examples: (0..5).map(conversation).collect(),

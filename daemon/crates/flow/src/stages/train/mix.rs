@@ -1,9 +1,12 @@
 //! What a round trains on, and what its evaluations on the way measure.
 
+use std::collections::BTreeMap;
+
 use autodidact_domain::random::Random;
-use autodidact_domain::{Example, Message, WorkflowSpec};
+use autodidact_domain::{Body, Example, TrainOptions, WorkflowSpec};
 
 use crate::error::FlowError;
+use crate::labels::misfit;
 
 /// The examples of a round.
 pub(crate) struct Mixed {
@@ -41,15 +44,17 @@ pub(crate) fn mix(
     }
 }
 
-/// The mix as conversations, some of them held out of training where a share of it is to be evaluated on.
+/// What is trained on of the mix, some of it held out where a share of it is to be evaluated on.
 pub(crate) struct Data<'a> {
     pub(super) mixed: &'a Mixed,
     /// The places in the mix of the examples that are trained on, in order.
     pub(super) trained: Vec<usize>,
-    /// Their conversations.
-    pub(crate) conversations: Vec<Vec<Message>>,
-    /// The conversations that evaluations measure.
-    pub(super) evaluated: Vec<Vec<Message>>,
+    /// What they say.
+    pub(crate) bodies: Vec<Body>,
+    /// What evaluations measure.
+    pub(super) evaluated: Vec<Body>,
+    /// The places of those that the task does not take, each with why.
+    pub(super) unfit: BTreeMap<usize, &'static str>,
 }
 
 impl<'a> Data<'a> {
@@ -60,15 +65,30 @@ impl<'a> Data<'a> {
     pub(crate) fn new(
         spec: &WorkflowSpec,
         round: u32,
+        options: &TrainOptions,
         mixed: &'a Mixed,
         eval_dataset: &[Example],
         validation_split: f64,
     ) -> Result<Self, FlowError> {
-        let total = mixed.examples.len();
-        if total == 0 {
+        if mixed.examples.is_empty() {
             return Err(FlowError::Stopped(
                 "there is nothing to train on: the mix of human, generated and replayed examples is empty".to_string(),
             ));
+        }
+        let misfit = |body: &Body| misfit(options.task_type, &options.labels, body);
+        let judged = mixed.examples.iter().enumerate();
+        let unfit = judged.filter_map(|(place, example)| Some((place, misfit(&example.body)?)));
+        let unfit: BTreeMap<usize, &'static str> = unfit.collect();
+        let places = (0..mixed.examples.len()).filter(|place| !unfit.contains_key(place));
+        let places: Vec<usize> = places.collect();
+        let total = places.len();
+        if total == 0 {
+            return Err(FlowError::Stopped(format!(
+                "there is nothing to train on: none of the {} examples has what task_type {} takes, with a label of {}",
+                mixed.examples.len(),
+                options.task_type.name(),
+                options.labels.join(", ")
+            )));
         }
         let count = match validation_split {
             0.0 => 0,
@@ -82,19 +102,21 @@ impl<'a> Data<'a> {
         let mut random = Random::at(spec.seed, &["validation", &round.to_string()]);
         let mut held_out = random.sample(total, count);
         held_out.sort_unstable();
-        let trained = (0..total).filter(|place| held_out.binary_search(place).is_err());
-        let trained: Vec<usize> = trained.collect();
-        let messages = |place: &usize| mixed.examples[*place].body.to_messages();
-        let others = eval_dataset.iter().filter(|e| e.body.is_answered());
+        let trained = (0..total).filter(|at| held_out.binary_search(at).is_err());
+        let trained: Vec<usize> = trained.map(|at| places[at]).collect();
+        let body = |place: &usize| mixed.examples[*place].body.clone();
+        let others = eval_dataset.iter().map(|example| &example.body);
+        let others = others.filter(|body| body.is_answered() && misfit(body).is_none());
         Ok(Self {
             mixed,
-            conversations: trained.iter().map(messages).collect(),
+            bodies: trained.iter().map(body).collect(),
             evaluated: held_out
                 .iter()
-                .map(messages)
-                .chain(others.map(|example| example.body.to_messages()))
+                .map(|at| body(&places[*at]))
+                .chain(others.cloned())
                 .collect(),
             trained,
+            unfit,
         })
     }
 }

@@ -10,13 +10,14 @@ use autodidact_domain::training::{StepMetrics, TrainingLog, best_evaluation};
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::TrainSpec;
 use autodidact_domain::{
-    Checkpoint, CheckpointId, Digest, EvalLoss, EventBody, Example, ModelRef, PortError, Role,
-    TrainRequest, TrainSegment, Verdict,
+    Checkpoint, CheckpointId, Digest, EvalLoss, EventBody, Example, ModelRef, PortError,
+    TrainOptions, TrainRequest, TrainSegment, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
+use crate::labels::misfit;
 use crate::preflight;
 use kept::{Kept, result_id, step_id};
 pub(crate) use mix::{Data, Mixed, mix};
@@ -70,6 +71,7 @@ pub(crate) fn train(
     let data = Data::new(
         run.spec(),
         round,
+        &spec.options,
         mixed,
         eval_dataset,
         spec.validation_split,
@@ -85,7 +87,7 @@ pub(crate) fn train(
     loop {
         let replayed = run.will_replay(round, StageName::Train);
         if !replayed && !is_checked {
-            preflight::check(run, round, spec, &data.conversations)?;
+            preflight::check(run, round, spec, &data.bodies)?;
             is_checked = true;
         }
         let previous = match kept.newest() {
@@ -102,7 +104,7 @@ pub(crate) fn train(
                 .map_err(|error| name_batch(error, &data, previous.as_ref()))?;
             let segment = save(run, round, spec, &trained, metrics, &log.evaluations)?;
             if trained.is_finished() {
-                tell_truncated(run, round, spec, &trained, data.conversations.len())?;
+                tell_truncated(run, round, spec, &trained, data.bodies.len())?;
             }
             let mut outcome = Outcome::new(segment);
             outcome.verdicts = judge(&data, &trained);
@@ -148,6 +150,57 @@ pub(crate) fn train(
     }
 }
 
+/// Makes what a task with a head is measured against: the base with the head that the first round begins with, as a checkpoint of
+/// its own; none for a task without one, where the base answers itself.
+pub(crate) fn untrained(run: &Run, human: &[Example]) -> Result<Option<CheckpointId>, FlowError> {
+    let spec = run.workflow.pinned.train_of(run.spec());
+    let Some(spec) = spec.filter(|spec| spec.options.task_type.has_head()) else {
+        return Ok(None);
+    };
+    let id = result_id(&run.spec().name, 0)?;
+    let checkpoints = &run.ports.checkpoints;
+    // What decides it is pinned, so one that a run before a restart made is the same.
+    if checkpoints.get(&id).is_ok() {
+        return Ok(Some(id));
+    }
+    let (task, labels) = (spec.options.task_type, &spec.options.labels);
+    let fitting = human.iter().map(|example| &example.body);
+    let fitting = fitting.filter(|body| misfit(task, labels, body).is_none());
+    let request = TrainRequest {
+        model: ModelRef {
+            model: run.spec().model.clone(),
+            adapter: None,
+        },
+        options: TrainOptions {
+            eval_steps: 0,
+            early_stopping_patience: 0,
+            load_best_model_at_end: false,
+            ..spec.options.clone()
+        },
+        examples: fitting.take(1).cloned().collect(),
+        eval_examples: Vec::new(),
+        seed: preflight::train_seed(run.spec(), 1),
+        resume: None,
+        steps: 0,
+    };
+    let engine = &run.ports.engine;
+    let mut begun = engine
+        .train(request, &run.interrupt, &mut |_| {})?
+        .checkpoint;
+    begun.optimizer.clear();
+    checkpoints.save(&id, &begun)?;
+    Ok(Some(id))
+}
+
+/// Removes it once it has been measured, a run's before a restart too.
+pub(crate) fn remove_untrained(run: &Run) -> Result<(), FlowError> {
+    let id = result_id(&run.spec().name, 0)?;
+    match run.ports.checkpoints.get(&id) {
+        Ok(_) => Ok(run.ports.checkpoints.delete(&id)?),
+        Err(_) => Ok(()),
+    }
+}
+
 fn run_segment(
     run: &Run,
     round: u32,
@@ -163,7 +216,7 @@ fn run_segment(
             adapter: spec.init_adapter.clone(),
         },
         options: spec.options.clone(),
-        examples: data.conversations.clone(),
+        examples: data.bodies.clone(),
         eval_examples: data.evaluated.clone(),
         seed: preflight::train_seed(run.spec(), round),
         resume,
@@ -337,12 +390,12 @@ fn judge(data: &Data<'_>, trained: &TrainSegment) -> Vec<Judged> {
     };
     let refused: BTreeSet<u32> = trained.refused.iter().copied().collect();
     let verdict = |place: usize| match data.trained.binary_search(&place) {
-        Err(_) => dropped("held_out", "evaluations during training measure it"),
+        Err(_) => match data.unfit.get(&place) {
+            Some(reason) => dropped(reason, "the training task has no place for it"),
+            None => dropped("held_out", "evaluations during training measure it"),
+        },
         Ok(position) => {
-            let messages = &data.conversations[position];
-            let answered = messages
-                .iter()
-                .any(|message| message.role == Role::Assistant);
+            let answered = data.bodies[position].is_answered();
             match answered && !refused.contains(&(position as u32)) {
                 true => Verdict::keep("train"),
                 false => dropped("no_label_token", "no answer token within max_length"),

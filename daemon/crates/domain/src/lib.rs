@@ -45,6 +45,8 @@ pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
 pub use plugin::{FilterRecord, PluginSummary};
 pub use report::Report;
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};
-pub use training::{EvalLoss, LrScheduler, TrainOptions, TrainRequest, TrainSegment, TrainTask};
+pub use training::{
+    BaseDtype, EvalLoss, LrScheduler, TrainOptions, TrainRequest, TrainSegment, TrainTask,
+};
 pub use verdict::{Decision, Evidence, RuleRef, Verdict};
 pub use workflow::{WorkflowSpec, WorkflowState, WorkflowSummary};

@@ -84,6 +84,43 @@ impl TrainTask {
     }
 }
 
+/// What the frozen weights of a base are held in while it trains; the names are those of transformers' `dtype`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BaseDtype {
+    /// Four bytes a number.
+    #[default]
+    Float32,
+    /// Two bytes, rounded to 8 bits of mantissa.
+    BFloat16,
+}
+
+impl BaseDtype {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Float32, Self::BFloat16];
+
+    /// Shows the name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::BFloat16 => "bfloat16",
+        }
+    }
+
+    /// Reads the name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Tells the bytes of a number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Float32 => 4,
+            Self::BFloat16 => 2,
+        }
+    }
+}
+
 /// The names of the methods; the engine has a recipe for each.
 pub const METHODS: [&str; 7] = [
     "lora", "qlora", "ia3", "adapter", "prompt", "prefix", "full",
@@ -168,6 +205,10 @@ pub struct TrainOptions {
     pub batch_size: u32,
     /// Batches an optimizer step sees, one after the other.
     pub gradient_accumulation_steps: u32,
+    /// Whether examples of like lengths come together.
+    pub group_by_length: bool,
+    /// What the frozen weights are held in. What is trained, and all arithmetic, is f32 whatever it is.
+    pub dtype: BaseDtype,
     /// Whether the backward makes a layer's inner states again instead of keeping them: less memory, about a third more time.
     pub gradient_checkpointing: bool,
     /// The share of every target that is spread over the whole vocabulary (Szegedy et al. 2016).
@@ -229,6 +270,8 @@ impl Default for TrainOptions {
             max_steps: 0,
             batch_size: 8,
             gradient_accumulation_steps: 1,
+            group_by_length: false,
+            dtype: BaseDtype::Float32,
             gradient_checkpointing: false,
             label_smoothing_factor: 0.0,
             neftune_noise_alpha: 0.0,
@@ -387,6 +430,15 @@ mod tests {
             let stored = serde_json::to_value(task).expect("a name");
             assert_eq!(stored, task.name());
             assert_eq!(TrainTask::from_name(task.name()), Some(task));
+        }
+    }
+
+    #[test]
+    fn number_formats_have_one_name_everywhere() {
+        for dtype in BaseDtype::ALL {
+            let stored = serde_json::to_value(dtype).expect("a name");
+            assert_eq!(stored, dtype.name());
+            assert_eq!(BaseDtype::from_name(dtype.name()), Some(dtype));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use autodidact_domain::{ChatLayout, Constraint, Digest, Message, ModelDetails, Role};
+use autodidact_domain::{BaseDtype, ChatLayout, Constraint, Digest, Message, ModelDetails, Role};
 
 use crate::EngineError;
 use crate::device::{Accelerator, DeviceChoice};
@@ -229,6 +229,7 @@ impl Engine {
             team: self.team.clone(),
             compute: self.compute,
             weights: Mutex::new(Weak::new()),
+            rounded_weights: Mutex::new(Weak::new()),
             device_weights: Mutex::new(Weak::new()),
             training_data: DataCache::default(),
             grammars: OnceLock::new(),
@@ -396,7 +397,9 @@ pub struct LoadedModel {
     pub(crate) room: Room,
     held: u64,
     weights: Mutex<Weak<Weights>>,
-    /// The same on the device that generates, where that is no processor's kernels.
+    /// The same in bf16.
+    rounded_weights: Mutex<Weak<Weights>>,
+    /// The same in f32 on the device that generates, where that is no processor's kernels.
     pub(crate) device_weights: Mutex<Weak<Weights>>,
     /// The examples that a training run has encoded.
     pub(crate) training_data: DataCache,
@@ -460,22 +463,49 @@ impl LoadedModel {
     /// [`EngineError::Memory`] where they do not fit beside what is held, [`EngineError::Io`] when the files cannot be read
     /// any more.
     pub fn weights(&self) -> Result<Arc<Weights>, EngineError> {
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        self.held_weights(&self.weights, BaseDtype::Float32)
+    }
+
+    /// As [`LoadedModel::weights`], with the matrices in bf16.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn rounded_weights(&self) -> Result<Arc<Weights>, EngineError> {
+        self.held_weights(&self.rounded_weights, BaseDtype::BFloat16)
+    }
+
+    fn held_weights(
+        &self,
+        held: &Mutex<Weak<Weights>>,
+        dtype: BaseDtype,
+    ) -> Result<Arc<Weights>, EngineError> {
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(weights) = held.upgrade() {
             return Ok(weights);
         }
-        let bytes = self.files.parameters() * size_of::<f32>() as u64;
+        let bytes = self.files.parameters() * dtype.bytes();
         let reading = Decoder::bytes_read_at_once(&self.files, &self.config);
+        let (weights, advice) = match dtype {
+            BaseDtype::Float32 => (
+                "weights in f32",
+                "train a smaller model, hold it in bf16 (dtype: bfloat16), or make more memory available",
+            ),
+            BaseDtype::BFloat16 => (
+                "weights in bf16",
+                "train a smaller model, or make more memory available",
+            ),
+        };
         let need = Need {
             what: format!("{} for training", self.path.display()),
-            parts: &[
-                ("weights in f32", bytes),
-                ("the file while they are read", reading),
-            ],
-            advice: "train a smaller model, or make more memory available",
+            parts: &[(weights, bytes), ("the file while they are read", reading)],
+            advice,
         };
         need.check(self.room.bytes())?;
-        let weights = Arc::new(Weights::load(&self.files, &self.config)?);
+        let weights = match dtype {
+            BaseDtype::Float32 => Weights::load(&self.files, &self.config),
+            BaseDtype::BFloat16 => Weights::load_rounded(&self.files, &self.config),
+        };
+        let weights = Arc::new(weights?);
         self.room.take(bytes);
         *held = Arc::downgrade(&weights);
         Ok(weights)

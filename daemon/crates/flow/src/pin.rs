@@ -5,7 +5,8 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::training::keeps_base_quantised;
 use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
 use autodidact_domain::{
-    CheckpointId, CheckpointSummary, DatasetSummary, ModelSummary, WorkflowName, WorkflowSpec,
+    BaseDtype, CheckpointId, CheckpointSummary, DatasetSummary, ModelSummary, WorkflowName,
+    WorkflowSpec,
 };
 
 use crate::labels;
@@ -372,10 +373,11 @@ fn memory_fault(
     let (weights, train) = (model.details.memory_bytes, spec.stages.train.as_ref());
     let trained = train.is_some();
     let stays_quantised = train.is_some_and(|train| keeps_base_quantised(&train.options.method));
-    // Training holds the weights in f32 beside those that generate, where they do not stay quantised.
-    let in_f32 = model.parameters.saturating_mul(size_of::<f32>() as u64);
+    // Training holds the weights in f32 or bf16 beside those that generate, where they do not stay quantised.
+    let dtype = train.map_or(BaseDtype::Float32, |train| train.options.dtype);
+    let held = model.parameters.saturating_mul(dtype.bytes());
     let needed = match trained && !stays_quantised {
-        true => weights.saturating_add(in_f32),
+        true => weights.saturating_add(held),
         false => weights,
     };
     if needed <= limit || model.is_remote() {

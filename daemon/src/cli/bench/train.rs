@@ -4,7 +4,7 @@ use std::path::Path;
 
 use autodidact_domain::ports::Clock;
 use autodidact_domain::training::METHODS;
-use autodidact_domain::{Interrupt, TrainOptions};
+use autodidact_domain::{BaseDtype, Interrupt, TrainOptions};
 use autodidact_engine::{Compute, DeviceChoice, Engine};
 use clap::Args;
 
@@ -41,6 +41,9 @@ pub(in crate::cli) struct TrainArgs {
     /// Make a layer's inner states again in the backward instead of keeping them
     #[arg(long)]
     checkpointing: bool,
+    /// What the frozen weights are held in
+    #[arg(long, default_value = "float32", value_parser = BaseDtype::ALL.map(BaseDtype::name))]
+    dtype: String,
     /// Train magnitudes of the updated rows too (DoRA)
     #[arg(long)]
     use_dora: bool,
@@ -83,6 +86,10 @@ pub(super) fn run(
         DeviceChoice::Cpu => " in f32",
         DeviceChoice::Cuda(_) => " in f32 on cuda",
     };
+    let dtype = BaseDtype::from_name(&args.dtype).unwrap_or_default();
+    if dtype != BaseDtype::Float32 {
+        compute += ", weights in bf16";
+    }
     if args.checkpointing {
         compute += ", checkpointing";
     }
@@ -94,6 +101,7 @@ pub(super) fn run(
             method: args.method.clone(),
             r: args.rank,
             use_dora: args.use_dora,
+            dtype,
             gradient_checkpointing: args.checkpointing,
             target_modules: args.targets.clone(),
             batch_size: batch,

@@ -19,7 +19,8 @@ mod virtual_tokens;
 
 use std::collections::BTreeSet;
 
-use autodidact_domain::TrainOptions;
+use autodidact_domain::training::keeps_base_quantised;
+use autodidact_domain::{BaseDtype, TrainOptions};
 use serde_json::Value as Json;
 
 pub(crate) use bottleneck::NAME as BOTTLENECK_NAME;
@@ -125,7 +126,28 @@ pub(crate) fn from_options(options: &TrainOptions, config: &ModelConfig) -> Read
     })?;
     let labelling = Labelling::of_options(options)?;
     let recipe = (method.from_options)(options, config)?;
+    check_dtype(options, recipe.plan())?;
     with_head(recipe, labelling, method.head_prefix, config)
+}
+
+/// Refuses to round weights that are trained themselves, or that stay quantised anyway.
+fn check_dtype(options: &TrainOptions, plan: &Plan) -> Result<(), EngineError> {
+    let refuse = |why: &str| {
+        Err(EngineError::Invalid(format!(
+            "dtype: expected float32, found {}: {why}",
+            options.dtype.name()
+        )))
+    };
+    match options.dtype {
+        BaseDtype::Float32 => Ok(()),
+        _ if keeps_base_quantised(&options.method) => {
+            refuse("qlora leaves the base as its files have it")
+        }
+        _ if plan.replaces_weights() => {
+            refuse("weights are trained themselves, and begin as the base's")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads the settings of an adapter of any method, and tells the method's name.

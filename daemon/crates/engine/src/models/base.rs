@@ -1,11 +1,13 @@
-//! A base's weights as training reads them: held in f32, or kept as the files have them and turned to f32 a layer or a block
-//! of rows at a time (QLoRA, Dettmers et al. 2023, with the file's own quantisation).
+//! A base's weights as training reads them: held in f32, or held in bf16 or kept as the files have them and turned to f32 a layer
+//! or a block of rows at a time (QLoRA, Dettmers et al. 2023, with the file's own quantisation).
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use half::bf16;
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::config::ModelConfig;
@@ -24,6 +26,8 @@ const ROWS_PER_TASK: usize = 1024;
 pub enum BaseWeights {
     /// In f32, on the processor or a device.
     Held(Arc<Weights>),
+    /// The matrices in bf16, on the processor.
+    Rounded(Arc<Weights>),
     /// In the files, quantised as they are. The operating system keeps what it read of them.
     Stored(Stored),
 }
@@ -56,19 +60,19 @@ impl BaseWeights {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Held(weights) if !weights.embed_tokens.device().is_cpu() => 0,
-            Self::Held(weights) => {
+            Self::Held(weights) | Self::Rounded(weights) => {
                 let layers = weights.layers.iter().flat_map(LayerWeights::tensors);
                 let others = [&weights.embed_tokens, &weights.norm].into_iter();
                 let tensors = layers.chain(others).chain(&weights.lm_head);
-                let numbers: usize = tensors.map(Tensor::elem_count).sum();
-                (numbers * size_of::<f32>()) as u64
+                let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+                tensors.map(bytes).sum::<usize>() as u64
             }
             Self::Stored(_) => 0,
         }
     }
 
-    /// Tells the bytes that computing with a base that is left in its files takes: a layer and a block of the vocabulary in
-    /// f32, and in the file's own form while they are read, which has 16 bits a number or fewer.
+    /// Tells the bytes that computing with a base that is rounded or left in its files takes: a layer and a block of the vocabulary
+    /// in f32, and in the file's own form while they are read, which has 16 bits a number or fewer.
     pub(crate) fn working_bytes_of(config: &ModelConfig, block: usize) -> u64 {
         let matrix = |target: Target| {
             let (inputs, outputs) = target.widths(config);
@@ -83,7 +87,7 @@ impl BaseWeights {
     pub(crate) fn device(&self) -> &Device {
         match self {
             Self::Held(weights) => weights.embed_tokens.device(),
-            Self::Stored(_) => &Device::Cpu,
+            Self::Rounded(_) | Self::Stored(_) => &Device::Cpu,
         }
     }
 
@@ -91,6 +95,7 @@ impl BaseWeights {
     pub(crate) fn layer(&self, index: usize) -> BaseLayer {
         match self {
             Self::Held(weights) => BaseLayer::Held(weights.layers[index].clone()),
+            Self::Rounded(weights) => BaseLayer::Rounded(weights.layers[index].clone()),
             Self::Stored(stored) => BaseLayer::Stored(stored.clone(), index),
         }
     }
@@ -98,18 +103,20 @@ impl BaseWeights {
     /// Shows the last norm, `[hidden_size]`.
     pub(crate) fn norm(&self) -> &Tensor {
         match self {
-            Self::Held(weights) => &weights.norm,
+            Self::Held(weights) | Self::Rounded(weights) => &weights.norm,
             Self::Stored(stored) => &stored.norm,
         }
     }
 
     /// Shows the output matrix, `[vocab_size, hidden_size]`.
     pub(crate) fn head(&self) -> BaseMatrix {
+        let of = |weights: &Weights| {
+            let head = weights.lm_head.as_ref();
+            head.unwrap_or(&weights.embed_tokens).clone()
+        };
         match self {
-            Self::Held(weights) => {
-                let head = weights.lm_head.as_ref();
-                BaseMatrix::Held(head.unwrap_or(&weights.embed_tokens).clone())
-            }
+            Self::Held(weights) => BaseMatrix::Held(of(weights)),
+            Self::Rounded(weights) => BaseMatrix::Rounded(of(weights)),
             Self::Stored(stored) => {
                 let name = match stored.config.tie_word_embeddings {
                     true => EMBEDDING,
@@ -124,6 +131,7 @@ impl BaseWeights {
     pub(crate) fn embedding(&self) -> BaseMatrix {
         match self {
             Self::Held(weights) => BaseMatrix::Held(weights.embed_tokens.clone()),
+            Self::Rounded(weights) => BaseMatrix::Rounded(weights.embed_tokens.clone()),
             Self::Stored(stored) => BaseMatrix::Stored(stored.clone(), EMBEDDING),
         }
     }
@@ -131,9 +139,10 @@ impl BaseWeights {
     /// Looks up the embeddings of tokens of the vocabulary, `[tokens, hidden_size]`.
     pub(crate) fn embeddings(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
         match self {
-            Self::Held(weights) => {
+            Self::Held(weights) | Self::Rounded(weights) => {
                 let ids = Tensor::new(ids, weights.embed_tokens.device())?;
-                Ok(weights.embed_tokens.index_select(&ids, 0)?)
+                let rows = weights.embed_tokens.index_select(&ids, 0)?;
+                Ok(rows.to_dtype(DType::F32)?)
             }
             Self::Stored(stored) => {
                 let width = stored.config.hidden_size;
@@ -157,6 +166,7 @@ impl From<Weights> for BaseWeights {
 #[derive(Clone)]
 pub(crate) enum BaseLayer {
     Held(LayerWeights),
+    Rounded(LayerWeights),
     Stored(Stored, usize),
 }
 
@@ -165,6 +175,7 @@ impl BaseLayer {
     pub(crate) fn read(&self) -> Result<LayerWeights, EngineError> {
         match self {
             Self::Held(weights) => Ok(weights.clone()),
+            Self::Rounded(weights) => Ok(weights.map(&widened, &|vector| Ok(vector.clone()))?),
             Self::Stored(stored, index) => {
                 LayerWeights::load(&stored.files, &stored.config, *index)
             }
@@ -176,6 +187,7 @@ impl BaseLayer {
 #[derive(Clone)]
 pub(crate) enum BaseMatrix {
     Held(Tensor),
+    Rounded(Tensor),
     Stored(Stored, &'static str),
 }
 
@@ -183,7 +195,7 @@ impl BaseMatrix {
     /// Tells (rows, columns).
     pub(crate) fn dims(&self) -> candle_core::Result<(usize, usize)> {
         match self {
-            Self::Held(tensor) => tensor.dims2(),
+            Self::Held(tensor) | Self::Rounded(tensor) => tensor.dims2(),
             Self::Stored(stored, _) => Ok((stored.config.vocab_size, stored.config.hidden_size)),
         }
     }
@@ -192,6 +204,7 @@ impl BaseMatrix {
     pub(crate) fn reading(&self) -> MatrixReading<'_> {
         match self {
             Self::Held(tensor) => MatrixReading::Held(Reading::of(tensor), tensor),
+            Self::Rounded(tensor) => MatrixReading::Rounded(Reading::of(tensor), tensor),
             Self::Stored(stored, name) => MatrixReading::Stored(stored, name),
         }
     }
@@ -200,14 +213,31 @@ impl BaseMatrix {
     pub(crate) fn whole(&self) -> Result<Tensor, EngineError> {
         match self {
             Self::Held(tensor) => Ok(tensor.clone()),
+            Self::Rounded(tensor) => Ok(widened(tensor)?),
             Self::Stored(stored, name) => super::weights::read_tensor(&stored.files, name),
         }
     }
 }
 
+/// Turns a matrix of bf16 into one of f32, which holds the same numbers.
+fn widened(matrix: &Tensor) -> candle_core::Result<Tensor> {
+    let values = widen(Reading::of(matrix).bf16_slice()?);
+    Tensor::from_vec(values, matrix.shape(), &Device::Cpu)
+}
+
+fn widen(rounded: &[bf16]) -> Vec<f32> {
+    const NUMBERS_PER_TASK: usize = 1 << 16;
+    let mut values = vec![0f32; rounded.len()];
+    let pairs = values.par_chunks_mut(NUMBERS_PER_TASK);
+    let pairs = pairs.zip(rounded.par_chunks(NUMBERS_PER_TASK));
+    pairs.for_each(|(values, rounded)| rounded.convert_to_f32_slice(values));
+    values
+}
+
 /// A matrix that is read.
 pub(crate) enum MatrixReading<'a> {
     Held(Reading<'a>, &'a Tensor),
+    Rounded(Reading<'a>, &'a Tensor),
     Stored(&'a Stored, &'static str),
 }
 
@@ -219,6 +249,12 @@ impl MatrixReading<'_> {
                 let (_, width) = tensor.dims2()?;
                 let all = reading.slice()?;
                 Ok(Cow::Borrowed(&all[rows.start * width..rows.end * width]))
+            }
+            Self::Rounded(reading, tensor) => {
+                let (_, width) = tensor.dims2()?;
+                let all = reading.bf16_slice()?;
+                let rounded = &all[rows.start * width..rows.end * width];
+                Ok(Cow::Owned(widen(rounded)))
             }
             Self::Stored(stored, name) => {
                 let width = stored.config.hidden_size;

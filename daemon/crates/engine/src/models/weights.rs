@@ -2,11 +2,13 @@
 //!
 //! Generation does not use these: it has packed copies of its own. They are made when training asks for them.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use half::bf16;
 
 use super::config::ModelConfig;
 use super::files::ModelFiles;
 use super::foreign::is_foreign;
+use super::tensor_names::{EMBEDDING, HEAD};
 use crate::EngineError;
 use crate::methods::{Norm, Target};
 
@@ -96,6 +98,35 @@ impl Weights {
 }
 
 impl Weights {
+    /// As [`Weights::load`], with the matrices rounded to bf16, a part of one in f32 at a time.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn load_rounded(
+        files: &ModelFiles,
+        config: &ModelConfig,
+    ) -> Result<Self, EngineError> {
+        Self::check_trainable(files, config)?;
+        let layer = |index| {
+            let layer = LayerWeights::load(files, config, index)?;
+            let layer = layer.map(&|matrix| matrix.to_dtype(DType::BF16), &|vector| {
+                Ok(vector.clone())
+            });
+            Ok::<_, EngineError>(layer?)
+        };
+        let rows = config.vocab_size;
+        let vocabulary = |name: &str| read_rounded(files, name, (rows, config.hidden_size));
+        Ok(Self {
+            embed_tokens: vocabulary(EMBEDDING)?,
+            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+            norm: LayerWeights::read_norm(files, config, "model.norm.weight")?,
+            lm_head: match config.tie_word_embeddings {
+                true => None,
+                false => Some(vocabulary(HEAD)?),
+            },
+        })
+    }
+
     /// Copies every tensor to a device.
     pub(crate) fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
         let layers = self.layers.iter().map(|layer| layer.to_device(device));
@@ -277,6 +308,22 @@ impl LayerWeights {
         ];
         always.into_iter().chain(some).chain(heads).chain(biases)
     }
+}
+
+/// Reads a matrix a block of rows at a time, rounded to bf16.
+fn read_rounded(
+    files: &ModelFiles,
+    name: &str,
+    (rows, width): (usize, usize),
+) -> Result<Tensor, EngineError> {
+    const ROWS_AT_ONCE: usize = 4096;
+    let mut rounded = Vec::with_capacity(rows * width);
+    for first in (0..rows).step_by(ROWS_AT_ONCE) {
+        let mut block = vec![0f32; ROWS_AT_ONCE.min(rows - first) * width];
+        files.read_rows(name, first, &mut block)?;
+        rounded.extend(block.into_iter().map(bf16::from_f32));
+    }
+    Ok(Tensor::from_vec(rounded, (rows, width), &Device::Cpu)?)
 }
 
 /// Cuts a matrix into matrices of so many rows.

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor};
+use half::bf16;
 
 /// Reads a contiguous f32 storage as a slice.
 ///
@@ -34,6 +35,19 @@ impl<'a> Reading<'a> {
         Self {
             storage: Box::new(storage),
             layout,
+        }
+    }
+
+    /// Shows the elements of a bf16 tensor, row-major.
+    ///
+    /// # Errors
+    /// As [`Self::slice`].
+    pub(crate) fn bf16_slice(&self) -> Result<&[bf16]> {
+        match (&**self.storage, self.layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::BF16(data)), Some((start, end))) => Ok(&data[start..end]),
+            _ => Err(Error::msg(
+                "a rounded matrix is bf16, contiguous and on the CPU",
+            )),
         }
     }
 

@@ -290,15 +290,33 @@ pub(crate) struct Order {
     seed: u64,
     examples: usize,
     batch_size: usize,
+    /// Of every example, where those of like lengths come together.
+    lengths: Option<Vec<usize>>,
 }
 
 impl Order {
+    /// The most batches among whose examples lengths are grouped, and the least groups that an epoch has (transformers,
+    /// `get_length_grouped_indices`).
+    const GROUPED_BATCHES: usize = 50;
+    const LEAST_GROUPS: usize = 4;
+
     /// Orders a number of examples in batches; the last batch of an epoch may be smaller.
     pub(crate) fn new(seed: u64, examples: usize, batch_size: usize) -> Self {
         Self {
             seed,
             examples,
             batch_size,
+            lengths: None,
+        }
+    }
+
+    /// Orders examples by a run's options.
+    pub(crate) fn of(options: &TrainOptions, seed: u64, lengths: &[usize]) -> Self {
+        let accumulated = options.gradient_accumulation_steps as usize;
+        let batch_size = (options.batch_size as usize).saturating_mul(accumulated);
+        Self {
+            lengths: options.group_by_length.then(|| lengths.to_vec()),
+            ..Self::new(seed, lengths.len(), batch_size.max(1))
         }
     }
 
@@ -310,8 +328,25 @@ impl Order {
     /// Lists the examples of an epoch (from 0) as they come. Every epoch has an order of its own, drawn from the seed.
     pub(crate) fn epoch(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.examples).collect();
-        Random::at(self.seed, &["order", &epoch.to_string()]).shuffle(&mut order);
-        order
+        let epoch = epoch.to_string();
+        Random::at(self.seed, &["order", &epoch]).shuffle(&mut order);
+        let Some(lengths) = &self.lengths else {
+            return order;
+        };
+        // Within groups of some batches the longest come first; then the batches of all groups are shuffled, so that no run ends
+        // on short ones alone.
+        let most = self.examples / (self.batch_size * Self::LEAST_GROUPS);
+        let group = most.clamp(1, Self::GROUPED_BATCHES) * self.batch_size;
+        for group in order.chunks_mut(group) {
+            group.sort_by_key(|index| std::cmp::Reverse(lengths[*index]));
+        }
+        let whole = self.examples / self.batch_size * self.batch_size;
+        let (batches, rest) = order.split_at(whole);
+        let mut batches: Vec<&[usize]> = batches.chunks(self.batch_size).collect();
+        Random::at(self.seed, &["batches", &epoch]).shuffle(&mut batches);
+        // The last one, where it is smaller, stays the last.
+        batches.push(rest);
+        batches.concat()
     }
 
     /// Lists the examples of a step (from 0) of the run.
@@ -467,6 +502,33 @@ mod tests {
             (batch.targets.rows, batch.targets.tokens),
             (vec![1, 2, 3], vec![3, 4, 7])
         );
+    }
+
+    #[test]
+    fn examples_of_like_lengths_come_together_where_that_is_asked_for() {
+        let lengths: Vec<usize> = (0..203).map(|i| 1 + i * 37 % 100).collect();
+        let options = TrainOptions {
+            batch_size: 2,
+            gradient_accumulation_steps: 2,
+            group_by_length: true,
+            ..TrainOptions::default()
+        };
+        let spread = |order: &Order| -> usize {
+            let epoch = order.epoch(1);
+            let spreads = epoch.chunks(4).map(|batch| {
+                let lengths = batch.iter().map(|index| lengths[*index]);
+                lengths.clone().max().unwrap_or(0) - lengths.min().unwrap_or(0)
+            });
+            spreads.sum()
+        };
+        let grouped = Order::of(&options, 3, &lengths);
+        let plain = Order::new(3, lengths.len(), 4);
+        assert!(spread(&grouped) * 4 < spread(&plain));
+        assert_ne!(grouped.epoch(0), grouped.epoch(1));
+        let mut all = grouped.epoch(1);
+        assert_eq!(all, Order::of(&options, 3, &lengths).epoch(1));
+        all.sort_unstable();
+        assert_eq!(all, (0..203).collect::<Vec<_>>());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use autodidact_domain::random::Random;
 use autodidact_domain::training::{TrainProgress, keeps_base_quantised};
 use autodidact_domain::{
-    Body, Checkpoint, Interrupt, ModelName, ModelRef, Prompt, TrainOptions, TrainRequest,
-    TrainSegment, TrainTask,
+    BaseDtype, Body, Checkpoint, Interrupt, ModelName, ModelRef, Prompt, TrainOptions,
+    TrainRequest, TrainSegment, TrainTask,
 };
 
 use super::{Base, DataCache, EncodedExample, check_options, run};
@@ -49,6 +49,7 @@ fn refuse_on_device(options: &TrainOptions) -> Result<(), EngineError> {
     match options {
         options if keeps_base_quantised(&options.method) => refuse("method", &options.method),
         options if options.gradient_checkpointing => refuse("gradient_checkpointing", "true"),
+        options if options.dtype != BaseDtype::Float32 => refuse("dtype", options.dtype.name()),
         _ => Ok(()),
     }
 }
@@ -177,6 +178,9 @@ impl LoadedModel {
             Runner::Own(_) if keeps_base_quantised(&options.method) => {
                 BaseWeights::stored(&self.files, &self.config)
             }
+            Runner::Own(_) if options.dtype == BaseDtype::BFloat16 => {
+                Ok(BaseWeights::Rounded(self.rounded_weights()?))
+            }
             Runner::Own(_) | Runner::Foreign(_) => Ok(BaseWeights::Held(self.weights()?)),
         }
     }
@@ -204,6 +208,68 @@ mod tests {
     fn training_and_scoring_agree_on_the_loss_before_and_after() {
         check_losses(false);
         check_losses(true);
+    }
+
+    #[test]
+    fn a_base_in_bf16_teaches_what_its_rounded_weights_teach() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden");
+        // The files of one are bf16 already, so nothing is rounded there.
+        for (name, is_exact) in [
+            ("families/qwen2", false),
+            ("tiny", false),
+            ("families/phi3/model.gguf", false),
+            ("families/gemma3", true),
+            ("families/llama3", false),
+        ] {
+            let model = Engine::new(2, Compute::Exact).load(&golden.join(name));
+            let model = model.expect(name);
+            let run = |method: &str, dtype| {
+                let options = TrainOptions {
+                    method: method.into(),
+                    dtype,
+                    target_modules: vec!["all-linear".into()],
+                    learning_rate: 1e-2,
+                    max_steps: 8,
+                    batch_size: 2,
+                    ..TrainOptions::default()
+                };
+                let answer = "a heron, a wren, an owl and a kite";
+                let request = TrainRequest {
+                    model: ModelRef {
+                        model: ModelName::new("tiny").expect("a name"),
+                        adapter: None,
+                    },
+                    options,
+                    examples: (0..4)
+                        .map(|i| Body::instruction(&format!("Name birds, {i}."), "", answer))
+                        .collect(),
+                    eval_examples: Vec::new(),
+                    seed: 4,
+                    resume: None,
+                    steps: 8,
+                };
+                let quiet = Interrupt::new();
+                model.train(&request, None, &quiet, &Pause::never(), &mut |_| {})
+            };
+            let exact = run("lora", BaseDtype::Float32).expect("trains");
+            let rounded = run("lora", BaseDtype::BFloat16).expect("trains");
+            if is_exact {
+                assert_eq!(rounded.losses, exact.losses, "{name}");
+                assert_eq!(rounded.checkpoint.adapter, exact.checkpoint.adapter);
+            }
+            let bound = 0.02 * exact.losses[0];
+            for (rounded, exact) in rounded.losses.iter().zip(&exact.losses) {
+                assert!((rounded - exact).abs() < bound, "{name}: {rounded} {exact}");
+            }
+            let weights = model.rounded_weights().expect("weights");
+            let bytes = BaseWeights::Rounded(weights).bytes();
+            let in_f32 = model.files.parameters() * 4;
+            assert!(bytes * 9 < in_f32 * 5, "{name}: {bytes} of {in_f32}");
+            for (method, field) in [("qlora", "dtype"), ("full", "dtype")] {
+                let told = run(method, BaseDtype::BFloat16).expect_err("refused");
+                assert!(told.to_string().contains(field), "{told}");
+            }
+        }
     }
 
     #[test]

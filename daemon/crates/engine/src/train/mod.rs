@@ -93,8 +93,7 @@ pub fn run(
     let data = cache.encode(&request.examples, options, encode, max_length)?;
     let evaluator = Evaluator::new(&base, request, max_length, before)?;
     let batch_size = options.batch_size as usize;
-    let at_a_step = batch_size.saturating_mul(options.gradient_accumulation_steps as usize);
-    let order = Order::new(request.seed, data.len(), at_a_step);
+    let order = Order::of(options, request.seed, &data.lengths());
     let total_steps = count_steps(options, &order)?;
     let schedule = Schedule::new(options, total_steps);
     let run = Run {
@@ -248,14 +247,14 @@ fn check_memory(
         // The states are the device's, which says itself when they do not fit.
         return Ok(());
     }
-    let held = base.weights.bytes();
+    let (held, options) = (base.weights.bytes(), &request.options);
     let sizing = Sizing {
         config: base.config,
         lengths: Some(&data.lengths()),
         max_length: request.options.max_length as usize,
         seed: request.seed,
         threads: base.threads,
-        weights_in_f32: held,
+        weights_in_f32: held * size_of::<f32>() as u64 / options.dtype.bytes(),
         beside: &[],
         evaluated_tokens: evaluator.map_or(0, Evaluator::max_tokens),
     };

@@ -1,8 +1,8 @@
 //! What a run takes of memory beside the model that generates, and which other options would take less.
 
-use autodidact_domain::TrainOptions;
 use autodidact_domain::preflight::{NeedPart, Relief, TrainNeed};
 use autodidact_domain::training::keeps_base_quantised;
+use autodidact_domain::{BaseDtype, TrainOptions};
 
 use super::data::Order;
 use super::model;
@@ -38,7 +38,7 @@ impl Sizing<'_> {
             return batch_size.saturating_mul(self.max_length + before);
         };
         let at_a_step = batch_size.saturating_mul(options.gradient_accumulation_steps as usize);
-        let order = Order::new(self.seed, lengths.len(), at_a_step);
+        let order = Order::of(options, self.seed, lengths);
         let largest_of = |epoch: usize| {
             let epoch = order.epoch(epoch);
             let steps = epoch.chunks(at_a_step.max(1));
@@ -76,16 +76,16 @@ impl Sizing<'_> {
             false => 20,
         };
         let is_stored = keeps_base_quantised(&options.method);
-        let [held, working] = match is_stored {
-            true => [
-                0,
-                BaseWeights::working_bytes_of(self.config, VOCABULARY_PER_BLOCK),
-            ],
-            false => [self.weights_in_f32, 0],
+        let working = BaseWeights::working_bytes_of(self.config, VOCABULARY_PER_BLOCK);
+        let [held, rounded, working] = match options.dtype {
+            _ if is_stored => [0, 0, working],
+            BaseDtype::BFloat16 => [0, self.weights_in_f32 / 2, working],
+            BaseDtype::Float32 => [self.weights_in_f32, 0, 0],
         };
         let of_run = [
             ("weights in f32", held),
-            ("quantised weights at work", working),
+            ("weights in bf16", rounded),
+            ("weights at work", working),
             ("states", states + states / margin),
             (
                 "logits",
@@ -150,9 +150,12 @@ impl Sizing<'_> {
     /// together come to.
     fn reliefs(&self, options: &TrainOptions, room: u64) -> (Vec<Relief>, Option<Relief>) {
         let batches = Change::smaller_batches(options);
-        let [checkpointing, qlora] = [Change::Checkpointing, Change::Qlora];
-        let alone: Vec<Relief> = [batches.clone(), vec![checkpointing], vec![qlora]]
+        let [checkpointing, rounded, qlora] =
+            [Change::Checkpointing, Change::Rounded, Change::Qlora];
+        let each = [checkpointing, rounded, qlora].map(|change| vec![change]);
+        let alone: Vec<Relief> = [batches.clone()]
             .into_iter()
+            .chain(each)
             .filter_map(|choices| {
                 let tried = choices
                     .into_iter()
@@ -169,7 +172,8 @@ impl Sizing<'_> {
         };
         let together = with(&[checkpointing])
             .into_iter()
-            .chain([vec![qlora, checkpointing]])
+            .chain([vec![rounded, checkpointing], vec![qlora, checkpointing]])
+            .chain(with(&[rounded, checkpointing]))
             .chain(with(&[qlora]))
             .chain(with(&[qlora, checkpointing]));
         let tried: Vec<Relief> = together
@@ -200,6 +204,8 @@ enum Change {
     /// So many sequences at once, and as many more batches a step.
     Batch(u32),
     Checkpointing,
+    /// The frozen weights in bf16.
+    Rounded,
     Qlora,
 }
 
@@ -228,7 +234,13 @@ impl Change {
                 options.gradient_checkpointing = true;
                 Some(vec!["gradient_checkpointing true".into()])
             }
+            Self::Rounded if options.dtype == BaseDtype::BFloat16 => None,
+            Self::Rounded => {
+                options.dtype = BaseDtype::BFloat16;
+                Some(vec![format!("dtype {}", options.dtype.name())])
+            }
             Self::Qlora if options.method == "lora" => {
+                options.dtype = BaseDtype::Float32;
                 options.method = "qlora".into();
                 Some(vec!["method qlora".into()])
             }

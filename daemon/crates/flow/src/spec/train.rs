@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use autodidact_domain::training::{LrScheduler, METHODS, TrainOptions, TrainTask};
+use autodidact_domain::training::{BaseDtype, LrScheduler, METHODS, TrainOptions, TrainTask};
 use autodidact_domain::workflow::TrainSpec;
 
 use super::reader::{Fields, Node};
@@ -65,6 +65,8 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
     let task_type = fields.choice("task_type", &tasks, default.task_type.name());
     let task_type = TrainTask::from_name(&task_type).unwrap_or_default();
     let labels = read_labels(&mut fields, task_type);
+    let dtypes = BaseDtype::ALL.map(BaseDtype::name);
+    let dtype = fields.choice("dtype", &dtypes, default.dtype.name());
     let targets: &[&str] = match method.as_str() {
         "full" => &MODULES,
         _ => &LINEAR_MODULES,
@@ -137,6 +139,8 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
             1..=4096,
             default.gradient_accumulation_steps,
         ),
+        group_by_length: fields.flag("group_by_length", default.group_by_length),
+        dtype: BaseDtype::from_name(&dtype).unwrap_or_default(),
         gradient_checkpointing: fields
             .flag("gradient_checkpointing", default.gradient_checkpointing),
         label_smoothing_factor: fields.number(

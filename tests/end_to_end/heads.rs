@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, repository, tiny_model};
+use autodidact_tests::{Home, repository, tiny_model, wait_for};
 use serde_json::{Value, json};
 
 use crate::bad_input::refused;
@@ -57,7 +57,7 @@ fn a_run_that_was_killed_ends_with_the_same_head_and_the_same_labels() -> Result
         straight.submit(&workflow(name, name))?;
         straight.wait_until_done(name, LIMIT)?;
         for (kill, fault) in [
-            "evaluate:1:300",
+            "evaluate:2:0",
             "checkpoint:2:0",
             "train:2:500",
             "evaluate:2:100",
@@ -287,6 +287,16 @@ fn labels_outside_of_the_declared_ones_are_refused_with_the_nearest_and_nothing_
         train("a", "one", &["task_type=SEQ_CLS"]),
         &["at least two labels"],
     )?;
+    let answer = "a river, a lake and a hill ".repeat(12);
+    import(
+        &home,
+        "answers",
+        &[record("It broke.", &answer), record("It works.", "yes")],
+    )?;
+    fails(
+        train("a", "answers", &["task_type=SEQ_CLS"]),
+        &["these seem to be answers", "at most 1000 labels"],
+    )?;
     assert_eq!(
         home.json(&["workflow", "list"])?,
         json!([]),
@@ -311,5 +321,33 @@ fn labels_outside_of_the_declared_ones_are_refused_with_the_nearest_and_nothing_
     let told = home.run(&["dataset", "import", "strange", &file.to_string_lossy()])?;
     let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
     assert!(told.contains("label_not_declared"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_dataset_that_comes_later_brings_its_labels() -> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    prepare(&home)?;
+    let bound = workflow("sequence-classification", "bound")
+        .replace("seeds: sequence-classification-train", "seeds: fresh")
+        + "on_drop: fresh\n";
+    home.submit(&bound)?;
+    assert_eq!(home.state("bound").as_deref(), Some("pending"));
+    let folder = home.path().join("inbox/fresh");
+    std::fs::create_dir_all(&folder)?;
+    let mut records = std::fs::read_to_string(example("sequence-classification-train"))?;
+    for _ in 0..8 {
+        records += "{\"text\": \"It came on a Monday.\", \"label\": \"neutral\"}\n";
+    }
+    std::fs::write(folder.join("reviews.jsonl"), records)?;
+    wait_for("the bound run", LIMIT, || home.state("bound-v1").is_some())?;
+    home.wait_until_done("bound-v1", LIMIT)?;
+    let shown = home.json(&["workflow", "show", "bound-v1"])?;
+    assert_eq!(
+        shown["workflow"]["pinned"]["labels"],
+        json!(["negative", "neutral", "positive"]),
+        "{shown}"
+    );
     Ok(())
 }

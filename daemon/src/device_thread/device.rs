@@ -190,6 +190,11 @@ impl Device {
             Some(id) if request.resume.is_none() => Some(self.checkpoints.load(id)?),
             _ => None,
         };
+        let held = self.training_weights.as_ref();
+        if held.is_some_and(|held| !held.is_for(&request.options)) {
+            self.training_weights = None;
+            model.allow(self.available());
+        }
         let weights = model.training_weights(&request.options);
         let weights = weights.map_err(|error| self.told(error))?;
         self.training_weights = Some(weights);

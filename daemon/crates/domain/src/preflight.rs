@@ -147,6 +147,8 @@ pub struct CheckpointPlan {
     pub written: u64,
     /// How many stay, beside one that is being written.
     pub kept: u64,
+    /// How many of them are there already, of a run that goes on.
+    pub held: u64,
 }
 
 /// What a train stage takes of this machine.

@@ -84,6 +84,19 @@ impl TrainTask {
     }
 }
 
+/// The most labels that a head gives; what has more is hardly a set of labels.
+pub const MAX_LABELS: usize = 1000;
+
+/// Lists labels for people, the first ones of many.
+pub fn shown_labels(labels: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = labels[..labels.len().min(SHOWN)].join(", ");
+    match labels.len().saturating_sub(SHOWN) {
+        0 => shown,
+        others => format!("{shown} and {others} more"),
+    }
+}
+
 /// What the frozen weights of a base are held in while it trains; the names are those of transformers' `dtype`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

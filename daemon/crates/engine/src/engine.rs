@@ -488,7 +488,7 @@ impl LoadedModel {
         let (weights, advice) = match dtype {
             BaseDtype::Float32 => (
                 "weights in f32",
-                "train a smaller model, hold it in bf16 (dtype: bfloat16), or make more memory available",
+                "train a smaller model, hold frozen weights in bf16 (dtype: bfloat16, with any method but full), or make more memory available",
             ),
             BaseDtype::BFloat16 => (
                 "weights in bf16",

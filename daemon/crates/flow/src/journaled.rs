@@ -245,6 +245,11 @@ impl Run {
         self.replay.contains_key(&(round, stage, index))
     }
 
+    /// Tells whether a step of a stage is in the journal already.
+    pub(crate) fn has_step(&self, round: u32, stage: StageName, index: usize) -> bool {
+        u32::try_from(index).is_ok_and(|index| self.replay.contains_key(&(round, stage, index)))
+    }
+
     fn count<T>(&mut self, round: u32, stage: StageName, recorded: &Recorded<T>) -> StageProgress {
         let dropped: u64 = recorded.reasons.values().sum();
         let report = self

@@ -4,12 +4,17 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use autodidact_domain::ports::Ports;
+use autodidact_domain::training::{MAX_LABELS, shown_labels};
+use autodidact_domain::workflow::Pinned;
 use autodidact_domain::{
     Body, CheckpointSummary, ClassifyInput, DatasetSummary, Example, TrainTask, WorkflowSpec,
 };
 
 use crate::run::read_dataset;
 use crate::spec::{Fault, nearest_name};
+
+/// The longest label that is found in data, in bytes.
+const MAX_LABEL_BYTES: usize = 256;
 
 /// An example is of another kind than the task takes.
 pub(crate) const OTHER_KIND: &str = "other_kind";
@@ -107,9 +112,79 @@ pub(crate) fn resolve(
         return Err(faults);
     }
     match declared.is_empty() {
-        true => Ok(collected.into_iter().collect()),
+        true => checked(collected),
         false => Ok(declared),
     }
+}
+
+/// Refuses what can hardly be labels.
+fn checked(collected: BTreeSet<String>) -> Result<Vec<String>, Vec<Fault>> {
+    let longest = collected.iter().max_by_key(|label| label.len());
+    let bytes = longest.map_or(0, String::len);
+    if collected.len() <= MAX_LABELS && bytes <= MAX_LABEL_BYTES {
+        return Ok(collected.into_iter().collect());
+    }
+    let start: String = longest.map_or(String::new(), |label| label.chars().take(60).collect());
+    Err(vec![Fault {
+        line: 0,
+        path: "stages.train.labels".into(),
+        message: format!(
+            "the data has {} different labels, the longest of {bytes} bytes: {start:?}; these seem to be answers",
+            collected.len()
+        ),
+        expected: format!("at most {MAX_LABELS} labels of at most {MAX_LABEL_BYTES} bytes"),
+        found: format!("{} labels", collected.len()),
+        nearest: None,
+    }])
+}
+
+/// Finds the labels of a workflow whose datasets are pinned; there have to be two of them where it trains a head.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn of_pinned(
+    ports: &Ports,
+    spec: &WorkflowSpec,
+    pinned: &Pinned,
+    start: Option<&CheckpointSummary>,
+) -> Result<Vec<String>, Vec<Fault>> {
+    let sources = [
+        ("seeds", pinned.seeds.as_ref()),
+        ("held_out", pinned.held_out.as_ref()),
+        ("stages.train.eval_dataset", pinned.eval_dataset.as_ref()),
+    ];
+    let labels = resolve(ports, spec, sources, start)?;
+    match too_few(spec, pinned.seeds.as_ref(), &labels) {
+        Some(fault) => Err(vec![fault]),
+        None => Ok(labels),
+    }
+}
+
+/// Finds the fault of a task with a head that has nothing to tell apart. A dataset that is still to come is looked at then.
+pub(crate) fn too_few(
+    spec: &WorkflowSpec,
+    seeds: Option<&DatasetSummary>,
+    labels: &[String],
+) -> Option<Fault> {
+    let train = spec.stages.train.as_ref()?;
+    let trains_head = train.options.task_type.has_head() && seeds.is_some();
+    (trains_head && labels.len() < 2).then(|| Fault {
+        line: 0,
+        path: "stages.train.labels".into(),
+        message: "there is nothing to tell apart".into(),
+        expected: "at least two labels, declared or in the data".into(),
+        found: match labels.first() {
+            Some(label) => format!("{label:?} alone"),
+            None => "none".into(),
+        },
+        nearest: None,
+    })
+}
+
+/// Says what is wrong in one line.
+pub(crate) fn told(faults: &[Fault]) -> String {
+    let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    faults.join("; ")
 }
 
 /// Looks for examples that do not fit the task, or labels that are not declared.
@@ -161,7 +236,7 @@ fn look_at(
                 place + 1,
                 example.id.short(),
             ),
-            &format!("one of {}", declared.join(", ")),
+            &format!("one of {}", shown_labels(declared)),
             summary,
         )
     })

@@ -322,19 +322,12 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         }));
         Vec::new()
     });
-    let trains_head = train.is_some_and(|train| train.options.task_type.has_head());
-    // What is dropped later is checked then.
-    if trains_head && seeds.is_some() && faults.is_empty() && labels.len() < 2 {
+    if faults.is_empty()
+        && let Some(fault) = labels::too_few(spec, seeds.as_ref(), &labels)
+    {
         faults.push(Fault {
             line: line_of(yaml, "task_type", ""),
-            path: "stages.train.labels".into(),
-            message: "there is nothing to tell apart".into(),
-            expected: "at least two labels, declared or in the data".into(),
-            found: match labels.first() {
-                Some(label) => format!("{label:?} alone"),
-                None => "none".into(),
-            },
-            nearest: None,
+            ..fault
         });
     }
     match model {

@@ -21,6 +21,7 @@ fn of(
     model: &ModelSummary,
     spec: &TrainSpec,
     data: Option<TrainData<'_>>,
+    held: u64,
 ) -> PortResult<Option<Preflight>> {
     let Some(need) = ports.engine.preflight(model, &spec.options, data)? else {
         return Ok(None);
@@ -39,24 +40,26 @@ fn of(
         // Without data, more of them take no more.
         written: need.steps.map_or(u64::MAX, |steps| steps.div_ceil(between)),
         kept: u64::from(options.save_total_limit).max(1) + best,
+        held,
     })?;
     Ok(Some(Preflight { need, disk }))
 }
 
 /// Tells what a round's training takes, and refuses what will not fit. The run stays where it is, to be resumed when there is
-/// room.
+/// room. So many of its checkpoints are there already.
 pub(crate) fn check(
     run: &Run,
     round: u32,
     spec: &TrainSpec,
     examples: &[Body],
+    held: usize,
 ) -> Result<(), FlowError> {
     let data = TrainData {
         examples,
         seed: train_seed(run.spec(), round),
     };
     let model = &run.workflow.pinned.model;
-    let Some(preflight) = of(&run.ports, model, spec, Some(data))? else {
+    let Some(preflight) = of(&run.ports, model, spec, Some(data), held as u64)? else {
         return Ok(());
     };
     let refusal = preflight.refusal();
@@ -85,7 +88,7 @@ pub(crate) fn of_workflow(
         || stages.respond.is_some()
         || stages.validate.is_some();
     if makes_examples {
-        return of(ports, &pinned.model, train, None);
+        return of(ports, &pinned.model, train, None, 0);
     }
     let human = read_dataset(ports, pinned.seeds.as_ref())?;
     let mixed = train::mix(spec, 1, &human, &[], &[]);
@@ -97,5 +100,5 @@ pub(crate) fn of_workflow(
         examples: &examples,
         seed: train_seed(spec, 1),
     };
-    of(ports, &pinned.model, train, Some(data))
+    of(ports, &pinned.model, train, Some(data), 0)
 }

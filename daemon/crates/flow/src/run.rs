@@ -145,8 +145,10 @@ fn evaluate_base(
     human: &[Example],
     held_out: &[Example],
 ) -> Result<Option<Evaluation>, FlowError> {
-    let is_measured = run.spec().stages.evaluate.is_some();
-    let adapter = match is_measured && !run.will_replay(0, StageName::Evaluate) {
+    let evaluate = run.spec().stages.evaluate.as_ref();
+    let steps = evaluate.map_or(0, |spec| held_out.len().div_ceil(spec.batch as usize));
+    let last = steps.checked_sub(1);
+    let adapter = match last.is_some_and(|last| !run.has_step(0, StageName::Evaluate, last)) {
         true => train::untrained(run, human)?,
         false => None,
     };
@@ -154,9 +156,10 @@ fn evaluate_base(
         model: run.spec().model.clone(),
         adapter,
     };
-    let evaluation = evaluate_round(run, 0, &base, held_out)?;
+    let evaluation = evaluate_round(run, 0, &base, held_out);
+    // Whatever became of it: another start makes it again, the same.
     train::remove_untrained(run)?;
-    Ok(evaluation)
+    evaluation
 }
 
 fn evaluate_round(

@@ -16,6 +16,7 @@ use autodidact_domain::{
 
 use crate::error::FlowError;
 use crate::journaled::{Figures, Run};
+use crate::labels;
 use crate::pin::pin;
 use crate::preflight;
 use crate::run::run_workflow;
@@ -184,6 +185,13 @@ impl Supervisor {
         if train.and_then(|train| train.eval_dataset.as_ref()) == Some(&dataset.name) {
             pinned.eval_dataset = Some(dataset.clone());
         }
+        let start = spec.stages.train.as_ref().and_then(|train| {
+            let id = train.init_adapter.as_ref();
+            let id = id.or(train.resume_from_checkpoint.as_ref())?;
+            self.ports.checkpoints.get(id).ok()
+        });
+        pinned.labels = labels::of_pinned(&self.ports, &spec, &pinned, start.as_ref())
+            .map_err(|faults| PortError::Invalid(labels::told(&faults)))?;
         self.create_and_start(spec, pinned)
     }
 

@@ -346,8 +346,22 @@ impl Checkpoints for CheckpointStore {
             .into_iter()
             .partition(|set| *set > self.options.tensor_file_bytes);
         let files = in_files.into_iter().fold(0, u64::saturating_add);
-        let files = files.saturating_mul(at_once);
-        let log = growth_of_log(logged.into_iter().fold(0, u64::saturating_add), plan);
+        let held = plan.held.min(at_once);
+        let files = files.saturating_mul(at_once.saturating_sub(held).max(1.min(plan.written)));
+        let logged = logged.into_iter().fold(0, u64::saturating_add);
+        // What it has grown by is spent; another write always takes some room.
+        let spent = CheckpointPlan {
+            written: held,
+            kept: held,
+            ..plan
+        };
+        let next = CheckpointPlan {
+            written: 1.min(plan.written),
+            kept: 1,
+            ..plan
+        };
+        let log = growth_of_log(logged, plan).saturating_sub(growth_of_log(logged, spent));
+        let log = log.max(growth_of_log(logged, next));
         contain_port(|| {
             Ok(DiskNeed {
                 bytes: files.saturating_add(log),

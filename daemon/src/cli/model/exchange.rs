@@ -10,8 +10,10 @@ use crate::cli::{Failure, Global, connect, output, request_id};
 /// What the folders of PEFT and of AdapterHub hold.
 const SETTINGS: &str = "adapter_config.json";
 const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter.safetensors"];
-/// What else there is of an adapter with a head of labels.
-const OF_HEAD: [&str; 3] = ["labels.json", "head_config.json", "model_head.safetensors"];
+/// The names of a head's labels beside an adapter of PEFT's.
+const LABELS: &str = "labels.json";
+/// AdapterHub's settings and weights of a head.
+const HEAD: [&str; 2] = ["head_config.json", "model_head.safetensors"];
 /// What they hold where they were not told to write safetensors, and what tells them.
 const PICKLED: [(&str, &str); 2] = [
     ("adapter_model.bin", "safe_serialization=True"),
@@ -77,6 +79,16 @@ pub(super) async fn import(args: ImportArgs, global: &Global) -> Result<(), Fail
     ))
 }
 
+/// Tells whether AdapterHub's head in a folder is one of labels.
+fn gives_labels(path: &Path) -> bool {
+    let settings = std::fs::read(path.join(HEAD[0])).unwrap_or_default();
+    let settings: serde_json::Value = serde_json::from_slice(&settings).unwrap_or_default();
+    let class = settings["model_class"].as_str().unwrap_or_default();
+    let is_of_labels =
+        class.ends_with("ForSequenceClassification") || class.ends_with("ForTokenClassification");
+    is_of_labels && path.join(HEAD[1]).is_file()
+}
+
 /// Lists the files of an adapter's folder.
 fn folder_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let weights = WEIGHTS.map(|file| path.join(file));
@@ -94,10 +106,13 @@ fn folder_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         ));
     }
     let weights = found.unwrap_or(&weights[0]);
-    let of_head = OF_HEAD.map(|file| path.join(file)).into_iter();
-    let of_head = of_head.filter(|file| file.is_file());
-    let files = [path.join(SETTINGS), weights.clone()];
-    Ok(files.into_iter().chain(of_head).collect())
+    let mut files = vec![path.join(SETTINGS), weights.clone()];
+    files.extend(Some(path.join(LABELS)).filter(|file| file.is_file()));
+    // The head of a model that continues texts is the base's own output matrix, and large.
+    if gives_labels(path) {
+        files.extend(HEAD.map(|file| path.join(file)));
+    }
+    Ok(files)
 }
 
 pub(super) fn local(verb: &str, path: &Path, error: &std::io::Error) -> Failure {

@@ -11,6 +11,7 @@ mod peft;
 
 use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::exchange::{AdapterFile, FORMATS as NAMES};
+use autodidact_domain::training::MAX_LABELS;
 use autodidact_domain::{Checkpoint, ModelName, NamedTensor, TrainTask};
 use serde_json::Value as Json;
 
@@ -251,6 +252,14 @@ fn put_labels(
         .find(|tensor| tensor.name.ends_with("score.weight"))
         .ok_or_else(|| EngineError::adapter("score.weight", "the head of the task", "none"))?;
     let count = weight.shape.first().copied().unwrap_or(0);
+    if count > MAX_LABELS || weight.data.is_empty() {
+        let (expected, found) = (format!("1 to {MAX_LABELS} labels"), &weight.shape);
+        return Err(EngineError::adapter(
+            &weight.name,
+            expected,
+            format!("shape {found:?}"),
+        ));
+    }
     let file = files.iter().find(|file| file.name == LABELS_FILE);
     let told: Json = match file {
         Some(file) => serde_json::from_slice(&file.bytes).map_err(|error| {

@@ -5,6 +5,9 @@ use autodidact_domain::{Classifications, ClassifyInput, Interrupt, LabelScores, 
 use crate::engine::LoadedModel;
 use crate::{Adapter, EngineError};
 
+/// The most probabilities that one call gives.
+const MAX_FIGURES: usize = 1 << 24;
+
 impl LoadedModel {
     /// Tells how likely every label is for each input, by the states over the last norm. A word beyond the model's context has no
     /// figures; a text is judged by what the context holds. A result is bitwise independent of the other inputs.
@@ -37,6 +40,13 @@ impl LoadedModel {
             laid_out.map_err(|error| error.of("input", index))
         });
         let laid_out = laid_out.collect::<Result<Vec<_>, _>>()?;
+        let units: usize = inputs.iter().map(ClassifyInput::units).sum();
+        let figures = units.saturating_mul(classifier.labelling.labels.len());
+        if figures > MAX_FIGURES {
+            return Err(EngineError::Invalid(format!(
+                "expected texts or words that get at most {MAX_FIGURES} figures at once, a label each, found {figures}; ask for fewer"
+            )));
+        }
         let logits = self.label_logits(adapter, laid_out, between, interrupt)?;
         let scores = |logits: Vec<f32>| match logits.is_empty() {
             true => LabelScores::default(),

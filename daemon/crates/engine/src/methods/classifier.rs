@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use autodidact_domain::training::{MAX_LABELS, shown_labels};
 use autodidact_domain::{TrainOptions, TrainTask};
 use serde_json::{Value as Json, json};
 
@@ -13,8 +14,6 @@ use super::{Plan, Recipe};
 use crate::EngineError;
 use crate::models::config::ModelConfig;
 
-/// The most labels that are taken; beyond it a request is surely a mistake.
-const MAX_LABELS: usize = 65_536;
 /// What PEFT adds to `modules_to_save` of these tasks.
 const SAVED_BY_PEFT: [&str; 2] = ["classifier", "score"];
 /// The setting in which the labels' names stand.
@@ -94,7 +93,7 @@ impl Labelling {
                 task.name(),
                 match labels.len() {
                     0 => "none".to_string(),
-                    _ => labels.join(", "),
+                    _ => shown_labels(&labels),
                 }
             ))),
         }
@@ -246,7 +245,7 @@ mod tests {
             let error = from_options(&options, &config()).err().expect("refused");
             assert!(error.to_string().contains(expect), "{error}");
         };
-        check(&|o| o.labels.clear(), "labels: expected 2 to 65536");
+        check(&|o| o.labels.clear(), "labels: expected 2 to 1000");
         check(&|o| o.labels.truncate(1), "found no");
         check(&|o| o.labels.push("no".into()), "found no, yes, no");
         check(

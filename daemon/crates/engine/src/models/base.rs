@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use autodidact_domain::training::keeps_base_quantised;
+use autodidact_domain::{BaseDtype, TrainOptions};
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
@@ -54,6 +56,16 @@ impl BaseWeights {
             config: Arc::new(config.clone()),
             norm: LayerWeights::read_norm(files, config, "model.norm.weight")?,
         }))
+    }
+
+    /// Tells whether a run's options hold the base like this.
+    pub fn is_for(&self, options: &TrainOptions) -> bool {
+        let is_stored = keeps_base_quantised(&options.method);
+        match self {
+            Self::Stored(_) => is_stored,
+            Self::Rounded(_) => !is_stored && options.dtype == BaseDtype::BFloat16,
+            Self::Held(_) => !is_stored && options.dtype == BaseDtype::Float32,
+        }
     }
 
     /// Tells the bytes that they take in this machine's memory as long as they are held.

@@ -350,6 +350,36 @@ fn whole_models_have_their_head_in_the_output_matrixs_place() {
 }
 
 #[test]
+fn heads_of_absurd_shapes_are_refused_before_anything_is_made_of_them() {
+    let model = tiny(Compute::Exact, 1);
+    let settings = serde_json::json!({"peft_type": "LORA", "task_type": "SEQ_CLS", "r": 2, "lora_alpha": 2,
+        "target_modules": ["q_proj"]});
+    for shape in [[1usize << 40, 0], [0, 96], [1001, 1]] {
+        let elements = shape[0] * shape[1];
+        let header = serde_json::json!({"base_model.model.score.weight":
+            {"dtype": "F32", "shape": shape, "data_offsets": [0, elements * 4]}});
+        let header = header.to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.resize(bytes.len() + elements * 4, 0);
+        let file = |name: &str, bytes| autodidact_domain::exchange::AdapterFile {
+            name: name.into(),
+            bytes,
+        };
+        let files = [
+            file("adapter_config.json", settings.to_string().into_bytes()),
+            file("adapter_model.safetensors", bytes),
+        ];
+        let read = model.import_adapter(ModelName::new("tiny").unwrap(), &files);
+        let told = read.expect_err("refused").to_string();
+        assert!(
+            told.contains("score.weight") || told.contains("adapter_model"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn what_a_head_is_not_for_is_refused() {
     let model = tiny(Compute::Exact, 2);
     let refused = |result: Result<(), EngineError>, expect: &str| {

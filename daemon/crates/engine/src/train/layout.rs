@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use autodidact_domain::example::separates;
+use autodidact_domain::training::shown_labels;
 use autodidact_domain::{Body, ClassifyInput, TrainTask};
 
 use super::EncodedExample;
@@ -119,7 +120,7 @@ fn number_of(label: &str, labels: &[String]) -> Result<u32, EngineError> {
         EngineError::Invalid(format!(
             "labels: {label:?} is none of them; did you mean {:?}? expected one of {}",
             nearest(label, labels),
-            labels.join(", ")
+            shown_labels(labels)
         ))
     })?;
     Ok(place as u32)

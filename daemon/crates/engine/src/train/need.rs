@@ -240,9 +240,13 @@ impl Change {
                 Some(vec![format!("dtype {}", options.dtype.name())])
             }
             Self::Qlora if options.method == "lora" => {
-                options.dtype = BaseDtype::Float32;
+                let dtype = std::mem::take(&mut options.dtype);
                 options.method = "qlora".into();
-                Some(vec!["method qlora".into()])
+                let mut told = vec!["method qlora".to_string()];
+                if dtype != BaseDtype::Float32 {
+                    told.push(format!("dtype {}", BaseDtype::Float32.name()));
+                }
+                Some(told)
             }
             Self::Qlora => None,
         }

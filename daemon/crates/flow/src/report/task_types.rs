@@ -1,7 +1,7 @@
 //! The held-out tasks by type, each type with its own measures.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::{Interval, TaskTypeReport};
@@ -142,24 +142,32 @@ fn tag_span_f1(answered: &[Answered<'_>], seed: u64) -> (f64, Interval) {
     )
 }
 
-/// Numbers the labels, and pairs each answer's with its reference's; an answer that is no label has none.
+/// Numbers the labels, and pairs each answer's with its reference's; an answer that is no label has none. Case, width and marks
+/// around a label do not matter, unless labels differ in nothing else.
 fn label_pairs(answered: &[Answered<'_>]) -> Vec<(Option<usize>, usize)> {
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut references = Vec::with_capacity(answered.len());
+    let mut labels: BTreeSet<String> = BTreeSet::new();
     for (_, task) in answered {
-        let right = reference(task);
-        let declared = task.labels.iter().map(String::as_str);
-        for label in declared.chain([&*right]) {
-            let next = numbers.len();
-            numbers.entry(normalize(label)).or_insert(next);
-        }
-        references.push(numbers[&normalize(&right)]);
+        labels.extend(task.labels.iter().cloned());
+        labels.insert(reference(task).into_owned());
     }
-    let predicted = answered.iter().map(|(result, _)| {
-        let answer = normalize(&result.answer);
-        numbers.get(&answer).copied().filter(|_| !answer.is_empty())
-    });
-    predicted.zip(references).collect()
+    let normal: BTreeSet<String> = labels.iter().map(|label| normalize(label)).collect();
+    let are_apart = normal.len() == labels.len();
+    let key = |label: &str| match are_apart {
+        true => normalize(label),
+        false => label.trim().to_string(),
+    };
+    let numbers = labels.iter().map(|label| key(label));
+    let numbers: HashMap<String, usize> = numbers.zip(0..).collect();
+    let pair = |(result, task): &Answered<'_>| {
+        let answer = key(&result.answer);
+        let predicted = numbers.get(&answer).copied();
+        let right = numbers.get(&key(&reference(task))).copied();
+        (
+            predicted.filter(|_| !answer.is_empty()),
+            right.unwrap_or_default(),
+        )
+    };
+    answered.iter().map(pair).collect()
 }
 
 fn accuracy(pairs: &[(Option<usize>, usize)]) -> (f64, Interval) {

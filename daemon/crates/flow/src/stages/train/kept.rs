@@ -50,6 +50,11 @@ impl Kept {
         self.steps.last().copied()
     }
 
+    /// Counts those that are there.
+    pub(super) fn count(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Takes a new one in and tells which go. The newest stays as long as the run may go on from it.
     pub(super) fn add(&mut self, step: u32, evaluations: &[EvalLoss]) -> Vec<u32> {
         self.steps.insert(step);

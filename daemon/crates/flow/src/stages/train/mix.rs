@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use autodidact_domain::random::Random;
+use autodidact_domain::training::shown_labels;
 use autodidact_domain::{Body, Example, TrainOptions, WorkflowSpec};
 
 use crate::error::FlowError;
@@ -87,7 +88,7 @@ impl<'a> Data<'a> {
                 "there is nothing to train on: none of the {} examples has what task_type {} takes, with a label of {}",
                 mixed.examples.len(),
                 options.task_type.name(),
-                options.labels.join(", ")
+                shown_labels(&options.labels)
             )));
         }
         let count = match validation_split {

@@ -87,7 +87,7 @@ pub(crate) fn train(
     loop {
         let replayed = run.will_replay(round, StageName::Train);
         if !replayed && !is_checked {
-            preflight::check(run, round, spec, &data.bodies)?;
+            preflight::check(run, round, spec, &data.bodies, kept.count())?;
             is_checked = true;
         }
         let previous = match kept.newest() {
@@ -150,8 +150,8 @@ pub(crate) fn train(
     }
 }
 
-/// Makes what a task with a head is measured against: the base with the head that the first round begins with, as a checkpoint of
-/// its own; none for a task without one, where the base answers itself.
+/// Makes what a task with a head is measured against: the bare base with the head that a first round without a start begins with, as
+/// a checkpoint of its own; none for a task without one, where the base answers itself.
 pub(crate) fn untrained(run: &Run, human: &[Example]) -> Result<Option<CheckpointId>, FlowError> {
     let spec = run.workflow.pinned.train_of(run.spec());
     let Some(spec) = spec.filter(|spec| spec.options.task_type.has_head()) else {
@@ -177,7 +177,7 @@ pub(crate) fn untrained(run: &Run, human: &[Example]) -> Result<Option<Checkpoin
             load_best_model_at_end: false,
             ..spec.options.clone()
         },
-        examples: fitting.take(1).cloned().collect(),
+        examples: fitting.cloned().collect(),
         eval_examples: Vec::new(),
         seed: preflight::train_seed(run.spec(), 1),
         resume: None,

@@ -24,6 +24,13 @@ pub(crate) enum Since {
     Beginning,
 }
 
+fn is_final(state: WorkflowState) -> bool {
+    matches!(
+        state,
+        WorkflowState::Done | WorkflowState::Failed | WorkflowState::Cancelled
+    )
+}
+
 /// Watches a workflow to its end and shows what happens.
 ///
 /// # Errors
@@ -48,10 +55,12 @@ pub(crate) async fn follow(
             Since::Beginning => Some(0),
         },
     );
+    let mut is_over = false;
     while let Some(event) = watch.next().await? {
         match event {
             WatchEvent::Snapshot(snapshot) => {
                 if let Some(workflow) = &snapshot.workflow {
+                    is_over = is_final(workflow.state());
                     ended = Ended {
                         state: workflow.state(),
                         message: workflow.message.clone(),
@@ -63,7 +72,10 @@ pub(crate) async fn follow(
                 }
             }
             WatchEvent::Event(event) => {
-                if let Some(v1::event::Body::State(changed)) = &event.body {
+                // What came before an end that the snapshot told of does not undo it: the end's own event may not be there yet.
+                if let Some(v1::event::Body::State(changed)) = &event.body
+                    && (!is_over || is_final(changed.state()))
+                {
                     ended = Ended {
                         state: changed.state(),
                         message: changed.message.clone(),

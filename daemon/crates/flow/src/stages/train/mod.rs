@@ -284,7 +284,12 @@ fn save(
     if trained.is_finished() {
         let mut result = match best_step {
             Some(best) => ports.checkpoints.load(&step_id(name, round, best)?)?,
-            None => trained.checkpoint.clone(),
+            // Without the moments, which are twice as much.
+            None => Checkpoint {
+                meta: trained.checkpoint.meta.clone(),
+                adapter: trained.checkpoint.adapter.clone(),
+                optimizer: Vec::new(),
+            },
         };
         result.optimizer.clear();
         id = result_id(name, round)?;

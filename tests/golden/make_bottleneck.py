@@ -7,7 +7,6 @@ A case is a folder: `adapter_config.json` and `adapter.safetensors` as the adapt
 `final.safetensors` after the last, and `steps.json` as make_methods.py has it. Everything is f32; dropout is 0. Weights are
 decayed, biases are not. The library wants an older transformers than PEFT does, so it has an environment of its own.
 """
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from adapters import DoubleSeqBnConfig, SeqBnConfig
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ten_steps import CLIP_NORM, WEIGHT_DECAY, check_padding, draw, draw_prompt, last_logits, make_batches, save, train
+from ten_steps import CLIP_NORM, WEIGHT_DECAY, check_padding, draw, draw_prompt, last_logits, make_batches, make_cases, save, train
 
 # name: the base's folder in tests/golden, and the library's configuration; 32 wide, so the bottlenecks are 4 and 5
 CASES = {
@@ -76,15 +75,5 @@ def make(golden, name, base, config):
     print(name, [round(s["loss"], 4) for s in steps], sorted(trained)[:3], len(trained))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--golden", type=Path, required=True)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to make; all of them if none is named")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in args.cases or CASES:
-        make(args.golden, name, *CASES[name])
-
-
 if __name__ == "__main__":
-    main()
+    make_cases(__doc__, CASES, make)

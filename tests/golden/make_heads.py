@@ -10,16 +10,14 @@ a token, with -100 where there is none. The dropout before the head of token cla
 PEFT 0.21.2 refuses prefix tuning here ("Model does not support past key values"), so there is no such case.
 Full training begins with the base and a drawn head: `init.safetensors` has what is trained as it is before the first step.
 """
-import argparse
 import json
-from pathlib import Path
 
 import torch
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 import ten_steps
-from ten_steps import CLIP_NORM, IGNORED, PEAK_RATE, ROWS, WEIGHT_DECAY, WIDTH, draw, draw_prompt, save, train
+from ten_steps import CLIP_NORM, IGNORED, PEAK_RATE, ROWS, WEIGHT_DECAY, WIDTH, draw, draw_prompt, make_cases, save, train
 
 LABELS = 3
 LABEL_NAMES = {number: f"LABEL_{number}" for number in range(LABELS)}
@@ -104,15 +102,5 @@ def make(golden, name, base, config):
     print(name, [round(s["loss"], 4) for s in steps], sorted(n for n in trained if "score" in n), len(trained))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--golden", type=Path, required=True)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to make; all of them if none is named")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in args.cases or CASES:
-        make(args.golden, name, *CASES[name])
-
-
 if __name__ == "__main__":
-    main()
+    make_cases(__doc__, CASES, make)

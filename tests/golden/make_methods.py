@@ -16,16 +16,14 @@ Weight decay is on what transformers' Trainer decays: every trained tensor with 
 DoRA's and IA3's tensors are decayed, virtual tokens, prefixes, the projection's weights, embeddings, `lm_head` and linear
 weights too, but no norm and no bias.
 """
-import argparse
 import json
 import re
-from pathlib import Path
 
 import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
-from ten_steps import CLIP_NORM, PEAK_RATE, WEIGHT_DECAY, check_padding, draw, draw_prompt, last_logits, make_batches, save, train
+from ten_steps import CLIP_NORM, PEAK_RATE, WEIGHT_DECAY, check_padding, draw, draw_prompt, last_logits, make_batches, make_cases, save, train
 
 FULL_PEAK_RATE = 1e-3
 
@@ -110,15 +108,5 @@ def make(golden, name, base, config):
     print(name, [round(s["loss"], 4) for s in steps], sorted(trained)[:3], len(trained))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--golden", type=Path, required=True)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to make; all of them if none is named")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in args.cases or CASES:
-        make(args.golden, name, *CASES[name])
-
-
 if __name__ == "__main__":
-    main()
+    make_cases(__doc__, CASES, make)

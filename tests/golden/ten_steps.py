@@ -1,6 +1,8 @@
 """Ten steps of training on random batches, as the reference runs have them in common."""
+import argparse
 import math
 import re
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -92,3 +94,14 @@ def check_padding(model, batch):
             alone = model(torch.tensor([ids[:sum(mask)]]), use_cache=False).logits[0]
             difference = (together[row, :len(alone)] - alone).abs().max().item()
             assert difference < 1e-5, f"row {row} differs by {difference}"
+
+
+def make_cases(doc, cases, make):
+    """Runs a script of reference runs: `make(golden, name, *case)` for the cases that the command line names."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--golden", type=Path, required=True)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to make; all of them if none is named")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in args.cases or cases:
+        make(args.golden, name, *cases[name])

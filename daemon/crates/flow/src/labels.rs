@@ -60,7 +60,20 @@ pub(crate) fn misfit(task: TrainTask, labels: &[String], body: &Body) -> Option<
 }
 
 /// What a workflow's labels are found in: a field of its file, and the dataset that it names.
-pub(crate) type Source<'a> = (&'static str, Option<&'a DatasetSummary>);
+type Source<'a> = (&'static str, Option<&'a DatasetSummary>);
+
+/// Names what labels are found in by the fields of a workflow's file.
+pub(crate) fn sources<'a>(
+    seeds: Option<&'a DatasetSummary>,
+    held_out: Option<&'a DatasetSummary>,
+    eval_dataset: Option<&'a DatasetSummary>,
+) -> [Source<'a>; 3] {
+    [
+        ("seeds", seeds),
+        ("held_out", held_out),
+        ("stages.train.eval_dataset", eval_dataset),
+    ]
+}
 
 /// Finds the labels of a workflow's task; none where it has no head.
 ///
@@ -148,11 +161,11 @@ pub(crate) fn of_pinned(
     pinned: &Pinned,
     start: Option<&CheckpointSummary>,
 ) -> Result<Vec<String>, Vec<Fault>> {
-    let sources = [
-        ("seeds", pinned.seeds.as_ref()),
-        ("held_out", pinned.held_out.as_ref()),
-        ("stages.train.eval_dataset", pinned.eval_dataset.as_ref()),
-    ];
+    let sources = sources(
+        pinned.seeds.as_ref(),
+        pinned.held_out.as_ref(),
+        pinned.eval_dataset.as_ref(),
+    );
     let labels = resolve(ports, spec, sources, start)?;
     match too_few(spec, pinned.seeds.as_ref(), &labels) {
         Some(fault) => Err(vec![fault]),

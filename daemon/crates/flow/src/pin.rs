@@ -309,11 +309,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             }
         }
     }
-    let sources = [
-        ("seeds", seeds.as_ref()),
-        ("held_out", held_out.as_ref()),
-        ("stages.train.eval_dataset", eval_dataset.as_ref()),
-    ];
+    let sources = labels::sources(seeds.as_ref(), held_out.as_ref(), eval_dataset.as_ref());
     let start = found.first().map(|(_, checkpoint)| checkpoint);
     let labels = labels::resolve(ports, spec, sources, start).unwrap_or_else(|wrong| {
         faults.extend(wrong.into_iter().map(|fault| Fault {

@@ -25,7 +25,8 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 /// What to read.
 #[derive(Args)]
 #[command(after_help = "\
-PATH is a folder of Hugging Face PEFT's (LoRA with its variants, or IA3) or a GGUF file of llama.cpp's.
+PATH is a folder of Hugging Face PEFT's (LoRA with its variants, IA3, prompt or prefix tuning) or of AdapterHub's (bottlenecks),
+with a head of labels where it has one, or a GGUF file of llama.cpp's (LoRA).
 The adapter is tried on the base: one that does not fit it, or changes nothing, is refused.
 
 Examples:

@@ -9,11 +9,18 @@ mod make;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use autodidact_domain::preflight::CheckpointPlan;
 use autodidact_domain::random::Random;
 use autodidact_domain::{Body, CheckpointId, DatasetName, Example};
+
+/// Held by a test that measures: another that writes at the same time would change when sled reclaims.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn files(path: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -30,6 +37,7 @@ fn files(path: &Path) -> Vec<String> {
 
 #[test]
 fn a_dataset_and_an_adapter_leave_no_file_but_the_databases_own() {
+    let _alone = alone();
     let directory = tempfile::tempdir().expect("a temporary folder");
     let mut random = Random::from_seed(1);
     let name = DatasetName::new("d").expect("a name");
@@ -86,6 +94,7 @@ fn a_dataset_and_an_adapter_leave_no_file_but_the_databases_own() {
 
 #[test]
 fn checkpoints_written_and_deleted_leave_the_store_bounded() {
+    let _alone = alone();
     const CYCLES: usize = 50;
     let directory = tempfile::tempdir().expect("a temporary folder");
     let mut random = Random::from_seed(2);
@@ -138,10 +147,57 @@ fn checkpoints_written_and_deleted_leave_the_store_bounded() {
     );
 }
 
-/// What a run is told to take of the disk, against what it takes: checkpoints that come one after the other, of which the newest
-/// stay, and at last the adapter of the newest alone.
+/// The most bytes by which the store grows while checkpoints come one after the other, of which the newest stay, and at last the
+/// adapter of the newest alone; with what it was told to take.
+fn told_and_taken(plan: CheckpointPlan) -> (f64, f64) {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let mut random = Random::from_seed(2);
+    let store = make::open(directory.path());
+    let told = store.checkpoints().disk_need(plan).expect("measure");
+    assert!(told.available.is_some_and(|free| free > 0));
+    let before = store.size_on_disk().expect("measure");
+    let named = |name: String| CheckpointId::new(name).expect("a name");
+    let mut most = 0;
+    for number in 1..=plan.written {
+        let elements = 3 * plan.adapter_bytes as usize / size_of::<f32>();
+        let mut checkpoint = make::checkpoint(&mut random, elements);
+        let id = named(format!("c{number}"));
+        store.checkpoints().save(&id, &checkpoint).expect("save");
+        if number == plan.written {
+            checkpoint.optimizer.clear();
+            let result = named("result".into());
+            store
+                .checkpoints()
+                .save(&result, &checkpoint)
+                .expect("save");
+        }
+        most = most.max(store.size_on_disk().expect("measure"));
+        if let Some(old) = number.checked_sub(plan.kept).filter(|old| *old > 0) {
+            let old = named(format!("c{old}"));
+            store.checkpoints().delete(&old).expect("delete");
+        }
+        most = most.max(store.size_on_disk().expect("measure"));
+        // Steps of training lie between them, in which sled reclaims.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+    }
+    // A run that goes on has taken the most of it already, and needs room for another write at least.
+    let again = CheckpointPlan {
+        held: plan.kept,
+        ..plan
+    };
+    let again = store.checkpoints().disk_need(again).expect("measure").bytes;
+    assert!(again >= 3 * plan.adapter_bytes, "{again}");
+    assert!(
+        plan.written == 1 || again < told.bytes,
+        "{again} of {}",
+        told.bytes
+    );
+    (told.bytes as f64, (most - before) as f64)
+}
+
 #[test]
 fn what_a_run_is_told_to_take_of_the_disk_is_what_it_takes() {
+    let _alone = alone();
     let mut apart = Vec::new();
     for (adapter_bytes, written, kept) in [
         (1_800_000, 1, 1),
@@ -150,9 +206,6 @@ fn what_a_run_is_told_to_take_of_the_disk_is_what_it_takes() {
         (10_000_000, 9, 1),
         (10_000_000, 9, 3),
     ] {
-        let directory = tempfile::tempdir().expect("a temporary folder");
-        let mut random = Random::from_seed(2);
-        let store = make::open(directory.path());
         let plan = CheckpointPlan {
             adapter_bytes,
             optimizer_bytes: 2 * adapter_bytes,
@@ -160,48 +213,23 @@ fn what_a_run_is_told_to_take_of_the_disk_is_what_it_takes() {
             kept,
             held: 0,
         };
-        let told = store.checkpoints().disk_need(plan).expect("measure");
-        assert!(told.available.is_some_and(|free| free > 0));
-        let before = store.size_on_disk().expect("measure");
-        let named = |name: String| CheckpointId::new(name).expect("a name");
-        let mut most = 0;
-        for number in 1..=written {
-            let elements = 3 * adapter_bytes as usize / size_of::<f32>();
-            let mut checkpoint = make::checkpoint(&mut random, elements);
-            let id = named(format!("c{number}"));
-            store.checkpoints().save(&id, &checkpoint).expect("save");
-            if number == written {
-                checkpoint.optimizer.clear();
-                let result = named("result".into());
-                store
-                    .checkpoints()
-                    .save(&result, &checkpoint)
-                    .expect("save");
-            }
-            most = most.max(store.size_on_disk().expect("measure"));
-            if let Some(old) = number.checked_sub(kept).filter(|old| *old > 0) {
-                let old = named(format!("c{old}"));
-                store.checkpoints().delete(&old).expect("delete");
-            }
-            most = most.max(store.size_on_disk().expect("measure"));
-            // Steps of training lie between them, in which sled reclaims.
-            std::thread::sleep(std::time::Duration::from_millis(1500));
+        // When sled reclaims is up to its threads: on a busy machine one run in ten takes a quarter more. The median of three
+        // counts, and one within the bound is taken for it.
+        let mut shares = Vec::new();
+        let is_near = |share: &f64| (share - 1.0).abs() <= 0.15;
+        while shares.len() < 3 && !(shares.len() == 1 && is_near(&shares[0])) {
+            let (told, taken) = told_and_taken(plan);
+            println!(
+                "{written} of {adapter_bytes}, {kept} kept: told {:.1} MB, taken {:.1} MB",
+                told / 1e6,
+                taken / 1e6
+            );
+            shares.push(told / taken);
         }
-        let (taken, told) = ((most - before) as f64, told.bytes as f64);
-        let case = format!(
-            "{written} of {adapter_bytes}, {kept} kept: told {:.1} MB, taken {:.1} MB",
-            told / 1e6,
-            taken / 1e6
-        );
-        println!("{case}");
-        if (told / taken - 1.0).abs() > 0.15 {
-            apart.push(case);
+        shares.sort_by(f64::total_cmp);
+        if !is_near(&shares[shares.len() / 2]) {
+            apart.push(format!("{plan:?}: {shares:?}"));
         }
-        // A run that goes on has taken the most of it already, and needs room for another write at least.
-        let again = CheckpointPlan { held: kept, ..plan };
-        let again = store.checkpoints().disk_need(again).expect("measure").bytes;
-        assert!(again >= 3 * adapter_bytes, "{again}");
-        assert!(written == 1 || (again as f64) < told, "{again} of {told}");
     }
     assert!(apart.is_empty(), "{apart:?}");
 }

@@ -10,6 +10,7 @@ mod queue;
 mod session;
 #[cfg(test)]
 mod tests;
+mod train_thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -331,7 +332,7 @@ impl Engine for DeviceThread {
             interrupt,
             capacity,
             move |device, sender| {
-                device.train(&request, &flag, &mut |step| {
+                device.train(request, &flag, &mut |step| {
                     let _ = sender.try_send(Update::Progress(step));
                 })
             },

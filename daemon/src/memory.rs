@@ -53,6 +53,18 @@ impl MemoryLimit {
     }
 }
 
+/// Gives the system back what the allocator keeps of freed memory.
+///
+/// What it keeps counts as taken for whoever asks the system, and work that would fit is refused.
+pub(crate) fn give_back_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "the allocator has no safe interface")]
+    // SAFETY: it takes no pointer, and may be called at any time by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Lists what bounds this process: the machine's memory and its control groups.
 fn bounds() -> impl Iterator<Item = Bound> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use autodidact_tests::{Home, tell, tiny_model, wait_for};
+use autodidact_tests::{Home, repository, tell, tiny_model, wait_for};
 use serde_json::Value;
 
 use crate::bad_input::refused;
@@ -267,6 +267,52 @@ fn what_a_run_is_told_to_take_of_memory_is_what_it_takes() -> Result<()> {
         assert!(
             (told / taken - 1.0).abs() <= 0.15,
             "{arguments:?}: told {told} MiB, taken {taken}"
+        );
+    }
+    Ok(())
+}
+
+/// What the daemon told that full fine-tuning takes, against what it took: in one stretch, and in several with the best of them
+/// taken at the end, where a checkpoint is three times the model. Opt-in: it wants a real model.
+#[test]
+fn full_fine_tuning_by_the_daemon_takes_what_it_told() -> Result<()> {
+    let variable = "AUTODIDACT_TEST_MODEL";
+    let Some(model) = std::env::var_os(variable) else {
+        tell(&format!(
+            "without {variable}, the daemon's memory is not measured"
+        ));
+        return Ok(());
+    };
+    let seeds = repository().join("examples/data/seeds-en.jsonl");
+    let several = [
+        "checkpoint_steps=1",
+        "eval_steps=2",
+        "validation_split=0.05",
+        "load_best_model_at_end=true",
+        // It overshoots, so the best is not the last.
+        "learning_rate=1e-2",
+    ];
+    for stretches in [&["checkpoint_steps=8"][..], &several] {
+        let home = Home::new()?;
+        let daemon = home.serve(&[])?;
+        home.text(&["model", "add", "smollm2", &model.to_string_lossy()])?;
+        home.text(&["dataset", "import", "seeds", &seeds.to_string_lossy()])?;
+        let mut train = vec!["train", "full", "--model", "smollm2", "--data", "seeds"];
+        train.extend(["--method", "full"]);
+        for option in [&["max_steps=4", "batch_size=2", "max_length=64"], stretches].concat() {
+            train.extend(["--set", option]);
+        }
+        let need = home.json(&[&train[..], &["--dry-run"]].concat())?;
+        let bytes = need["memory_bytes"].as_f64().context("a need")?;
+        let told = bytes / f64::from(1 << 20);
+        home.text(&train)?;
+        let taken = daemon.peak_memory_mib()?;
+        tell(&format!(
+            "full, {stretches:?}: told {told:.0} MiB, taken {taken:.0}"
+        ));
+        assert!(
+            (told / taken - 1.0).abs() <= 0.15,
+            "{stretches:?}: told {told} MiB, taken {taken}"
         );
     }
     Ok(())

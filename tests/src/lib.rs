@@ -262,6 +262,16 @@ impl Daemon {
         Ok(TICK * (user + system))
     }
 
+    /// Reads the most memory that the daemon has held so far, in MiB.
+    pub fn peak_memory_mib(&self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: f64 = kib.context("VmHWM")?.trim().parse().context("VmHWM")?;
+        Ok(kib / 1024.0)
+    }
+
     /// Asks the daemon to end, and waits.
     pub fn terminate(mut self) -> Result<ExitStatus> {
         send_signal(&self.child, libc::SIGTERM);

@@ -17,7 +17,8 @@ use autodidact_engine::{Adapter, BaseWeights, Engine, EngineError, LoadedModel, 
 
 use super::embed::{ResidentEncoder, refuse_encoder};
 use super::queue::{JobQueue, Priority};
-use crate::memory::MemoryLimit;
+use super::train_thread::TrainThread;
+use crate::memory::{self, MemoryLimit};
 
 /// The engine with what it has in memory.
 pub(super) struct Device {
@@ -38,6 +39,7 @@ pub(super) struct Device {
     memory: MemoryLimit,
     /// The base as training needs it; kept from one stretch to the next, let go of when something else comes.
     pub(super) training_weights: Option<BaseWeights>,
+    train_thread: TrainThread,
     /// Whose prompts are taken in between: while other work stands still for a person, people's alone.
     pub(super) lowest_served: Priority,
 }
@@ -92,6 +94,7 @@ impl Device {
             cached_adapters,
             memory,
             training_weights: None,
+            train_thread: TrainThread::default(),
             lowest_served: Priority::Batch,
         }
     }
@@ -175,11 +178,11 @@ impl Device {
 
     /// Trains a stretch, serving people's short questions between operations.
     ///
-    /// The stretch runs on a thread of its own, and either that one computes or this one, never both: the other
+    /// The stretch runs on the training thread, and either that one computes or this one, never both: the other
     /// stands still at a pause meanwhile.
     pub(super) fn train(
         &mut self,
-        request: &TrainRequest,
+        request: TrainRequest,
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> PortResult<TrainSegment> {
@@ -213,40 +216,33 @@ impl Device {
                 }
             })
         };
-        let segment = std::thread::scope(|scope| {
-            // They end with this closure, so that a panic here leaves nobody waiting.
-            let (heard, go_on) = (heard, go_on);
-            let training = || {
+        let training = {
+            let (model, interrupt) = (Arc::clone(&model), interrupt.clone());
+            move || {
                 let mut step = |figures: TrainProgress| {
                     let _ = sender.send(Heard::Step(figures));
                 };
                 let result = catch_unwind(AssertUnwindSafe(|| {
-                    model.train(request, start.as_ref(), interrupt, &pause, &mut step)
+                    model.train(request, start, &interrupt, &pause, &mut step)
                 }));
                 let _ = sender.send(Heard::Done(result.map(Box::new)));
-            };
-            std::thread::Builder::new()
-                .name("train".into())
-                .spawn_scoped(scope, training)
-                .map_err(|error| PortError::Unavailable(format!("start a thread: {error}")))?;
-            loop {
-                match heard.recv() {
-                    Ok(Heard::Step(figures)) => progress(figures),
-                    Ok(Heard::Paused) => {
-                        self.serve_people();
-                        let _ = go_on.send(());
-                    }
-                    Ok(Heard::Done(Ok(result))) => {
-                        return (*result).map_err(|error| self.told(error));
-                    }
-                    Ok(Heard::Done(Err(panic))) => resume_unwind(panic),
-                    Err(_) => {
-                        return Err(PortError::Internal("training ended without a word".into()));
-                    }
-                }
             }
-        });
+        };
+        self.train_thread.submit(training)?;
+        let segment = loop {
+            match heard.recv() {
+                Ok(Heard::Step(figures)) => progress(figures),
+                Ok(Heard::Paused) => {
+                    self.serve_people();
+                    let _ = go_on.send(());
+                }
+                Ok(Heard::Done(Ok(result))) => break (*result).map_err(|error| self.told(error)),
+                Ok(Heard::Done(Err(panic))) => resume_unwind(panic),
+                Err(_) => break Err(PortError::Internal("training ended without a word".into())),
+            }
+        };
         // What the steps took is free again.
+        memory::give_back_freed();
         model.allow(self.available());
         segment
     }

@@ -187,7 +187,13 @@ fn training_is_refused_before_a_step_where_it_does_not_fit() {
 fn check_training(model: &LoadedModel, request: &TrainRequest) {
     let train = |room: u64, interrupt: &Interrupt| {
         model.allow(Some(room));
-        model.train(request, None, interrupt, &Pause::never(), &mut |_| {})
+        model.train(
+            request.clone(),
+            None,
+            interrupt,
+            &Pause::never(),
+            &mut |_| {},
+        )
     };
     let raised = Interrupt::new();
     raised.raise(InterruptReason::Cancel);

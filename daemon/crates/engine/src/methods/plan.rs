@@ -3,6 +3,7 @@
 //! The trainable numbers of a decoder layer stand in one slice, so that the layer is one operation with one gradient
 //! (`ops/decoder_layer.rs`); those of what is outside of the layers stand in one more.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -455,35 +456,44 @@ impl Plan {
         Ok(())
     }
 
-    /// Writes the slices as tensors under their names with a prefix, sorted by name.
-    pub fn to_tensors(&self, prefix: &str, slices: &[Vec<f32>]) -> Vec<NamedTensor> {
-        let write = |place: &Place| NamedTensor {
-            name: format!("{prefix}{}", place.name),
-            shape: place.shape.clone(),
-            data: slices[place.slice][place.range.clone()].to_vec(),
-        };
-        let mut tensors: Vec<NamedTensor> = self.places.iter().map(write).collect();
+    /// Writes the slices as tensors under their names with a prefix, sorted by name. Slices that are given away go one by one, so
+    /// that the numbers are never there twice.
+    pub fn to_tensors(
+        &self,
+        prefix: &str,
+        slices: impl IntoIterator<Item = impl AsRef<[f32]>>,
+    ) -> Vec<NamedTensor> {
+        let mut tensors = Vec::with_capacity(self.places.len());
+        for (index, slice) in slices.into_iter().enumerate() {
+            let places = self.places.iter().filter(|place| place.slice == index);
+            tensors.extend(places.map(|place| NamedTensor {
+                name: format!("{prefix}{}", place.name),
+                shape: place.shape.clone(),
+                data: slice.as_ref()[place.range.clone()].to_vec(),
+            }));
+        }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         tensors
     }
 
-    /// Reads what [`Self::to_tensors`] wrote.
+    /// Reads what [`Self::to_tensors`] wrote. Tensors that are given away go one by one.
     ///
     /// # Errors
     /// [`EngineError::Adapter`] when a tensor is missing, there twice, of another shape, or one that this plan has no place for.
     pub fn read_tensors(
         &self,
         prefix: &str,
-        tensors: &[NamedTensor],
+        tensors: impl IntoIterator<Item = impl Borrow<NamedTensor>>,
     ) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut left = BTreeMap::new();
-        let ours = tensors
-            .iter()
-            .filter_map(|tensor| Some((tensor.name.strip_prefix(prefix)?, tensor)));
-        for (name, tensor) in ours {
-            if left.insert(name, tensor).is_some() {
+        for tensor in tensors {
+            let Some(name) = tensor.borrow().name.strip_prefix(prefix) else {
+                continue;
+            };
+            let name = name.to_string();
+            if let Some(other) = left.insert(name, tensor) {
                 return Err(EngineError::adapter(
-                    &tensor.name,
+                    &other.borrow().name,
                     "one tensor of this name",
                     "two",
                 ));
@@ -498,28 +508,33 @@ impl Plan {
             let tensor = left
                 .remove(name.as_str())
                 .ok_or_else(|| refuse("none".into()))?;
-            if tensor.shape != *shape || tensor.data.len() != place.range.len() {
-                let count = tensor.data.len();
-                return Err(refuse(format!(
-                    "shape {:?} with {count} elements",
-                    tensor.shape
-                )));
+            let NamedTensor {
+                shape: found, data, ..
+            } = tensor.borrow();
+            if found != shape || data.len() != place.range.len() {
+                let count = data.len();
+                return Err(refuse(format!("shape {found:?} with {count} elements")));
             }
             fitting.push((place, tensor));
         }
         if let Some(tensor) = left.values().next() {
             return Err(EngineError::adapter(
-                &tensor.name,
+                &tensor.borrow().name,
                 format!("only the {} tensors of these settings", self.places.len()),
                 "this tensor too",
             ));
         }
-        // Settings may ask for anything; room is made for what is there.
-        let mut slices = self.zeros();
-        for (place, tensor) in fitting {
-            slices[place.slice][place.range.clone()].copy_from_slice(&tensor.data);
-        }
-        Ok(slices)
+        // Settings may ask for anything; room is made for what is there, a slice at a time as its tensors go.
+        fitting.sort_by_key(|(place, _)| place.slice);
+        let mut fitting = fitting.into_iter().peekable();
+        let read = |(index, slice): (usize, &Slice)| {
+            let mut values = vec![0f32; slice.parameters()];
+            while let Some((place, tensor)) = fitting.next_if(|(place, _)| place.slice == index) {
+                values[place.range.clone()].copy_from_slice(&tensor.borrow().data);
+            }
+            values
+        };
+        Ok(self.slices().into_iter().enumerate().map(read).collect())
     }
 
     fn zeros(&self) -> Vec<Vec<f32>> {

@@ -104,7 +104,7 @@ fn train(
     };
     let mut losses = Vec::new();
     loop {
-        let segment = model.train(&request, None, &calm(), &Pause::never(), &mut |_| {});
+        let segment = model.train(request.clone(), None, &calm(), &Pause::never(), &mut |_| {});
         let segment = segment.unwrap();
         losses.extend(&segment.losses);
         if segment.is_finished() {

@@ -383,7 +383,13 @@ fn a_template_that_fails_says_for_what() {
         (
             "example 1",
             model
-                .train(&training, None, &calm(), &Pause::never(), &mut |_| {})
+                .train(
+                    training.clone(),
+                    None,
+                    &calm(),
+                    &Pause::never(),
+                    &mut |_| {},
+                )
                 .map(drop),
         ),
     ];

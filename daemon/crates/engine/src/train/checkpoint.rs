@@ -1,7 +1,7 @@
 //! A run's position as a checkpoint, and back.
 
 use autodidact_domain::checkpoint::CheckpointMeta;
-use autodidact_domain::{Checkpoint, Digest, EvalLoss, TrainOptions, TrainRequest};
+use autodidact_domain::{Checkpoint, Digest, EvalLoss, NamedTensor, TrainOptions, TrainRequest};
 use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
@@ -75,7 +75,7 @@ impl Run<'_> {
     ///
     /// # Errors
     /// [`EngineError::Adapter`] when `init` is another method's, another base's, or has other settings.
-    pub(crate) fn start(&self, init: Option<&Checkpoint>) -> Result<Position, EngineError> {
+    pub(crate) fn start(&self, init: Option<Checkpoint>) -> Result<Position, EngineError> {
         let parameters = match init {
             None => self.plan.initial(&Beginning {
                 seed: self.request.seed,
@@ -84,7 +84,7 @@ impl Run<'_> {
             })?,
             Some(init) => {
                 // The settings name the method as other tools do: qlora's adapters are lora's.
-                check_base(self.plan, init, self.base_digest)?;
+                check_base(self.plan, &init, self.base_digest)?;
                 let (ours, theirs) = (self.adapter_config(), &init.meta.adapter_config);
                 for (field, ours) in ours.as_object().into_iter().flatten() {
                     if !OF_NO_MATTER.contains(&field.as_str()) {
@@ -92,7 +92,7 @@ impl Run<'_> {
                         expect_same(&part, ours, &theirs[field])?;
                     }
                 }
-                self.plan.read_tensors("", &init.adapter)?
+                self.plan.read_tensors("", init.adapter)?
             }
         };
         Ok(Position {
@@ -103,16 +103,21 @@ impl Run<'_> {
         })
     }
 
-    /// Goes on where a checkpoint stands.
+    /// Goes on where a checkpoint stands, of which the tensors go as they are read.
     ///
     /// How far the run goes, when it is evaluated and what is kept of it may have changed since; then it goes on for as many
     /// steps as it has now, with the learning rates of that many.
     ///
     /// # Errors
     /// [`EngineError::Adapter`] when the checkpoint is of another run, or of a step that this one does not have.
-    pub(crate) fn resume(&self, checkpoint: &Checkpoint) -> Result<Position, EngineError> {
-        self.check_base(checkpoint)?;
-        let meta = &checkpoint.meta;
+    pub(crate) fn resume(&self, checkpoint: Checkpoint) -> Result<Position, EngineError> {
+        self.check_base(&checkpoint)?;
+        let state = self.check_state(&checkpoint.meta)?;
+        let Checkpoint {
+            meta,
+            adapter,
+            optimizer,
+        } = checkpoint;
         expect_same(
             "adapter_config",
             &self.adapter_config(),
@@ -125,9 +130,8 @@ impl Run<'_> {
                 meta.step,
             ));
         }
-        let state = self.check_state(checkpoint)?;
-        let parameters = self.plan.read_tensors("", &checkpoint.adapter)?;
-        let optimizer = match checkpoint.optimizer.is_empty() {
+        let parameters = self.plan.read_tensors("", adapter)?;
+        let optimizer = match optimizer.is_empty() {
             // A finished run may have put its moments aside.
             true if meta.step == self.total_steps => AdamW::new(&parameters),
             true => {
@@ -137,14 +141,14 @@ impl Run<'_> {
                     "none: it can be generated with, and be where a new run begins (init_adapter)",
                 ));
             }
-            false => AdamW {
-                first: self
-                    .plan
-                    .read_tensors(FIRST_MOMENT, &checkpoint.optimizer)?,
-                second: self
-                    .plan
-                    .read_tensors(SECOND_MOMENT, &checkpoint.optimizer)?,
-            },
+            false => {
+                let is_first = |tensor: &NamedTensor| tensor.name.starts_with(FIRST_MOMENT);
+                let (first, second): (Vec<_>, Vec<_>) = optimizer.into_iter().partition(is_first);
+                AdamW {
+                    first: self.plan.read_tensors(FIRST_MOMENT, first)?,
+                    second: self.plan.read_tensors(SECOND_MOMENT, second)?,
+                }
+            }
         };
         Ok(Position {
             step: meta.step,
@@ -155,8 +159,8 @@ impl Run<'_> {
     }
 
     /// Reads the trainer's state, and holds it against this run's.
-    fn check_state(&self, checkpoint: &Checkpoint) -> Result<TrainerState, EngineError> {
-        let stored = checkpoint.meta.trainer_state.clone();
+    fn check_state(&self, meta: &CheckpointMeta) -> Result<TrainerState, EngineError> {
+        let stored = meta.trainer_state.clone();
         let mut state: TrainerState = serde_json::from_value(stored).map_err(|error| {
             let expected = "the position of a training run";
             EngineError::adapter("trainer_state", expected, error)
@@ -174,7 +178,7 @@ impl Run<'_> {
             load_best_model_at_end: options.load_best_model_at_end,
             ..state.options
         };
-        let cursor = checkpoint.meta.step;
+        let cursor = meta.step;
         expect_same("trainer_state.seed", seed, &state.seed)?;
         expect_same("trainer_state.cursor", &cursor, &state.cursor)?;
         expect_same(
@@ -189,18 +193,14 @@ impl Run<'_> {
         Ok(state)
     }
 
-    /// Writes a position down.
-    pub(crate) fn checkpoint(&self, position: &Position) -> Result<Checkpoint, EngineError> {
-        let mut optimizer = self
-            .plan
-            .to_tensors(FIRST_MOMENT, &position.optimizer.first);
-        optimizer.extend(
-            self.plan
-                .to_tensors(SECOND_MOMENT, &position.optimizer.second),
-        );
-        optimizer.sort_by(|a, b| a.name.cmp(&b.name));
-        let trainer_state = serde_json::to_value(self.state(position))
+    /// Writes a position down, which goes as it is written.
+    pub(crate) fn checkpoint(&self, position: Position) -> Result<Checkpoint, EngineError> {
+        let trainer_state = serde_json::to_value(self.state(&position))
             .map_err(|error| EngineError::Invalid(format!("trainer_state: {error}")))?;
+        let AdamW { first, second } = position.optimizer;
+        let mut optimizer = self.plan.to_tensors(FIRST_MOMENT, first);
+        optimizer.extend(self.plan.to_tensors(SECOND_MOMENT, second));
+        optimizer.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Checkpoint {
             meta: CheckpointMeta {
                 method: self.request.options.method.clone(),
@@ -212,7 +212,7 @@ impl Run<'_> {
                 trainer_state,
                 promoted_from: None,
             },
-            adapter: self.plan.to_tensors("", &position.parameters),
+            adapter: self.plan.to_tensors("", position.parameters),
             optimizer,
         })
     }

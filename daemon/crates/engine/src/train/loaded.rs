@@ -65,14 +65,14 @@ impl LoadedModel {
     /// As [`run`]; also [`EngineError::Io`] when the model's files cannot be read any more.
     pub fn train(
         &self,
-        request: &TrainRequest,
-        init: Option<&Checkpoint>,
+        request: TrainRequest,
+        init: Option<Checkpoint>,
         interrupt: &Interrupt,
         pause: &Pause,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> Result<TrainSegment, EngineError> {
-        let options = &request.options;
-        let weights = self.training_weights(options)?;
+        let options = request.options.clone();
+        let weights = self.training_weights(&options)?;
         let base = Base {
             config: self.config(),
             weights: &weights,
@@ -149,7 +149,7 @@ impl LoadedModel {
         };
         let mut rates = Vec::with_capacity(steps as usize);
         let mut progress = |step: TrainProgress| rates.push(step.tokens_per_second);
-        run(base, &request, None, interrupt, &mut progress)?;
+        run(base, request, None, interrupt, &mut progress)?;
         Ok(rates)
     }
 
@@ -249,7 +249,7 @@ mod tests {
                     steps: 8,
                 };
                 let quiet = Interrupt::new();
-                model.train(&request, None, &quiet, &Pause::never(), &mut |_| {})
+                model.train(request, None, &quiet, &Pause::never(), &mut |_| {})
             };
             let exact = run("lora", BaseDtype::Float32).expect("trains");
             let rounded = run("lora", BaseDtype::BFloat16).expect("trains");
@@ -352,7 +352,7 @@ mod tests {
         };
         let calm = Interrupt::new();
         let train = |request: &TrainRequest| {
-            model.train(request, None, &calm, &Pause::never(), &mut |_| {})
+            model.train(request.clone(), None, &calm, &Pause::never(), &mut |_| {})
         };
         let loss = |adapter: Option<&Adapter>| {
             let conversations = std::slice::from_ref(&conversation);

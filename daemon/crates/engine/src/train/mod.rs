@@ -77,11 +77,14 @@ pub struct Base<'a> {
 /// interrupt was raised. In each case the last checkpoint stays what it is.
 pub fn run(
     base: Base<'_>,
-    request: &TrainRequest,
-    init: Option<&Checkpoint>,
+    mut request: TrainRequest,
+    init: Option<Checkpoint>,
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(TrainProgress),
 ) -> Result<TrainSegment, EngineError> {
+    // Its tensors are let go of as they are read: with `full` they are three times the model.
+    let resume = request.resume.take();
+    let request = &request;
     let options = &request.options;
     check_options(options)?;
     let recipe = methods::from_options(options, base.config)?;
@@ -107,7 +110,7 @@ pub fn run(
         evaluation_digest: evaluator.as_ref().map(|evaluator| evaluator.digest),
         total_steps,
     };
-    let first_step = request.resume.as_ref().map_or(0, |resume| resume.meta.step);
+    let first_step = resume.as_ref().map_or(0, |resume| resume.meta.step);
     let evaluated_step = evaluator
         .as_ref()
         .map(|evaluator| evaluator.next_after(first_step, total_steps));
@@ -126,7 +129,7 @@ pub fn run(
         .max()
         .unwrap_or(0);
     check_memory(&base, request, &data, evaluator.as_ref())?;
-    let mut position = match &request.resume {
+    let mut position = match resume {
         Some(checkpoint) => run.resume(checkpoint)?,
         None => run.start(init)?,
     };
@@ -177,12 +180,12 @@ pub fn run(
     };
     position.evaluations.extend(evaluation);
     let segment = TrainSegment {
-        checkpoint: run.checkpoint(&position)?,
         step: position.step,
         total_steps,
         losses,
         evaluation,
         stopped_early: stops_early(&position.evaluations, options),
+        checkpoint: run.checkpoint(position)?,
         tokens,
         truncated: data.truncated,
         refused: data.refused.clone(),

@@ -156,7 +156,7 @@ fn train_told(
         pause: &Pause::never(),
         room: &Room::new(None),
     };
-    run(base, request, init, interrupt, progress)
+    run(base, request.clone(), init.cloned(), interrupt, progress)
 }
 
 #[test]

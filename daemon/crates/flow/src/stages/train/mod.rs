@@ -100,9 +100,9 @@ pub(crate) fn train(
                 (None, Some(id)) => Some(run.ports.checkpoints.load(id)?),
                 (None, None) => None,
             };
-            let (trained, metrics) = run_segment(run, round, spec, &data, resume)
+            let (mut trained, metrics) = run_segment(run, round, spec, &data, resume)
                 .map_err(|error| name_batch(error, &data, previous.as_ref()))?;
-            let segment = save(run, round, spec, &trained, metrics, &log.evaluations)?;
+            let segment = save(run, round, spec, &mut trained, metrics, &log.evaluations)?;
             if trained.is_finished() {
                 tell_truncated(run, round, spec, &trained, data.bodies.len())?;
             }
@@ -263,12 +263,13 @@ fn nothing_left(spec: &TrainSpec, trained: &TrainSegment) -> FlowError {
     })
 }
 
-/// Saves a segment's checkpoint under a name that round and step decide. The round's result keeps the adapter alone.
+/// Saves a segment's checkpoint under a name that round and step decide. The round's result keeps the adapter alone, and after it
+/// the segment has that one.
 fn save(
     run: &Run,
     round: u32,
     spec: &TrainSpec,
-    trained: &TrainSegment,
+    trained: &mut TrainSegment,
     metrics: Vec<StepMetrics>,
     earlier: &[EvalLoss],
 ) -> Result<Segment, FlowError> {
@@ -282,18 +283,16 @@ fn save(
         .map(|best| best.step)
         .filter(|best| spec.options.load_best_model_at_end && *best != step);
     if trained.is_finished() {
-        let mut result = match best_step {
-            Some(best) => ports.checkpoints.load(&step_id(name, round, best)?)?,
-            // Without the moments, which are twice as much.
-            None => Checkpoint {
-                meta: trained.checkpoint.meta.clone(),
-                adapter: trained.checkpoint.adapter.clone(),
-                optimizer: Vec::new(),
-            },
-        };
+        // Nothing goes on from the last step, and two checkpoints of a whole model may be more than there is room for.
+        let result = &mut trained.checkpoint;
         result.optimizer.clear();
+        if let Some(best) = best_step {
+            result.adapter.clear();
+            *result = ports.checkpoints.load(&step_id(name, round, best)?)?;
+            result.optimizer.clear();
+        }
         id = result_id(name, round)?;
-        summary = ports.checkpoints.save(&id, &result)?;
+        summary = ports.checkpoints.save(&id, result)?;
     }
     if let (Some(evaluation), Some(best)) = (trained.evaluation, best) {
         let body = EventBody::TrainingEvaluated {

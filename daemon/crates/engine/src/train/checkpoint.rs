@@ -3,8 +3,10 @@
 use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::{Checkpoint, Digest, EvalLoss, NamedTensor, TrainOptions, TrainRequest};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::adamw::AdamW;
+use super::parameters::Parameters;
 use crate::EngineError;
 use crate::adapter::check_base;
 use crate::methods::{Beginning, Plan, Recipe};
@@ -47,7 +49,7 @@ pub(crate) struct Position {
     /// The steps done.
     pub(crate) step: u32,
     /// The trainable numbers of each slice.
-    pub(crate) parameters: Vec<Vec<f32>>,
+    pub(crate) parameters: Parameters,
     /// The optimizer.
     pub(crate) optimizer: AdamW,
     /// The evaluations so far.
@@ -95,6 +97,7 @@ impl Run<'_> {
                 self.plan.read_tensors("", init.adapter)?
             }
         };
+        let parameters = Parameters::new(parameters)?;
         Ok(Position {
             step: 0,
             optimizer: AdamW::new(&parameters),
@@ -112,7 +115,6 @@ impl Run<'_> {
     /// [`EngineError::Adapter`] when the checkpoint is of another run, or of a step that this one does not have.
     pub(crate) fn resume(&self, checkpoint: Checkpoint) -> Result<Position, EngineError> {
         self.check_base(&checkpoint)?;
-        let state = self.check_state(&checkpoint.meta)?;
         let Checkpoint {
             meta,
             adapter,
@@ -130,7 +132,8 @@ impl Run<'_> {
                 meta.step,
             ));
         }
-        let parameters = self.plan.read_tensors("", adapter)?;
+        let state = self.check_state(&meta)?;
+        let parameters = Parameters::new(self.plan.read_tensors("", adapter)?)?;
         let optimizer = match optimizer.is_empty() {
             // A finished run may have put its moments aside.
             true if meta.step == self.total_steps => AdamW::new(&parameters),
@@ -186,7 +189,7 @@ impl Run<'_> {
             &self.data_digest,
             &state.data_digest,
         )?;
-        expect_same("trainer_state.options", options, &state.options)?;
+        expect_same_options(options, &state.options)?;
         if let (Some(ours), Some(theirs)) = (&self.evaluation_digest, &state.evaluation_digest) {
             expect_same("trainer_state.evaluation_digest", ours, theirs)?;
         }
@@ -212,12 +215,12 @@ impl Run<'_> {
                 trainer_state,
                 promoted_from: None,
             },
-            adapter: self.plan.to_tensors("", position.parameters),
+            adapter: self.plan.to_tensors("", position.parameters.into_values()?),
             optimizer,
         })
     }
 
-    fn adapter_config(&self) -> serde_json::Value {
+    fn adapter_config(&self) -> Value {
         let base = self.request.model.model.as_str();
         self.recipe.adapter_config(base)
     }
@@ -239,6 +242,22 @@ impl Run<'_> {
         expect_same("method", method, checkpoint.meta.method.as_str())?;
         check_base(self.plan, checkpoint, self.base_digest)
     }
+}
+
+/// Holds options against each other, and names the first that differs.
+fn expect_same_options(expected: &TrainOptions, found: &TrainOptions) -> Result<(), EngineError> {
+    let [ours, theirs] = [expected, found].map(serde_json::to_value);
+    let (Ok(Value::Object(ours)), Ok(Value::Object(theirs))) = (ours, theirs) else {
+        return expect_same("trainer_state.options", expected, found);
+    };
+    for (name, ours) in &ours {
+        let theirs = theirs.get(name).unwrap_or(&Value::Null);
+        if ours != theirs {
+            let part = format!("trainer_state.options.{name}");
+            return Err(EngineError::adapter(part, ours, theirs));
+        }
+    }
+    Ok(())
 }
 
 fn expect_same<T: PartialEq + std::fmt::Debug + ?Sized>(

@@ -6,6 +6,7 @@ use autodidact_domain::training::best_evaluation;
 use autodidact_domain::{Digest, EvalLoss, Interrupt, TrainOptions, TrainRequest};
 
 use super::data::{Before, PackedBatch};
+use super::parameters::Parameters;
 use super::{Base, TrainableModel};
 use crate::EngineError;
 use crate::methods;
@@ -71,7 +72,7 @@ impl Evaluator {
         &self,
         base: &Base<'_>,
         options: &TrainOptions,
-        parameters: &[Vec<f32>],
+        parameters: &Parameters,
         step: u32,
         interrupt: &Interrupt,
     ) -> Result<EvalLoss, EngineError> {

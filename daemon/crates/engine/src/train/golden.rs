@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use serde_json::Value as Json;
 
 use super::adamw::AdamW;
+use super::parameters::Parameters;
 use super::*;
 use crate::models::files::ModelFiles;
 use crate::models::weights::Weights;
@@ -274,6 +275,7 @@ impl Case {
             true => plan.drawn(1, &weights),
             false => plan.read_tensors("", &self.tensors[0]).expect("they fit"),
         };
+        let parameters = Parameters::new(parameters).expect("tensors");
         let mut position = Position {
             step: 0,
             optimizer: AdamW::new(&parameters),
@@ -313,7 +315,7 @@ impl Case {
         }
         let mut want = self.tensors[1].clone();
         want.sort_by(|a, b| a.name.cmp(&b.name));
-        let got = plan.to_tensors("", &position.parameters);
+        let got = plan.to_tensors("", position.parameters.into_values().expect("numbers"));
         assert_eq!(got.len(), want.len());
         for (got, want) in got.iter().zip(&want) {
             let distance = distance(got, want);

@@ -11,6 +11,7 @@ mod layout;
 mod loaded;
 mod model;
 mod need;
+mod parameters;
 mod preflight;
 mod preview;
 mod schedule;
@@ -29,18 +30,22 @@ pub(crate) use layout::TextSide;
 pub use preflight::TrainPlace;
 pub use preview::TrainingText;
 
+use candle_core::Tensor;
+
 use crate::EngineError;
 use crate::memory::Room;
 use crate::methods::{self, Plan};
 use crate::models::base::BaseWeights;
 use crate::models::config::ModelConfig;
 use crate::ops::pause::Pause;
+use adamw::Moment;
 use checkpoint::{Position, Run};
 pub(crate) use data::{Before, DataCache, PackedBatch};
 use data::{Order, TrainingData};
 use evaluation::{Evaluator, stops_early};
 pub(crate) use model::TrainableModel;
 use need::Sizing;
+use parameters::change;
 use schedule::Schedule;
 
 /// The base that is trained on.
@@ -291,29 +296,30 @@ fn accumulate(
     position: &Position,
     batches: &[PackedBatch],
     seed: u64,
-) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+) -> Result<(f64, Vec<Tensor>), EngineError> {
     let step = position.step.to_string();
     if let [batch] = batches {
         let seed = derive_seed(seed, &["dropout", &step]);
-        return model.loss_and_gradients(&position.parameters, batch, seed);
+        return model.backward(&position.parameters, batch, seed);
     }
     let targets = |batch: &PackedBatch| batch.targets.rows.len() as f64;
     let all: f64 = batches.iter().map(targets).sum();
-    let mut sum: (f64, Vec<Vec<f32>>) = (0.0, Vec::new());
+    let mut sum: (f64, Vec<Tensor>) = (0.0, Vec::new());
     for (number, batch) in batches.iter().enumerate() {
         let seed = derive_seed(seed, &["dropout", &step, &number.to_string()]);
-        let (loss, gradients) = model.loss_and_gradients(&position.parameters, batch, seed)?;
+        let (loss, gradients) = model.backward(&position.parameters, batch, seed)?;
         let share = targets(batch) / all;
         sum.0 += loss * share;
         if sum.1.is_empty() {
-            sum.1 = gradients
-                .iter()
-                .map(|layer| vec![0.0; layer.len()])
-                .collect();
+            let scaled = gradients.into_iter().map(|slice| slice.affine(share, 0.0));
+            sum.1 = scaled.collect::<Result<_, _>>()?;
+            continue;
         }
-        for (sum, gradient) in sum.1.iter_mut().zip(&gradients) {
-            let pairs = sum.iter_mut().zip(gradient);
-            pairs.for_each(|(sum, gradient)| *sum += gradient * share as f32);
+        for (sum, gradient) in sum.1.iter().zip(gradients) {
+            change(sum, &gradient, |sum, gradient| {
+                let pairs = sum.iter_mut().zip(gradient);
+                pairs.for_each(|(sum, gradient)| *sum += gradient * share as f32);
+            })?;
         }
     }
     Ok(sum)
@@ -329,9 +335,10 @@ fn step(
     learning_rate: f64,
 ) -> Result<StepFigures, StepError> {
     let options = &request.options;
-    let (loss, mut gradients) =
+    let (loss, gradients) =
         accumulate(model, position, batches, request.seed).map_err(StepError::Engine)?;
-    let grad_norm = adamw::clip(&mut gradients, options.max_grad_norm);
+    let engine = |error: candle_core::Error| StepError::Engine(error.into());
+    let grad_norm = model.within(|| adamw::norm(&gradients)).map_err(engine)?;
     if !loss.is_finite() || !grad_norm.is_finite() {
         return Err(StepError::Diverged(loss, grad_norm));
     }
@@ -342,14 +349,15 @@ fn step(
         optimizer,
         ..
     } = position;
-    optimizer.step(
-        parameters,
-        &gradients,
-        &plan.slices(),
-        *step,
+    let moment = Moment {
+        step: *step,
         learning_rate,
-        options.weight_decay,
-    );
+        weight_decay: options.weight_decay,
+    };
+    let scale = adamw::clipping(grad_norm, options.max_grad_norm);
+    model
+        .within(|| optimizer.step(parameters, &gradients, scale, &plan.slices(), moment))
+        .map_err(engine)?;
     Ok(StepFigures { loss, grad_norm })
 }
 

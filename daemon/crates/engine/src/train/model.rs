@@ -7,6 +7,7 @@ use autodidact_domain::random::Random;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::data::{Before, EncodedExample, PackedBatch};
+use super::parameters::Parameters;
 use crate::EngineError;
 use crate::methods::{LayerPlan, Part, Plan, VirtualTokens};
 use crate::models::base::{BaseMatrix, BaseWeights};
@@ -108,20 +109,26 @@ impl<'a> TrainableModel<'a> {
         }
     }
 
-    /// Computes the mean loss of a batch in nats a response token, and the gradient of every layer's trainable numbers.
+    /// Does something within the threads that compute.
+    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.threads.install(work)
+    }
+
+    /// Computes the mean loss of a batch in nats a response token, and the gradient of every slice of trainable numbers, on the
+    /// processor.
     ///
     /// `dropout_seed` decides the masks and the noise of this step.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] when a token is outside the vocabulary.
-    pub(crate) fn loss_and_gradients(
+    pub(super) fn backward(
         &self,
-        parameters: &[Vec<f32>],
+        parameters: &Parameters,
         batch: &PackedBatch,
         dropout_seed: u64,
-    ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+    ) -> Result<(f64, Vec<Tensor>), EngineError> {
         let is_fused = matches!(self.weights.device(), Device::Cpu);
-        let variables = self.variables(parameters)?;
+        let variables = parameters.on(self.weights.device())?;
         let parameters = tensors(&variables);
         self.threads.install(|| {
             let loss = match is_fused {
@@ -130,6 +137,18 @@ impl<'a> TrainableModel<'a> {
             };
             gradients(&loss, &variables)
         })
+    }
+
+    /// Computes the same of numbers and as numbers.
+    #[cfg(test)]
+    pub(crate) fn loss_and_gradients(
+        &self,
+        parameters: &[Vec<f32>],
+        batch: &PackedBatch,
+        dropout_seed: u64,
+    ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+        let parameters = Parameters::new(parameters.to_vec())?;
+        values(self.backward(&parameters, batch, dropout_seed)?)
     }
 
     /// Computes the logits of every token of a text, `[tokens * vocabulary]` or `[tokens * labels]` by a head of labels, by the
@@ -191,14 +210,12 @@ impl<'a> TrainableModel<'a> {
     /// As [`TrainableModel::loss_and_gradients`].
     pub(crate) fn loss(
         &self,
-        parameters: &[Vec<f32>],
+        parameters: &Parameters,
         batch: &PackedBatch,
     ) -> Result<f64, EngineError> {
         let device = self.weights.device();
-        let parameters = parameters
-            .iter()
-            .map(|values| Tensor::from_slice(values, values.len(), device));
-        let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
+        let variables = parameters.on(device)?;
+        let parameters: Vec<Tensor> = variables.iter().map(Var::as_detached_tensor).collect();
         let loss = self.threads.install(|| match device {
             Device::Cpu => self.fused_loss(&parameters, batch, 0),
             _ => self.plain_loss(&parameters, batch, 0),
@@ -215,18 +232,14 @@ impl<'a> TrainableModel<'a> {
         dropout_seed: u64,
     ) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
         let variables = self.variables(parameters)?;
-        gradients(
+        values(gradients(
             &self.plain_loss(&tensors(&variables), batch, dropout_seed)?,
             &variables,
-        )
+        )?)
     }
 
     fn variables(&self, parameters: &[Vec<f32>]) -> Result<Vec<Var>, EngineError> {
-        let device = self.weights.device();
-        let variables = parameters
-            .iter()
-            .map(|values| Var::from_slice(values, values.len(), device));
-        Ok(variables.collect::<Result<_, _>>()?)
+        Ok(Parameters::new(parameters.to_vec())?.on(self.weights.device())?)
     }
 
     /// Computes the loss by our kernels.
@@ -549,19 +562,26 @@ fn tensors(variables: &[Var]) -> Vec<Tensor> {
     tensors.collect()
 }
 
-/// Runs autograd; gives the loss and the gradient of every variable.
-fn gradients(loss: &Tensor, variables: &[Var]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+/// Reads gradients as numbers.
+#[cfg(test)]
+fn values((loss, gradients): (f64, Vec<Tensor>)) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
+    let values = gradients.iter().map(Tensor::to_vec1);
+    Ok((loss, values.collect::<Result<_, _>>()?))
+}
+
+/// Runs autograd; gives the loss and the gradient of every variable, contiguous and on the processor.
+fn gradients(loss: &Tensor, variables: &[Var]) -> Result<(f64, Vec<Tensor>), EngineError> {
     let mut gradients = loss.backward()?;
     let gradients = variables
         .iter()
         .map(|variable| match gradients.remove(variable.as_tensor()) {
-            Some(gradient) => gradient.to_vec1(),
+            Some(gradient) => gradient.to_device(&Device::Cpu)?.contiguous(),
             // A layer of which nothing is trained, or what is outside of them.
-            None if variable.elem_count() == 0 => Ok(Vec::new()),
+            None if variable.elem_count() == 0 => Tensor::zeros(0, DType::F32, &Device::Cpu),
             None => Err(candle_core::Error::msg(
                 "trained numbers without a gradient",
             )),
         })
-        .collect::<Result<Vec<Vec<f32>>, _>>()?;
+        .collect::<Result<Vec<Tensor>, _>>()?;
     Ok((f64::from(loss.to_vec0::<f32>()?), gradients))
 }

@@ -82,6 +82,19 @@ impl Sizing<'_> {
             BaseDtype::BFloat16 => [0, self.weights_in_f32 / 2, working],
             BaseDtype::Float32 => [self.weights_in_f32, 0, 0],
         };
+        // The numbers, their two moments and gradients, which are added up where a step has several batches. Of what is outside of the
+        // layers, candle's autograd holds seven gradients while it adds them up, when it is through with the states.
+        let copies = match options.gradient_accumulation_steps {
+            0 | 1 => 4,
+            _ => 5,
+        };
+        let outside = recipe
+            .plan()
+            .slices()
+            .last()
+            .map_or(0, |slice| slice.parameters());
+        let outside = (7 * outside * size_of::<f32>()) as u64;
+        let outside = outside.saturating_sub(states);
         let of_run = [
             ("weights in f32", held),
             ("weights in bf16", rounded),
@@ -91,9 +104,7 @@ impl Sizing<'_> {
                 "logits",
                 model::logit_bytes(self.config, recipe.plan(), self.threads),
             ),
-            // The numbers and two moments; beside them in a step what candle computes with and the gradients, of which one
-            // more copy is taken, and at its end the three again in the checkpoint.
-            ("adapter and optimizer", 6 * numbers),
+            ("adapter and optimizer", copies * numbers + outside),
         ];
         let parts = self.beside.iter().chain(&of_run);
         let parts = parts.filter(|(_, bytes)| *bytes > 0);

@@ -555,7 +555,10 @@ fn a_checkpoint_of_another_run_is_refused() {
         assert!(error.contains(expect), "{error}");
     };
     check(&|r| r.seed = 12, "trainer_state.seed");
-    check(&|r| r.options.learning_rate = 1.0, "trainer_state.options");
+    check(
+        &|r| r.options.learning_rate = 1.0,
+        "trainer_state.options.learning_rate: expected 1.0, found 0.005",
+    );
     check(&|r| r.options.lora_alpha = 1.0, "adapter_config");
     check(&|r| r.examples.swap(0, 1), "trainer_state.data_digest");
     check(

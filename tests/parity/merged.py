@@ -25,7 +25,7 @@ from adapters import GOLDEN, ROOT, Daemon
 sys.path.insert(0, str(GOLDEN))
 import llama_cpp  # noqa: E402
 
-# Of issue 4: the greatest difference of a logit, the least share of positions with the same likeliest token, the greatest mean
+# The bounds: the greatest difference of a logit, the least share of positions with the same likeliest token, the greatest mean
 # divergence in nats, the greatest relative change of perplexity.
 LOGITS, SAME, DIVERGENCE, PERPLEXITY = 1e-3, 0.99, 5e-3, 0.05
 # Windows of attention begin at this length in the tiny models, and llama.cpp has none in Mistral and Phi-3.

@@ -9,6 +9,8 @@ use crate::Body;
 pub struct TrainData<'a> {
     /// What is trained on, in dataset order.
     pub examples: &'a [Body],
+    /// What evaluations during it measure, in their order.
+    pub evaluated: &'a [Body],
     /// The seed of the run, which decides what comes together in a batch.
     pub seed: u64,
 }

@@ -4,7 +4,7 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::preflight::{CheckpointPlan, Preflight, TrainData};
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::workflow::{Pinned, TrainSpec};
-use autodidact_domain::{Body, EventBody, ModelSummary, PortError, PortResult, WorkflowSpec};
+use autodidact_domain::{EventBody, ModelSummary, PortError, PortResult, WorkflowSpec};
 
 use crate::error::FlowError;
 use crate::journaled::Run;
@@ -51,11 +51,12 @@ pub(crate) fn check(
     run: &Run,
     round: u32,
     spec: &TrainSpec,
-    examples: &[Body],
+    data: &train::Data<'_>,
     held: usize,
 ) -> Result<(), FlowError> {
     let data = TrainData {
-        examples,
+        examples: &data.bodies,
+        evaluated: &data.evaluated,
         seed: train_seed(run.spec(), round),
     };
     let model = &run.workflow.pinned.model;
@@ -93,11 +94,15 @@ pub(crate) fn of_workflow(
     let human = read_dataset(ports, pinned.seeds.as_ref())?;
     let mixed = train::mix(spec, 1, &human, &[], &[]);
     let share = train.validation_split;
-    let data = train::Data::new(spec, 1, &train.options, &mixed, &[], share);
+    let measured = read_dataset(ports, pinned.eval_dataset.as_ref())?;
+    let data = train::Data::new(spec, 1, &train.options, &mixed, &measured, share);
     // What leaves nothing to train on is told when it runs.
-    let examples = data.map(|data| data.bodies).unwrap_or_default();
+    let (examples, evaluated) = data
+        .map(|data| (data.bodies, data.evaluated))
+        .unwrap_or_default();
     let data = TrainData {
         examples: &examples,
+        evaluated: &evaluated,
         seed: train_seed(spec, 1),
     };
     of(ports, &pinned.model, train, Some(data), 0)

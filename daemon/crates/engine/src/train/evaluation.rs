@@ -16,6 +16,8 @@ pub(super) struct Evaluator {
     /// Optimizer steps between evaluations.
     every: u32,
     batches: Vec<PackedBatch>,
+    /// The tokens of each example, those before it apart.
+    lengths: Vec<usize>,
     /// Of the encoded examples.
     pub(super) digest: Digest,
     max_length: usize,
@@ -38,22 +40,25 @@ impl Evaluator {
         }
         let (cache, encode) = (base.encoded, base.encode);
         let data = cache.encode(&request.eval_examples, options, encode, max_length);
-        let data = data.map_err(|error| match error {
-            EngineError::Invalid(fault) => EngineError::Invalid(format!("eval_steps: {fault}")),
-            other => other,
-        })?;
+        let data = data.map_err(unfit)?;
         let indices: Vec<usize> = (0..data.len()).collect();
         let batches = indices.chunks(options.batch_size as usize);
         Ok(Some(Self {
             every: options.eval_steps,
             batches: batches.map(|batch| data.batch(batch, before)).collect(),
+            lengths: data.lengths(),
             digest: data.digest,
             max_length: max_length + before.tokens,
         }))
     }
 
+    /// Tells the tokens that are computed of each example, those before it apart.
+    pub(super) fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
     /// Tells the tokens of the largest batch.
-    pub(super) fn max_tokens(&self) -> usize {
+    fn max_tokens(&self) -> usize {
         let tokens = self.batches.iter().map(|batch| batch.ids.len());
         tokens.max().unwrap_or(0)
     }
@@ -109,6 +114,14 @@ impl Evaluator {
                 examples: Vec::new(),
             }),
         }
+    }
+}
+
+/// Says that what is at fault is what evaluations measure.
+pub(super) fn unfit(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Invalid(fault) => EngineError::Invalid(format!("eval_steps: {fault}")),
+        other => other,
     }
 }
 

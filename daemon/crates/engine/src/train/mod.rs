@@ -264,7 +264,7 @@ fn check_memory(
         threads: base.threads,
         weights_in_f32: held * size_of::<f32>() as u64 / options.dtype.bytes(),
         beside: &[],
-        evaluated_tokens: evaluator.map_or(0, Evaluator::max_tokens),
+        evaluated: evaluator.map_or(&[], Evaluator::lengths),
     };
     // The weights have been taken from the room already.
     let room = Some(base.room.bytes()).filter(|room| *room != u64::MAX);

@@ -19,8 +19,8 @@ pub(super) struct Sizing<'a> {
     pub(super) lengths: Option<&'a [usize]>,
     /// The longest sequence in tokens, for data that is not known.
     pub(super) max_length: usize,
-    /// The tokens of the largest batch that is evaluated.
-    pub(super) evaluated_tokens: usize,
+    /// The tokens that are computed of each example of evaluations, in their order.
+    pub(super) evaluated: &'a [usize],
     /// The seed of the run.
     pub(super) seed: u64,
     pub(super) threads: usize,
@@ -48,9 +48,20 @@ impl Sizing<'_> {
             tokens.max().unwrap_or(0)
         };
         // Epochs differ in order alone; the largest batch of many is soon that of all.
-        const EPOCHS_LOOKED_AT: u32 = 64;
-        let epochs = 0..options.epochs.min(EPOCHS_LOOKED_AT) as usize;
+        const EPOCHS_LOOKED_AT: usize = 64;
+        let epochs = match options.max_steps {
+            0 => options.epochs as usize,
+            steps => (steps as usize).div_ceil(order.steps_per_epoch().max(1)),
+        };
+        let epochs = 0..epochs.min(EPOCHS_LOOKED_AT);
         epochs.map(largest_of).max().unwrap_or(0)
+    }
+
+    /// Counts the tokens of the largest batch of evaluations.
+    fn evaluated_at_once(&self, options: &TrainOptions, before: usize) -> usize {
+        let batches = self.evaluated.chunks(options.batch_size.max(1) as usize);
+        let tokens = batches.map(|batch| batch.iter().map(|length| before + length).sum());
+        tokens.max().unwrap_or(0)
     }
 
     /// Lists what the run takes at its peak.
@@ -60,7 +71,8 @@ impl Sizing<'_> {
     pub(super) fn parts(&self, options: &TrainOptions) -> Result<Vec<NeedPart>, EngineError> {
         let recipe = methods::from_options(options, self.config)?;
         let numbers = (recipe.plan().parameters() * size_of::<f32>()) as u64;
-        let tokens = self.tokens_at_once(options, recipe.plan().virtual_tokens());
+        let before = recipe.plan().virtual_tokens();
+        let tokens = self.tokens_at_once(options, before);
         let states = model::state_bytes(
             self.config,
             recipe.plan(),
@@ -68,7 +80,8 @@ impl Sizing<'_> {
             options.gradient_checkpointing,
         );
         // An evaluation keeps a layer's states at a time.
-        let evaluated = model::state_bytes(self.config, recipe.plan(), self.evaluated_tokens, true);
+        let evaluated = self.evaluated_at_once(options, before);
+        let evaluated = model::state_bytes(self.config, recipe.plan(), evaluated, true);
         let states = states.max(evaluated);
         // On SmolLM2 the need was 3% above what is counted, less where states are made again.
         let margin = match options.gradient_checkpointing {

@@ -5,6 +5,7 @@ use autodidact_domain::preflight::{TrainData, TrainNeed};
 
 use super::check_options;
 use super::data::TrainingData;
+use super::evaluation::unfit;
 use super::need::Sizing;
 use super::preview::TrainingText;
 use crate::engine::VOCABULARY_BYTES;
@@ -37,14 +38,24 @@ impl TrainingText {
         place: TrainPlace,
     ) -> Result<TrainNeed, EngineError> {
         let max_length = sequence_tokens(options, &self.config)?;
-        let Some(TrainData { examples, seed }) = data else {
-            return need_of(&self.files, &self.config, options, None, 0, place);
+        let (files, config) = (&self.files, &self.config);
+        let Some(data) = data else {
+            return need_of(files, config, options, Tokens::default(), place);
         };
         let encode = |body: &_| self.encode(body, options.task_type, &options.labels);
-        let data = TrainingData::encode(examples, &encode, max_length)?;
-        let lengths = data.lengths();
-        let lengths = Some(lengths.as_slice());
-        need_of(&self.files, &self.config, options, lengths, seed, place)
+        let trained = TrainingData::encode(data.examples, &encode, max_length)?;
+        let evaluated = match options.eval_steps {
+            0 => Vec::new(),
+            _ => TrainingData::encode(data.evaluated, &encode, max_length)
+                .map_err(unfit)?
+                .lengths(),
+        };
+        let tokens = Tokens {
+            lengths: Some(&trained.lengths()),
+            evaluated: &evaluated,
+            seed: data.seed,
+        };
+        need_of(files, config, options, tokens, place)
     }
 }
 
@@ -63,7 +74,11 @@ impl LoadedModel {
             threads: self.team.threads(),
             available: None,
         };
-        need_of(&self.files, &self.config, options, Some(lengths), 0, place)
+        let tokens = Tokens {
+            lengths: Some(lengths),
+            ..Tokens::default()
+        };
+        need_of(&self.files, &self.config, options, tokens, place)
     }
 }
 
@@ -74,12 +89,19 @@ fn sequence_tokens(options: &TrainOptions, config: &ModelConfig) -> Result<usize
     Ok((options.max_length as usize).min(room))
 }
 
+/// What is known of the data: the tokens of each example, and what decides their order.
+#[derive(Clone, Copy, Default)]
+struct Tokens<'a> {
+    lengths: Option<&'a [usize]>,
+    evaluated: &'a [usize],
+    seed: u64,
+}
+
 fn need_of(
     files: &ModelFiles,
     config: &ModelConfig,
     options: &TrainOptions,
-    lengths: Option<&[usize]>,
-    seed: u64,
+    tokens: Tokens<'_>,
     place: TrainPlace,
 ) -> Result<TrainNeed, EngineError> {
     check_options(options)?;
@@ -93,10 +115,10 @@ fn need_of(
     ];
     let sizing = Sizing {
         config,
-        lengths,
-        evaluated_tokens: 0,
+        lengths: tokens.lengths,
+        evaluated: tokens.evaluated,
         max_length: sequence_tokens(options, config)?,
-        seed,
+        seed: tokens.seed,
         threads: place.threads,
         weights_in_f32: files.parameters() * size_of::<f32>() as u64,
         beside: &beside,

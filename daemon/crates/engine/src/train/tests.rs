@@ -7,6 +7,7 @@ use super::*;
 use crate::memory::Room;
 use crate::models::weights::{LayerWeights, Weights};
 
+mod need;
 mod trainer;
 
 fn config() -> ModelConfig {

@@ -53,7 +53,7 @@ pub(crate) struct Data<'a> {
     /// What they say.
     pub(crate) bodies: Vec<Body>,
     /// What evaluations measure.
-    pub(super) evaluated: Vec<Body>,
+    pub(crate) evaluated: Vec<Body>,
     /// The places of those that the task does not take, each with why.
     pub(super) unfit: BTreeMap<usize, &'static str>,
 }

@@ -87,7 +87,7 @@ pub(crate) fn train(
     loop {
         let replayed = run.will_replay(round, StageName::Train);
         if !replayed && !is_checked {
-            preflight::check(run, round, spec, &data.bodies, kept.count())?;
+            preflight::check(run, round, spec, &data, kept.count())?;
             is_checked = true;
         }
         let previous = match kept.newest() {

@@ -1,5 +1,6 @@
 //! `autodidact bench …`: how fast this machine is at each kind of work, in this process and without a daemon.
 
+mod dedup;
 mod embed;
 mod generate;
 mod train;
@@ -25,6 +26,8 @@ pub(super) enum BenchCommand {
     Embed(embed::EmbedArgs),
     /// Fine-tune: tokens a second
     Train(train::TrainArgs),
+    /// Find near-duplicates by ROUGE-L: seconds for all, and for one
+    Dedup(dedup::DedupArgs),
 }
 
 /// What every bench takes.
@@ -80,13 +83,18 @@ impl Common {
 /// Runs a bench.
 pub(super) async fn run(command: BenchCommand, global: &Global) -> Result<(), Failure> {
     let model = match &command {
-        BenchCommand::Generate(args) => &args.common.model,
-        BenchCommand::Embed(args) => &args.common.model,
-        BenchCommand::Train(args) => &args.model,
+        BenchCommand::Generate(args) => Some(&args.common.model),
+        BenchCommand::Embed(args) => Some(&args.common.model),
+        BenchCommand::Train(args) => Some(&args.model),
+        BenchCommand::Dedup(_) => None,
     };
-    let path = find_model(model, global).await?;
+    let path = match model {
+        Some(model) => find_model(model, global).await?,
+        None => PathBuf::new(),
+    };
     let json = global.json;
     apart(move |interrupt| match &command {
+        BenchCommand::Dedup(args) => dedup::run(args, json, interrupt),
         BenchCommand::Generate(args) => generate::run(args, &path, json, interrupt),
         BenchCommand::Embed(args) => embed::run(args, &path, json, interrupt),
         BenchCommand::Train(args) => train::run(args, &path, json, interrupt),

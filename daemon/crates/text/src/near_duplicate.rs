@@ -19,19 +19,37 @@ pub struct Match {
 
 /// Finds near duplicates by ROUGE-L: exactly those, with exactly the scores, that comparing with every text would find.
 ///
-/// Two bounds leave out most texts. F is at most 2·min(m, n) / (m + n) for token counts m and n. And a common subsequence of k
-/// tokens means k shared tokens, so a text above the threshold shares at least one of the m - k + 1 rarest tokens of the one
-/// asked about (prefix filtering; Chaudhuri, Ganti & Kaushik 2006): only those tokens' lists of texts are read.
+/// A common subsequence of k tokens means k shared tokens, so bounds on shared tokens leave out nearly all texts before any is
+/// compared. Every text's tokens are put in one order, rarest first. Two texts of m and n tokens whose first shared one in that order
+/// is at i and at j (from 0) share at most min(m - i, n - j), and F is at most twice that over m + n (prefix and positional
+/// filtering; Chaudhuri, Ganti & Kaushik 2006, Xiao et al. 2008). So a text is listed under its first tokens alone, with their
+/// places, and one that is asked about looks its own first tokens up.
 #[derive(Clone, Debug)]
 pub struct NearDuplicateIndex {
     threshold: f64,
     token_ids: HashMap<String, u32>,
-    /// For each token, the texts that hold it, ascending.
-    postings: Vec<Vec<u32>>,
+    /// For each token how many texts hold it.
+    holders: Vec<u32>,
+    /// The same when the order was made, which decides it; tokens that came later are the rarest.
+    order: Vec<u32>,
+    /// How many texts there were then.
+    ordered: usize,
+    /// For each token the texts that have it among their first ones.
+    postings: Vec<Vec<Posting>>,
     /// The tokens of all texts, one after another.
     tokens: Vec<u32>,
     /// Where each text's tokens end.
     ends: Vec<usize>,
+}
+
+/// A text under one of its first tokens.
+#[derive(Clone, Copy, Debug)]
+struct Posting {
+    id: u32,
+    /// How many tokens it has.
+    len: u32,
+    /// The token's place in the order of its tokens.
+    place: u32,
 }
 
 impl NearDuplicateIndex {
@@ -47,6 +65,9 @@ impl NearDuplicateIndex {
         Self {
             threshold,
             token_ids: HashMap::new(),
+            holders: Vec::new(),
+            order: Vec::new(),
+            ordered: 0,
             postings: Vec::new(),
             tokens: Vec::new(),
             ends: Vec::new(),
@@ -66,25 +87,79 @@ impl NearDuplicateIndex {
     /// Adds a text and gives its number; they count from 0.
     ///
     /// # Panics
-    /// At 2^32 texts.
+    /// At 2^32 texts, different tokens, or tokens of one text.
     pub fn add(&mut self, text: &str) -> usize {
+        /// How many more texts there are than when the order was made, until it is made anew.
+        const GROWTH: usize = 2;
+        /// Of so few an order says nothing.
+        const FEW: usize = 256;
         let id = self.ends.len();
-        let posting = u32::try_from(id).expect("an index holds fewer than 2^32 texts");
         for token in tokenize(text) {
             let next =
                 u32::try_from(self.token_ids.len()).expect("an index holds fewer than 2^32 tokens");
             let token = *self.token_ids.entry(token).or_insert(next);
-            if token == next && self.postings.len() == next as usize {
-                self.postings.push(Vec::new());
-            }
-            let list = &mut self.postings[token as usize];
-            if list.last() != Some(&posting) {
-                list.push(posting);
-            }
             self.tokens.push(token);
         }
+        let known = self.token_ids.len();
+        self.holders.resize(known, 0);
+        self.order.resize(known, 0);
+        self.postings.resize(known, Vec::new());
         self.ends.push(self.tokens.len());
+        let mut ranked = self.ranked(id);
+        ranked.dedup();
+        for token in ranked {
+            self.holders[token as usize] += 1;
+        }
+        if self.len() >= (GROWTH * self.ordered).max(FEW) {
+            self.make_order();
+        } else {
+            self.post(id);
+        }
         id
+    }
+
+    /// Puts the tokens in order by how many texts hold them, and lists every text anew.
+    fn make_order(&mut self) {
+        self.order.clone_from(&self.holders);
+        self.ordered = self.len();
+        self.postings.iter_mut().for_each(Vec::clear);
+        (0..self.len()).for_each(|id| self.post(id));
+    }
+
+    /// Lists a text under its first tokens.
+    fn post(&mut self, id: usize) {
+        let number = |count: usize| u32::try_from(count).expect("fewer than 2^32");
+        let ranked = self.ranked(id);
+        let len = number(ranked.len());
+        for (place, token) in ranked[..self.first_of(ranked.len())].iter().enumerate() {
+            // The first of several decides.
+            if place == 0 || ranked[place - 1] != *token {
+                self.postings[*token as usize].push(Posting {
+                    id: number(id),
+                    len,
+                    place: number(place),
+                });
+            }
+        }
+    }
+
+    /// Shows a text's tokens in order, each as often as it occurs.
+    fn ranked(&self, id: usize) -> Vec<u32> {
+        let mut ranked = self.tokens_of(id).to_vec();
+        self.rank(&mut ranked);
+        ranked
+    }
+
+    fn rank(&self, tokens: &mut [u32]) {
+        tokens.sort_unstable_by_key(|token| (self.order[*token as usize], *token));
+    }
+
+    /// Tells how many of a text's tokens, in order, hold the first that it shares with any text above the threshold.
+    fn first_of(&self, len: usize) -> usize {
+        // F <= 2k / (len + k) for a common subsequence of k tokens, so F > t asks for k > t·len / (2 - t).
+        let least_common = self.threshold * len as f64 / (2.0 - self.threshold);
+        let least_common = (least_common - SLACK * len as f64).ceil().max(1.0);
+        (len + 1).saturating_sub(least_common as usize).min(len)
     }
 
     /// Finds the text with the highest score above the threshold; of equal ones, the one added first.
@@ -94,6 +169,7 @@ impl NearDuplicateIndex {
         let mut best: Option<Match> = None;
         for id in self.candidates(&query) {
             let must_beat = best.map_or(self.threshold, |found| found.score);
+            let id = id as usize;
             let score = query.score_at_least(must_beat - SLACK, self.tokens_of(id), &mut shared);
             if let Some(score) = score.filter(|&score| score > must_beat) {
                 best = Some(Match { id, score });
@@ -102,21 +178,26 @@ impl NearDuplicateIndex {
         best
     }
 
-    /// Lists, ascending, the texts that hold one of the query's rarest tokens.
-    fn candidates(&self, query: &Query) -> Vec<usize> {
-        let mut seen = vec![0u64; self.len().div_ceil(64)];
-        for &token in query.rarest(self.threshold) {
-            for &id in &self.postings[token as usize] {
-                seen[id as usize / 64] |= 1 << (id % 64);
-            }
-        }
+    /// Lists, ascending, the texts that may be above the threshold.
+    fn candidates(&self, query: &Query) -> Vec<u32> {
         let mut candidates = Vec::new();
-        for (position, mut word) in seen.into_iter().enumerate() {
-            while word != 0 {
-                candidates.push(position * 64 + word.trailing_zeros() as usize);
-                word &= word - 1;
+        let least = (self.threshold - SLACK) / 2.0;
+        let first = self.first_of(query.len).saturating_sub(query.unknown);
+        let first = &query.ranked[..first.min(query.ranked.len())];
+        for (place, token) in first.iter().enumerate() {
+            if place > 0 && first[place - 1] == *token {
+                continue;
+            }
+            let rest = query.len - query.unknown - place;
+            for posting in &self.postings[*token as usize] {
+                let (len, theirs) = (posting.len as usize, (posting.len - posting.place) as usize);
+                if rest.min(theirs) as f64 >= least * (query.len + len) as f64 {
+                    candidates.push(posting.id);
+                }
             }
         }
+        candidates.sort_unstable();
+        candidates.dedup();
         candidates
     }
 
@@ -126,87 +207,107 @@ impl NearDuplicateIndex {
     }
 }
 
-/// The mark of a token that the query lacks.
-const ABSENT: u32 = u32::MAX;
-
 /// A text asked about, in the index's token numbers.
 struct Query {
     /// How many tokens it has, also those that no text in the index holds.
     len: usize,
-    /// Its tokens that some text in the index holds, rarest first, each as often as it occurs.
-    by_rarity: Vec<u32>,
-    /// For each of the index's tokens its number within the query, or [`ABSENT`].
-    local_ids: Vec<u32>,
-    /// Its tokens that some text in the index holds, in order.
+    /// How many of them no text in the index holds; in the order of tokens they are before all others.
+    unknown: usize,
+    /// The others in order, each as often as it occurs.
+    ranked: Vec<u32>,
+    numbers: Numbers,
+    /// The others as they stand, numbered.
     pattern: Pattern,
 }
 
 impl Query {
     /// Looks the tokens up; none when the index holds none of them.
     fn new(index: &NearDuplicateIndex, tokens: &[String]) -> Option<Self> {
-        let mut by_rarity: Vec<u32> = tokens
+        let known: Vec<u32> = tokens
             .iter()
             .filter_map(|token| index.token_ids.get(token).copied())
             .collect();
-        if by_rarity.is_empty() {
+        if known.is_empty() {
             return None;
         }
-        let mut local_ids = vec![ABSENT; index.postings.len()];
-        let mut vocabulary = 0;
-        let mut pattern = Vec::with_capacity(by_rarity.len());
-        for &token in &by_rarity {
-            let local = &mut local_ids[token as usize];
-            if *local == ABSENT {
-                *local = vocabulary;
-                vocabulary += 1;
-            }
-            pattern.push(*local);
-        }
-        by_rarity.sort_unstable_by_key(|&token| (index.postings[token as usize].len(), token));
-        let pattern = Pattern::new(pattern, vocabulary as usize);
+        let mut numbers = Numbers::with_room_for(known.len());
+        let pattern = known.iter().map(|token| numbers.give(*token)).collect();
+        let pattern = Pattern::new(pattern, numbers.count as usize);
+        let unknown = tokens.len() - known.len();
+        let mut ranked = known;
+        index.rank(&mut ranked);
         Some(Self {
             len: tokens.len(),
-            by_rarity,
-            local_ids,
+            unknown,
+            ranked,
+            numbers,
             pattern,
         })
-    }
-
-    /// Shows the tokens of which every text above the threshold holds at least one.
-    fn rarest(&self, threshold: f64) -> &[u32] {
-        // F <= 2k / (m + k) for a common subsequence of k tokens, so F > t asks for k > t·m / (2 - t).
-        let least_common = (threshold * self.len as f64 / (2.0 - threshold)
-            - SLACK * self.len as f64)
-            .ceil()
-            .max(1.0);
-        let unknown = self.len - self.by_rarity.len();
-        let prefix = (self.len + 1)
-            .saturating_sub(least_common as usize)
-            .saturating_sub(unknown);
-        &self.by_rarity[..prefix.min(self.by_rarity.len())]
     }
 
     /// Scores a text, unless a bound shows that its score is below `least`.
     fn score_at_least(&self, least: f64, tokens: &[u32], shared: &mut Vec<u32>) -> Option<f64> {
         let total = (self.len + tokens.len()) as f64;
-        if 2.0 * (self.len.min(tokens.len()) as f64) / total < least {
-            return None;
-        }
+        let least_shared = (least * total / 2.0).ceil().max(0.0) as usize;
+        let mut others = tokens.len().checked_sub(least_shared)?;
         shared.clear();
-        shared.extend(
-            tokens
-                .iter()
-                .map(|&token| self.local_ids[token as usize])
-                .filter(|&local| local != ABSENT),
-        );
-        if 2.0 * shared.len() as f64 / total < least {
-            return None;
+        for token in tokens {
+            match self.numbers.of(*token) {
+                Some(number) => shared.push(number),
+                None => others = others.checked_sub(1)?,
+            }
         }
         Some(f_measure(
             self.pattern.lcs_length(shared),
             self.len,
             tokens.len(),
         ))
+    }
+}
+
+/// Numbers of a few tokens, from 0: an open-addressing table that fits a core's nearest cache.
+struct Numbers {
+    /// A token in the upper half, its number in the lower, or [`FREE`]; a power of two of them, at least half of them free.
+    slots: Vec<u64>,
+    count: u32,
+}
+
+/// No token and number: there are never so many of either.
+const FREE: u64 = u64::MAX;
+
+impl Numbers {
+    fn with_room_for(tokens: usize) -> Self {
+        Self {
+            slots: vec![FREE; (2 * tokens).next_power_of_two()],
+            count: 0,
+        }
+    }
+
+    /// Finds the slot that a token has or would have.
+    fn slot(&self, token: u32) -> usize {
+        /// 2^64 over the golden ratio, which spreads numbers in a row (Knuth, The Art of Computer Programming 3, 6.4).
+        const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+        let last = self.slots.len() - 1;
+        let spread = u64::from(token).wrapping_mul(SPREAD) >> 32;
+        let mut slot = spread as usize & last;
+        while self.slots[slot] != FREE && self.slots[slot] >> 32 != u64::from(token) {
+            slot = (slot + 1) & last;
+        }
+        slot
+    }
+
+    fn give(&mut self, token: u32) -> u32 {
+        let slot = self.slot(token);
+        if self.slots[slot] == FREE {
+            self.slots[slot] = u64::from(token) << 32 | u64::from(self.count);
+            self.count += 1;
+        }
+        self.slots[slot] as u32
+    }
+
+    fn of(&self, token: u32) -> Option<u32> {
+        let slot = self.slots[self.slot(token)];
+        (slot != FREE).then_some(slot as u32)
     }
 }
 
@@ -279,6 +380,27 @@ mod tests {
             found > 500,
             "only {found} near duplicates: the test proves little"
         );
+    }
+
+    #[test]
+    fn decides_as_brute_force_does_when_the_order_is_made_anew() {
+        for threshold in [0.4, 0.7] {
+            let mut random = Random::from_seed(9);
+            let mut index = NearDuplicateIndex::new(threshold);
+            let mut texts: Vec<String> = Vec::new();
+            let (mut found, mut orders) = (0, std::collections::BTreeSet::new());
+            for _ in 0..700 {
+                let text = draw_text(&mut random);
+                let expect = brute_force(&texts, &text, threshold);
+                assert_eq!(index.nearest(&text), expect, "{threshold}: {text:?}");
+                found += usize::from(expect.is_some());
+                index.add(&text);
+                orders.insert(index.ordered);
+                texts.push(text);
+            }
+            assert!(found > 20, "only {found} near duplicates");
+            assert_eq!(Vec::from_iter(orders), [0, 256, 512]);
+        }
     }
 
     proptest! {

@@ -39,6 +39,7 @@ pub(super) struct Device {
     memory: MemoryLimit,
     /// The base as training needs it; kept from one stretch to the next, let go of when something else comes.
     pub(super) training_weights: Option<BaseWeights>,
+    /// Where stretches compute.
     train_thread: TrainThread,
     /// Whose prompts are taken in between: while other work stands still for a person, people's alone.
     pub(super) lowest_served: Priority,
@@ -225,6 +226,8 @@ impl Device {
                 let result = catch_unwind(AssertUnwindSafe(|| {
                     model.train(request, start, &interrupt, &pause, &mut step)
                 }));
+                // Whoever hears of the end may need the room that it takes.
+                drop((model, pause));
                 let _ = sender.send(Heard::Done(result.map(Box::new)));
             }
         };

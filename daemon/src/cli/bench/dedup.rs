@@ -1,12 +1,12 @@
 //! `autodidact bench dedup`: how long finding near-duplicates by ROUGE-L takes.
 
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use autodidact_domain::Interrupt;
-use autodidact_domain::ports::Clock as _;
+use autodidact_domain::ports::{Clock as _, DatasetReader as _};
 use autodidact_domain::random::Random;
+use autodidact_formats::Reader;
 use autodidact_text::{NearDuplicateIndex, rouge_l, tokenize};
 use clap::Args;
 use serde_json::json;
@@ -35,7 +35,7 @@ Examples:
   autodidact bench dedup --threshold 0.5 --json
   autodidact bench dedup --input instructions.jsonl --check 2000")]
 pub(in crate::cli) struct DedupArgs {
-    /// A file with an object a line, of which the field instruction is read; a line of another form is an instruction itself
+    /// A dataset file, in any form that `dataset import` reads
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Instructions to draw
@@ -134,27 +134,24 @@ fn check(
     Ok(())
 }
 
-/// Reads instructions, one a line.
+/// Reads a dataset file's instructions.
 fn read(path: &Path) -> Result<Vec<String>, Failure> {
-    let failed = |error: std::io::Error| Failure::local(format!("{}: {error}", path.display()));
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut texts = Vec::new();
-    for line in std::io::BufReader::new(file).lines() {
-        let line = line.map_err(failed)?;
-        let record = serde_json::from_str::<serde_json::Value>(&line).ok();
-        let instruction = record
-            .as_ref()
-            .and_then(|record| record["instruction"].as_str());
-        match instruction {
-            Some(instruction) => texts.push(instruction.to_string()),
-            None if line.trim().is_empty() => {}
-            None => texts.push(line),
-        }
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|error| Failure::local(format!("{name}: {error}")))?;
+    let file = Reader.read(&name.to_string(), &bytes);
+    if let Some(fault) = file.faults.first() {
+        return Err(Failure::local(format!(
+            "{name}, line {}: expected {}, found {} ({} refused in all)",
+            fault.line, fault.expected, fault.found, file.refused
+        )));
     }
+    let bodies = file.examples.iter().map(|example| &example.body);
+    let texts: Vec<String> = bodies
+        .map(|body| body.instruction_text().into_owned())
+        .collect();
     match texts.is_empty() {
         true => Err(Failure::local(format!(
-            "{}: expected instructions, found none",
-            path.display()
+            "{name}: expected instructions, found none"
         ))),
         false => Ok(texts),
     }

@@ -96,7 +96,7 @@ impl Sizing<'_> {
             BaseDtype::Float32 => [self.weights_in_f32, 0, 0],
         };
         // The numbers, their two moments and gradients, which are added up where a step has several batches. Of what is outside of the
-        // layers, candle's autograd holds seven gradients while it adds them up, when it is through with the states.
+        // layers, candle's autograd holds seven gradients while it adds them up (as measured), when it is through with the states.
         let copies = match options.gradient_accumulation_steps {
             0 | 1 => 4,
             _ => 5,

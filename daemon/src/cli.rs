@@ -263,7 +263,7 @@ mod tests {
             verbs("plugin"),
             ["install", "list", "show", "enable", "disable", "remove"]
         );
-        assert_eq!(verbs("bench"), ["generate", "embed", "train"]);
+        assert_eq!(verbs("bench"), ["generate", "embed", "train", "dedup"]);
         assert_eq!(verbs("system"), ["info"]);
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here is async, reads a clock or touches a disk. Each part of the house implements the ports it
 //! serves; the binary puts them together.
 
+pub mod chain;
 pub mod checkpoint;
 pub mod classification;
 pub mod dataset;

@@ -1,5 +1,6 @@
 //! Workflow files: YAML in, a checked [`WorkflowSpec`] out, or every fault at once.
 
+mod chain;
 mod fault;
 mod reader;
 mod stages;

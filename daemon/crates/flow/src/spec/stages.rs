@@ -1,10 +1,11 @@
 //! Reads the `stages` part: one function a stage, each with its defaults.
 
 use autodidact_domain::workflow::{
-    BASE_MODEL_EXAMPLES, ChainRule, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, MARKS,
-    OnPluginError, PromoteSpec, RespondSpec, RulesSpec, ScoreSpec, Stages, ValidateSpec,
+    BASE_MODEL_EXAMPLES, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, PromoteSpec,
+    RespondSpec, Stages, ValidateSpec,
 };
 
+use super::chain::{Place, read_chain};
 use super::reader::{Fields, Node};
 use super::train::read_train;
 
@@ -133,150 +134,4 @@ fn read_promote(node: Node<'_>) -> PromoteSpec {
     };
     fields.finish();
     spec
-}
-
-/// Which stage a chain stands in; duplicates are a matter of instructions alone.
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    Filter,
-    Validate,
-}
-
-impl Place {
-    fn rules(self) -> &'static [&'static str] {
-        match self {
-            Self::Filter => &["exact", "rouge_l", "rules", "score", "plugin"],
-            Self::Validate => &["rules", "score", "plugin"],
-        }
-    }
-}
-
-fn read_chain(node: Node<'_>, path: &str, place: Place) -> Vec<ChainRule> {
-    let mut fields = node.mapping(path);
-    let chain_path = fields.path("chain");
-    let known = format!(
-        "a list of rules, run in the order given: {}",
-        place.rules().join(", ")
-    );
-    fields.ask("chain", &known, None);
-    let items = fields
-        .take("chain")
-        .map(|chain| chain.items(&chain_path))
-        .unwrap_or_default();
-    fields.finish();
-    items
-        .iter()
-        .enumerate()
-        .filter_map(|(i, item)| read_link(*item, &format!("{chain_path}[{i}]"), place))
-        .collect()
-}
-
-/// Reads a link: a bare word (`exact`) or a mapping of one word to its options (`rouge_l: {threshold: 0.7}`).
-fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
-    let known = place.rules();
-    let (word, options) = node.link(path)?;
-    if !known.contains(&word.as_str()) {
-        node.fault_name(path, "rule", &word, known);
-        return None;
-    }
-    let path = format!("{path}.{word}");
-    let rule = match word.as_str() {
-        "exact" => {
-            if let Some(options) = options {
-                options.mapping(&path).finish();
-            }
-            ChainRule::Exact
-        }
-        "rouge_l" => {
-            let Some(node) = options else {
-                return Some(ChainRule::RougeL { threshold: 0.7 });
-            };
-            let mut fields = node.mapping(&path);
-            let threshold = fields.number("threshold", 0.0..=1.0, 0.7);
-            fields.finish();
-            ChainRule::RougeL { threshold }
-        }
-        "rules" => ChainRule::Rules(
-            options
-                .map(|node| read_rules(node, &path))
-                .unwrap_or_default(),
-        ),
-        "score" => ChainRule::Score(read_score(options, &path)),
-        _ => return read_plugin(node, options, &path),
-    };
-    Some(rule)
-}
-
-fn read_rules(node: Node<'_>, path: &str) -> RulesSpec {
-    let mut fields = node.mapping(path);
-    let default = RulesSpec::default();
-    let spec = RulesSpec {
-        min_tokens_en: fields.small("min_tokens_en", 0..=10_000, default.min_tokens_en),
-        max_tokens_en: fields.small("max_tokens_en", 1..=10_000, default.max_tokens_en),
-        min_tokens_zh: fields.small("min_tokens_zh", 0..=10_000, default.min_tokens_zh),
-        max_tokens_zh: fields.small("max_tokens_zh", 1..=10_000, default.max_tokens_zh),
-        blocked_words: fields.texts("blocked_words").unwrap_or_default(),
-    };
-    fields.finish();
-    spec
-}
-
-fn read_score(options: Option<Node<'_>>, path: &str) -> ScoreSpec {
-    let default = ScoreSpec {
-        least: 3,
-        model: None,
-    };
-    let Some(options) = options else {
-        return default;
-    };
-    let mut fields = options.mapping(path);
-    let spec = ScoreSpec {
-        least: fields.small("least", MARKS, default.least),
-        model: fields.parsed("model"),
-    };
-    fields.finish();
-    spec
-}
-
-fn read_plugin(node: Node<'_>, options: Option<Node<'_>>, path: &str) -> Option<ChainRule> {
-    let Some(options) = options else {
-        node.fault(
-            path,
-            "missing options",
-            "a mapping with the plugin's name, such as plugin: {name: form}",
-        );
-        return None;
-    };
-    let mut fields = options.mapping(path);
-    let name = fields
-        .require("name", "the name of an installed plugin")
-        .and_then(|n| n.text(&format!("{path}.name")));
-    let config_path = fields.path("config");
-    fields.ask("config", "a mapping, as the plugin's own schema says", None);
-    let config = match fields.take("config") {
-        Some(node) => {
-            let mut json = node.json(&config_path);
-            // The same workflow in another order of fields is the same workflow, digest and all.
-            json.sort_all_objects();
-            if !json.is_object() {
-                node.fault(&config_path, "wrong type", "a mapping");
-            }
-            json
-        }
-        None => serde_json::json!({}),
-    };
-    let on_error = match fields
-        .choice("on_error", &["drop", "keep", "stop"], "drop")
-        .as_str()
-    {
-        "keep" => OnPluginError::Keep,
-        "stop" => OnPluginError::Stop,
-        _ => OnPluginError::Drop,
-    };
-    fields.finish();
-    Some(ChainRule::Plugin {
-        name: name?,
-        config,
-        on_error,
-    })
 }

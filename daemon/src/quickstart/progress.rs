@@ -387,6 +387,14 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
             ))
         }
         Body::TrainingNeed(need) => Some(training_need(language, need)),
+        Body::PlanChanged(change) => {
+            let (round, what) = (change.round + 1, &change.what);
+            let (before, after, reason) = (&change.before, &change.after, &change.reason);
+            Some(language.pick(
+                format!("round {round} will have {what} at {after} instead of {before}: {reason}"),
+                format!("第 {round} 轮的 {what} 由 {before} 改为 {after}：{reason}"),
+            ))
+        }
         Body::Warning(warning) => Some(format!(
             "{}{}",
             language.pick("note: ", "提示："),

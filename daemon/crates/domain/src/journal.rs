@@ -21,11 +21,12 @@ pub enum StageName {
     Train,
     Evaluate,
     Promote,
+    Adapt,
 }
 
 impl StageName {
     /// Every stage with the name that files use.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Generate, "generate"),
         (Self::Filter, "filter"),
         (Self::Respond, "respond"),
@@ -33,6 +34,7 @@ impl StageName {
         (Self::Train, "train"),
         (Self::Evaluate, "evaluate"),
         (Self::Promote, "promote"),
+        (Self::Adapt, "adapt"),
     ];
 
     /// Shows the name that files use.

@@ -17,6 +17,7 @@ pub mod id;
 pub mod interrupt;
 pub mod journal;
 pub mod model;
+pub mod plan;
 pub mod plugin;
 pub mod ports;
 pub mod preflight;

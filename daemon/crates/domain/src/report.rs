@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::PlanChange;
 use crate::{
     CheckpointId, Digest, EvalLoss, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState,
 };
@@ -94,6 +95,26 @@ pub struct RoundReport {
     /// Whether training ended because the evaluations got no better.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped_early: bool,
+    /// The mean complexity of the round's kept instructions, by language: demands, limits, steps and length, in a unit of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub complexity: BTreeMap<String, Measure>,
+    /// What its failures change for the next round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan_changes: Vec<PlanChange>,
+    /// Seeds that would help, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seed_suggestions: Vec<String>,
+}
+
+/// A mean with its 95% interval beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// The mean.
+    pub mean: f64,
+    /// The lower end.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
 }
 
 /// One stage of a round. `in = kept + dropped`, always.

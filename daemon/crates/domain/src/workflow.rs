@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::chain::{ChainRule, MARKS, OnPluginError, RulesSpec, ScoreSpec};
+pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
 use crate::training::TrainOptions;
 use crate::{
     CheckpointId, Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName,
@@ -141,6 +142,9 @@ pub struct Stages {
     pub evaluate: Option<EvaluateSpec>,
     /// Decides which adapter generates next.
     pub promote: Option<PromoteSpec>,
+    /// Lets failures change what the next round asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<AdaptSpec>,
 }
 
 /// How candidates are made.
@@ -148,8 +152,11 @@ pub struct Stages {
 pub struct GenerateSpec {
     /// Examples that a round wants kept at the end of its last record stage.
     pub target: u32,
-    /// The prompt template: `list`, the numbered list of Self-Instruct.
+    /// The prompt template: one of those that come with the daemon (`list`, `alpaca`), or `custom`.
     pub template: String,
+    /// The template that `custom` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_template: Option<PromptTemplate>,
     /// Sampling temperature.
     pub temperature: f32,
     /// Nucleus sampling.
@@ -171,6 +178,12 @@ pub struct GenerateSpec {
     /// The model that makes them, where it is another than the workflow's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// What the prompts ask for; none asks for tasks of any kind, or, with an adapt stage, for each type that the seeds have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<Quota>,
+    /// The share of the prompts that asks for harder versions of what was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evolve: Option<EvolveSpec>,
 }
 
 /// How candidates are filtered: in the order of the chain, the first drop decides.

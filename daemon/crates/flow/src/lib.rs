@@ -5,6 +5,7 @@
 //! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
 
 mod chain;
+mod complexity;
 mod embedders;
 mod error;
 mod journaled;

@@ -1,6 +1,7 @@
 //! Puts the stages of a workflow in order, round by round.
 
 use autodidact_domain::journal::StageName;
+use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{GenerateSpec, ModelRole, TrainSpec};
 use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
@@ -9,8 +10,9 @@ use crate::chain::Chain;
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
+use crate::stages::adapt::{self, Known};
 use crate::stages::evaluate::{self, Evaluation};
-use crate::stages::generate::{self, Candidate, PromptPool};
+use crate::stages::generate::{self, Candidate, Generation, PromptPool};
 use crate::stages::promote::Promotion;
 use crate::stages::train::{self, Trained};
 use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
@@ -26,6 +28,8 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
     let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
     let mut chains = Chains::build(&run, &human)?;
+    let first_plan = generate::first_plan(run.spec(), &human);
+    let mut plan = first_plan.clone();
     let mut outcome = RunOutcome::default();
     let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
     outcome.evaluations.extend(incumbent.clone());
@@ -43,10 +47,11 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &generator,
             &human,
             &outcome.kept,
+            &plan,
             &mut chains,
         )?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
-        let mut done = RoundOutcome::new(round);
+        let mut done = RoundOutcome::new(round, &kept, run.spec());
         let pools = [&human, &kept[..], &outcome.kept];
         if let Some(trained) = train_round(&mut run, round, pools, &eval_dataset, &mut done)? {
             let candidate = ModelRef {
@@ -70,6 +75,18 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             }
             done.trained = Some(trained);
             done.promotion = Some(promotion);
+        }
+        if let (Some(spec), Some(evaluation)) = (run.spec().stages.adapt, &incumbent) {
+            let known = Known {
+                first: &first_plan,
+                current: &plan,
+                evaluation,
+                held_out: &held_out,
+                human: &human,
+            };
+            let adapted = adapt::adapt(&mut run, round, &spec, &known)?;
+            plan = adapted.plan.clone();
+            done.adapted = Some(adapted);
         }
         outcome.kept.extend(kept);
         outcome.rounds.push(done);
@@ -181,11 +198,21 @@ fn make_examples(
     generator: &ModelRef,
     human: &[Example],
     earlier: &[Example],
+    plan: &RoundPlan,
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
     let stages = run.spec().stages.clone();
     let kept = match &stages.generate {
-        Some(spec) => generate_until_target(run, round, spec, generator, human, earlier, chains)?,
+        Some(spec) => {
+            let generation = Generation {
+                spec,
+                template: &generate::template_of(spec, &run.spec().languages)?,
+                plan,
+                model: &model_for(run, ModelRole::Generator, generator),
+                round,
+            };
+            generate_until_target(run, &generation, generator, human, earlier, chains)?
+        }
         None if round == 1
             && (stages.filter.is_some()
                 || stages.respond.is_some()
@@ -210,17 +237,18 @@ fn make_examples(
 
 fn generate_until_target(
     run: &mut Run,
-    round: u32,
-    spec: &GenerateSpec,
+    generation: &Generation<'_>,
     generator: &ModelRef,
     human: &[Example],
     earlier: &[Example],
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
+    let (spec, round) = (generation.spec, generation.round);
     let mut kept: Vec<Example> = Vec::new();
-    let (mut asked, mut candidates_seen, mut answered) = (0u32, 0u64, 0usize);
-    let maker = model_for(run, ModelRole::Generator, generator);
-    while (kept.len() as u32) < spec.target && asked < spec.max_requests {
+    let (mut candidates_seen, mut answered) = (0u64, 0usize);
+    let mut quotas: Vec<Option<usize>> = Vec::new();
+    while (kept.len() as u32) < spec.target && (quotas.len() as u32) < spec.max_requests {
+        let asked = quotas.len() as u32;
         let count = next_requests(spec, asked, kept.len());
         run.progress(
             round,
@@ -232,9 +260,11 @@ fn generate_until_target(
         let pool = PromptPool {
             human,
             generated: &generated,
+            kept: &kept,
         };
-        let candidates = generate::wave(run, round, spec, &maker, &pool, asked, count)?;
-        asked += count;
+        let wave = generate::wave(run, generation, &pool, &quotas, count)?;
+        quotas.extend(wave.quotas);
+        let (asked, candidates) = (asked + count, wave.candidates);
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
         let examples = respond_wave(run, round, generator, human, passed, &mut answered)?;
@@ -254,10 +284,11 @@ fn generate_until_target(
         );
     }
     if kept.is_empty() {
+        let asked = quotas.len() as u32;
         return Err(FlowError::Stopped(empty_round(run, round, asked)));
     }
     if (kept.len() as u32) < spec.target {
-        let (count, target) = (kept.len(), spec.target);
+        let (count, target, asked) = (kept.len(), spec.target, quotas.len());
         let message = run.spec().languages[0].pick(
             format!("round {round} kept {count} of {target} examples within {asked} prompts (generate.max_requests); it goes on with these"),
             format!("第 {round} 轮在 {asked} 个提示（generate.max_requests）内保留了 {count} 条，目标 {target} 条；将用这些继续"),
@@ -417,6 +448,9 @@ fn judge_dataset(
                 instruction: example.body.instruction_text().to_string(),
                 language: language_of(example, default),
                 seeds: Vec::new(),
+                task_type: example.task_type,
+                topic: example.topic.clone(),
+                is_evolved: false,
             })
             .collect();
         let mut examples = done;

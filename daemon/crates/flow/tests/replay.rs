@@ -20,13 +20,14 @@ seeds: seeds
 held_out: held
 rounds: 2
 stages:
-  generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2}
+  generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2, max_requests: 80, evolve: {share: 0.3}}
   filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {score: {least: 2}}, {plugin: {name: form}}]}
   respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules]}
   train: {batch_size: 4, checkpoint_steps: 2}
   evaluate: {batch: 4}
   promote: {min_diversity: 0.1}
+  adapt: {temperature_step: 0.2}
 ";
 
 fn world() -> Arc<World> {

@@ -334,6 +334,7 @@ fn stage_code(stage: StageName) -> u8 {
         StageName::Train => 60,
         StageName::Evaluate => 70,
         StageName::Promote => 80,
+        StageName::Adapt => 90,
     }
 }
 

@@ -4,25 +4,34 @@ mod markdown;
 mod task_types;
 mod words;
 
+use std::collections::BTreeMap;
+
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::journal::StageName;
+use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::{
-    BeforeAfter, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample, StageReport,
+    BeforeAfter, Measure, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample,
+    StageReport,
 };
 use autodidact_domain::{
-    CheckpointId, DatasetSummary, Digest, Example, Message, PortError, Prompt, RuleRef,
-    WorkflowState,
+    CheckpointId, DatasetSummary, Digest, Example, Language, Message, PortError, Prompt, RuleRef,
+    WorkflowSpec, WorkflowState,
 };
 
+use crate::complexity::complexity;
 use crate::error::FlowError;
 use crate::journaled::Run;
+use crate::stages::adapt::Adapted;
 use crate::stages::evaluate::{Evaluation, TaskResult, summarize};
+use crate::stages::language_of;
 use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
+use crate::statistics::{mean, mean_interval};
 
 pub use markdown::to_markdown;
 pub(crate) use task_types::by_task_type;
 pub use words::{reason_name, stage_name};
+pub(crate) use words::{task_type_name, task_type_of_name};
 
 /// Kept examples that a report shows.
 const SHOWN_EXAMPLES: usize = 5;
@@ -46,11 +55,15 @@ pub(crate) struct RoundOutcome {
     pub(crate) replayed: u64,
     pub(crate) trained: Option<Trained>,
     pub(crate) promotion: Option<Promotion>,
+    pub(crate) adapted: Option<Adapted>,
+    complexity: BTreeMap<String, Measure>,
 }
 
 impl RoundOutcome {
-    pub(crate) fn new(round: u32) -> Self {
+    pub(crate) fn new(round: u32, kept: &[Example], spec: &WorkflowSpec) -> Self {
         Self {
+            adapted: None,
+            complexity: complexity_of(round, kept, spec),
             round,
             human: 0,
             generated: 0,
@@ -162,7 +175,40 @@ fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
         eval_losses: trained.map_or(Vec::new(), |trained| trained.eval_losses.clone()),
         adapter_step: trained.map(|trained| trained.adapter_step),
         stopped_early: trained.is_some_and(|trained| trained.stopped_early),
+        complexity: round.complexity.clone(),
+        plan_changes: round
+            .adapted
+            .as_ref()
+            .map_or(Vec::new(), |adapted| adapted.changes.clone()),
+        seed_suggestions: round
+            .adapted
+            .as_ref()
+            .map_or(Vec::new(), |adapted| adapted.suggestions.clone()),
     }
+}
+
+/// Measures the mean complexity of a round's kept instructions, by language.
+fn complexity_of(round: u32, kept: &[Example], spec: &WorkflowSpec) -> BTreeMap<String, Measure> {
+    let mut values: BTreeMap<Language, Vec<f64>> = BTreeMap::new();
+    for example in kept {
+        let language = language_of(example, spec.languages[0]);
+        let value = complexity(language, &example.body.instruction_text());
+        values.entry(language).or_default().push(value);
+    }
+    let measured = values.into_iter().map(|(language, values)| {
+        let seed = derive_seed(
+            spec.seed,
+            &["complexity", &round.to_string(), language.code()],
+        );
+        let interval = mean_interval(&values, seed);
+        let measure = Measure {
+            mean: mean(&values),
+            low: interval.low,
+            high: interval.high,
+        };
+        (language.code().to_string(), measure)
+    });
+    measured.collect()
 }
 
 /// Picks kept examples evenly over the run.

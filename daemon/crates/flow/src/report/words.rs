@@ -1,9 +1,9 @@
 //! What stages and reasons are called in the language of a report. Codes are stable and stand in the JSON; these are for people.
 
-use autodidact_domain::Language;
+use autodidact_domain::{Language, TaskType};
 
 /// Stages by their code, in Chinese.
-const STAGES_ZH: [(&str, &str); 7] = [
+const STAGES_ZH: [(&str, &str); 8] = [
     ("generate", "生成"),
     ("filter", "过滤"),
     ("respond", "作答"),
@@ -11,6 +11,7 @@ const STAGES_ZH: [(&str, &str); 7] = [
     ("train", "训练"),
     ("evaluate", "评测"),
     ("promote", "采用"),
+    ("adapt", "调整"),
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
@@ -74,8 +75,15 @@ const METRICS: [(&str, &str, &str); 5] = [
 ];
 
 /// Names a task type for people.
-pub(super) fn task_type_name(language: Language, code: &str) -> &str {
+pub(crate) fn task_type_name(language: Language, code: &str) -> &str {
     named(language, &TASK_TYPES_ZH, code)
+}
+
+/// Finds the task type that a name in either language stands for.
+pub(crate) fn task_type_of_name(name: &str) -> Option<TaskType> {
+    let code = name.to_lowercase().replace(' ', "_");
+    let known = TASK_TYPES_ZH.iter().find(|(_, shown)| *shown == name);
+    TaskType::from_name(known.map_or(&code, |(code, _)| code))
 }
 
 /// Names a measure for people.
@@ -101,7 +109,6 @@ fn named<'a>(language: Language, names: &[(&str, &'a str)], code: &'a str) -> &'
 
 #[cfg(test)]
 mod tests {
-    use autodidact_domain::TaskType;
     use autodidact_domain::journal::StageName;
 
     use super::*;

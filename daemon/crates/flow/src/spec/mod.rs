@@ -2,6 +2,7 @@
 
 mod chain;
 mod fault;
+mod generate;
 mod reader;
 mod stages;
 mod train;
@@ -12,6 +13,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml};
 use saphyr_parser::{Event, Parser};
 
 pub use fault::{Fault, nearest_name};
+pub(crate) use generate::builtin_template;
 pub use reader::KnownField;
 use reader::{Faults, Fields, Node};
 
@@ -65,13 +67,14 @@ pub(crate) fn read_what_is_there(
 /// A workflow with every stage and every rule, and nothing else: the reader asks it for every field there is.
 const SKELETON: &str = "\
 stages:
-  generate:
+  generate: {quotas: [{}], evolve: {}, custom_template: {en: {}, zh: {}}}
   filter: {chain: [rouge_l: {}, rules: {}, score: {}, plugin: {}]}
   respond: {constraint: {}}
   validate:
   train:
   evaluate:
   promote:
+  adapt:
 mix: {}
 ";
 
@@ -267,6 +270,12 @@ fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
         missing(
             "stages",
             "both train and evaluate, since promote compares what they give",
+        );
+    }
+    if stages.adapt.is_some() && (stages.generate.is_none() || stages.evaluate.is_none()) {
+        missing(
+            "stages",
+            "both generate and evaluate, since adapt lets failures change what is generated",
         );
     }
     let continues = |train: &TrainSpec| train.resume_from_checkpoint.is_some();

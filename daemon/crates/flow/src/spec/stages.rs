@@ -1,11 +1,12 @@
 //! Reads the `stages` part: one function a stage, each with its defaults.
 
 use autodidact_domain::workflow::{
-    BASE_MODEL_EXAMPLES, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, PromoteSpec,
-    RespondSpec, Stages, ValidateSpec,
+    BASE_MODEL_EXAMPLES, ConstraintSpec, EvaluateSpec, FilterSpec, PromoteSpec, RespondSpec,
+    Stages, ValidateSpec,
 };
 
 use super::chain::{Place, read_chain};
+use super::generate::{read_adapt, read_generate};
 use super::reader::{Fields, Node};
 use super::train::read_train;
 
@@ -23,6 +24,7 @@ pub(super) fn read_stages(node: Node<'_>) -> Stages {
         train: fields.take_with_null("train").map(read_train),
         evaluate: fields.take_with_null("evaluate").map(read_evaluate),
         promote: fields.take_with_null("promote").map(read_promote),
+        adapt: fields.take_with_null("adapt").map(read_adapt),
     };
     fields.finish();
     if stages == Stages::default() {
@@ -33,31 +35,6 @@ pub(super) fn read_stages(node: Node<'_>) -> Stages {
         );
     }
     stages
-}
-
-fn read_generate(node: Node<'_>) -> GenerateSpec {
-    let mut fields = node.mapping("stages.generate");
-    let target = fields.small("target", 1..=1_000_000, 100);
-    let spec = GenerateSpec {
-        target,
-        template: fields.choice("template", &["list"], "list"),
-        temperature: fields.number("temperature", 0.0..=5.0, 0.7) as f32,
-        top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
-        top_k: fields.small("top_k", 0..=100_000, 0),
-        presence_penalty: fields.number("presence_penalty", -2.0..=2.0, 0.0) as f32,
-        max_tokens: fields.small("max_tokens", 1..=8192, 256),
-        human_examples: fields.small("human_examples", 1..=32, 6),
-        generated_examples: fields.small("generated_examples", 0..=32, 2),
-        max_requests: fields.small(
-            "max_requests",
-            1..=1_000_000,
-            target.saturating_mul(4).clamp(16, 1_000_000),
-        ),
-        batch: fields.small("batch", 1..=512, 16),
-        model: fields.parsed("model"),
-    };
-    fields.finish();
-    spec
 }
 
 fn read_respond(node: Node<'_>) -> RespondSpec {

@@ -82,6 +82,9 @@ pub(crate) fn dataset_wave(
             instruction: example.body.instruction_text().to_string(),
             language: language_of(example, default),
             seeds: Vec::new(),
+            task_type: example.task_type,
+            topic: example.topic.clone(),
+            is_evolved: false,
         })
         .collect();
     let kept = self::judge(run, round, chain, &candidates)?;

@@ -1,5 +1,6 @@
 //! One file a stage. `run.rs` puts them in order.
 
+pub(crate) mod adapt;
 pub(crate) mod evaluate;
 pub(crate) mod filter;
 pub(crate) mod generate;

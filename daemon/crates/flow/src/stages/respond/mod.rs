@@ -99,7 +99,10 @@ fn answer_batch(
                 .push(judge(place.candidate, output.is_some(), &completion));
             if let Some(output) = output {
                 let mut example = to_example(round, model, place.candidate, &input, &output);
-                example.task_type = task_type;
+                // What was asked for as a classification and is none, as the model says, is of no known type.
+                let is_refuted = |own: &TaskType| spec.classify && *own == TaskType::Classification;
+                let own = example.task_type.filter(|own| !is_refuted(own));
+                example.task_type = task_type.or(own);
                 outcome.value.push(example);
             }
         }
@@ -261,8 +264,8 @@ pub(crate) fn to_example(
         id: body.id(),
         body,
         language: Some(candidate.language),
-        task_type: None,
-        topic: None,
+        task_type: candidate.task_type,
+        topic: candidate.topic.clone(),
         labels: Vec::new(),
         lineage: Lineage {
             origin: Origin::Generated,
@@ -284,6 +287,9 @@ mod tests {
             instruction: "Sum the text up.".to_string(),
             language: Language::En,
             seeds: Vec::new(),
+            task_type: None,
+            topic: None,
+            is_evolved: false,
         };
         let completion = |finish, text: &str| Completion {
             text: text.to_string(),

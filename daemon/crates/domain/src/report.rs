@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Calibration;
 use crate::plan::PlanChange;
 use crate::{
     CheckpointId, Digest, EvalLoss, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState,
@@ -47,6 +48,9 @@ pub struct Report {
     pub before_after: Option<BeforeAfter>,
     /// The plugins that took part, with how many records each dropped.
     pub plugins: Vec<PluginReport>,
+    /// The bounds of rules that were measured on the seeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calibrations: Vec<Calibration>,
     /// What remote models did and what that cost; a restart's repeated requests are in the workflow's account alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remote_models: Vec<RemoteModelReport>,

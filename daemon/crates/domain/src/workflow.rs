@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::chain::{ChainRule, MARKS, OnPluginError, RulesSpec, ScoreSpec};
+pub use crate::chain::{
+    Calibration, ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS,
+    OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec,
+};
 pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
 use crate::training::TrainOptions;
 use crate::{
@@ -77,12 +80,18 @@ impl WorkflowSpec {
             roles.filter_map(|role| Some((role.field().to_string(), self.model_of(*role)?))),
         );
         for (path, rule) in self.chain_rules() {
-            if let ChainRule::Score(ScoreSpec {
-                model: Some(model), ..
-            }) = rule
-            {
-                named.push((format!("{path}.score.model"), model));
-            }
+            let (rule, model) = match rule {
+                ChainRule::Score(spec) => ("score", &spec.model),
+                ChainRule::Embedding(spec) => ("embedding", &spec.model),
+                ChainRule::Perplexity(spec) => ("perplexity", &spec.model),
+                ChainRule::Difficulty(spec) => ("difficulty", &spec.model),
+                _ => continue,
+            };
+            named.extend(
+                model
+                    .as_ref()
+                    .map(|model| (format!("{path}.{rule}.model"), model)),
+            );
         }
         named
     }

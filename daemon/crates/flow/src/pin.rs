@@ -28,6 +28,30 @@ fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault>
     })
 }
 
+/// Finds the faults of rules that need the probabilities of given texts, which servers do not tell.
+fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Vec<Fault> {
+    let fault = |(path, rule): (String, &ChainRule)| {
+        let (word, named) = match rule {
+            ChainRule::Perplexity(rule) => ("perplexity", &rule.model),
+            ChainRule::Difficulty(rule) => ("difficulty", &rule.model),
+            _ => return None,
+        };
+        let name = named.as_ref().unwrap_or(&spec.model);
+        let model = ports.models.get(name).ok()?;
+        model.is_remote().then(|| Fault {
+            line: line_of(yaml, word, ""),
+            path: format!("{path}.{word}.model"),
+            message: format!(
+                "{name} runs on a server, which does not tell how likely a given text is"
+            ),
+            expected: "a model on this machine".to_string(),
+            found: format!("{:?}", name.as_str()),
+            nearest: None,
+        })
+    };
+    spec.chain_rules().filter_map(fault).collect()
+}
+
 /// Finds the fault of a form of answers that cannot be compiled.
 fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Option<Fault> {
     let constraint = spec.stages.respond.as_ref()?.constraint.as_ref()?;
@@ -102,8 +126,11 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
     let named = spec.named_models();
     let mut faults: Vec<Fault> = named
         .iter()
+        // What embeds may be an encoder, and best is one.
+        .filter(|(path, _)| !path.ends_with(".embedding.model"))
         .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?, yaml))
         .collect();
+    faults.extend(refuse_unscored(ports, spec, yaml));
     let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
         faults.push(Fault {
             line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),

@@ -3,10 +3,10 @@
 use autodidact_domain::journal::StageName;
 use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{GenerateSpec, ModelRole, TrainSpec};
+use autodidact_domain::workflow::{Calibration, GenerateSpec, ModelRole, TrainSpec};
 use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, ChainRecord};
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
@@ -27,10 +27,13 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let human = read_dataset(&run.ports, run.workflow.pinned.seeds.as_ref())?;
     let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
     let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
-    let mut chains = Chains::build(&run, &human)?;
+    let mut chains = Chains::build(&mut run, &human)?;
     let first_plan = generate::first_plan(run.spec(), &human);
     let mut plan = first_plan.clone();
-    let mut outcome = RunOutcome::default();
+    let mut outcome = RunOutcome {
+        calibrations: chains.calibrations.clone(),
+        ..RunOutcome::default()
+    };
     let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
     outcome.evaluations.extend(incumbent.clone());
     for round in 1..=run.spec().rounds {
@@ -110,29 +113,40 @@ fn model_for(run: &Run, role: ModelRole, generator: &ModelRef) -> ModelRef {
 struct Chains {
     filter: Option<Chain>,
     validate: Option<Chain>,
+    /// The bounds that the seeds gave.
+    calibrations: Vec<Calibration>,
 }
 
 impl Chains {
-    fn build(run: &Run, human: &[Example]) -> Result<Self, FlowError> {
-        let stages = &run.spec().stages;
-        let plugins = &run.workflow.pinned.plugins;
-        let mut filter = stages
-            .filter
-            .as_ref()
-            .map(|s| Chain::for_filter(&s.chain, plugins))
+    fn build(run: &mut Run, human: &[Example]) -> Result<Self, FlowError> {
+        let stages = run.spec().stages.clone();
+        let plugins = run.workflow.pinned.plugins.clone();
+        let filter = stages.filter.as_ref();
+        let mut filter = filter
+            .map(|stage| Chain::for_filter(&stage.chain, &plugins))
             .transpose()?;
-        // Where the dataset itself is filtered, its records must not count as their own duplicates.
-        if let (Some(filter), true) = (filter.as_mut(), stages.generate.is_some()) {
-            for example in human {
-                filter.remember(example.id, &example.body.instruction_text());
+        let mut calibrations = Vec::new();
+        if let Some(chain) = filter.as_mut() {
+            let default = run.spec().languages[0];
+            let seeds = human.iter().map(|seed| filter::seed_record(seed, default));
+            let seeds: Vec<ChainRecord> = seeds.collect();
+            if chain.wants_calibration() {
+                calibrations = filter::calibrate(run, chain, &seeds)?;
+            }
+            // Where the dataset itself is filtered, its records must not count as their own duplicates.
+            if stages.generate.is_some() {
+                seeds.iter().for_each(|seed| chain.remember(seed));
             }
         }
-        let validate = stages
-            .validate
-            .as_ref()
-            .map(|s| Chain::for_validate(&s.chain, plugins))
+        let validate = stages.validate.as_ref();
+        let validate = validate
+            .map(|stage| Chain::for_validate(&stage.chain, &plugins))
             .transpose()?;
-        Ok(Self { filter, validate })
+        Ok(Self {
+            filter,
+            validate,
+            calibrations,
+        })
     }
 }
 

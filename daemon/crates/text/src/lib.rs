@@ -15,6 +15,7 @@ mod spans;
 mod success;
 mod tags;
 mod tokens;
+mod vector_index;
 
 pub use chrf::chrf;
 pub use diversity::{distinct_n, token_entropy};
@@ -28,3 +29,4 @@ pub use spans::{parse_spans, span_f1};
 pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds, task_type_of};
 pub use tags::{TaggedSpan, micro_span_f1, tagged_spans};
 pub use tokens::{count_tokens, split_words, tokenize};
+pub use vector_index::{VectorIndex, cosine};

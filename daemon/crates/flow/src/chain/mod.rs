@@ -1,5 +1,9 @@
 //! Chains of rules over records: the first drop decides, and every decision says why.
 
+mod difficulty;
+mod diversity;
+mod meaning;
+mod perplexity;
 mod plugin;
 mod rules;
 mod score;
@@ -7,12 +11,16 @@ mod score;
 use std::collections::HashMap;
 
 use autodidact_domain::verdict::Evidence;
-use autodidact_domain::workflow::{ChainRule, OnPluginError, RulesSpec, ScoreSpec};
-use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, Verdict};
+use autodidact_domain::workflow::{
+    Calibration, ChainRule, DifficultySpec, DiversitySpec, EmbeddingSpec, OnPluginError,
+    PerplexitySpec, RulesSpec, ScoreSpec,
+};
+use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, TaskType, Verdict};
 use autodidact_text::NearDuplicateIndex;
 
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
+use meaning::{Meaning, Meanings};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
 use rules::{judge_instance, judge_instruction};
 
@@ -24,14 +32,42 @@ pub(crate) struct ChainRecord {
     pub(crate) input: String,
     pub(crate) output: String,
     pub(crate) language: Language,
+    pub(crate) task_type: Option<TaskType>,
+    pub(crate) topic: Option<String>,
+}
+
+impl ChainRecord {
+    /// Shows an instruction that is not answered.
+    pub(crate) fn instruction(id: ExampleId, instruction: &str, language: Language) -> Self {
+        Self {
+            id,
+            instruction: instruction.to_string(),
+            input: String::new(),
+            output: String::new(),
+            language,
+            task_type: None,
+            topic: None,
+        }
+    }
 }
 
 /// A chain with the memory of what it kept, for the rules that compare.
 pub(crate) struct Chain {
     stage: &'static str,
-    links: Vec<Link>,
+    memory: Memory,
 }
 
+/// The links with what they remember.
+#[derive(Clone)]
+struct Memory {
+    links: Vec<Link>,
+    /// What is kept as vectors, where a link wants them.
+    meanings: Option<Meanings>,
+    /// How many of each kind are kept, where a link wants to know.
+    kinds: diversity::Kinds,
+}
+
+#[derive(Clone)]
 enum Link {
     Exact(HashMap<String, (ExampleId, String)>),
     RougeL {
@@ -40,6 +76,10 @@ enum Link {
     },
     InstructionRules(RulesSpec),
     InstanceRules,
+    Embedding,
+    Perplexity(PerplexitySpec, Vec<Calibration>),
+    Difficulty(DifficultySpec),
+    Diversity(DiversitySpec),
     Score(ScoreSpec),
     Plugin {
         plugin: PluginSummary,
@@ -81,6 +121,10 @@ impl Chain {
                     },
                     ChainRule::Rules(_) if stage == "validate" => Link::InstanceRules,
                     ChainRule::Rules(spec) => Link::InstructionRules(spec.clone()),
+                    ChainRule::Embedding(_) => Link::Embedding,
+                    ChainRule::Perplexity(spec) => Link::Perplexity(spec.clone(), Vec::new()),
+                    ChainRule::Difficulty(spec) => Link::Difficulty(spec.clone()),
+                    ChainRule::Diversity(spec) => Link::Diversity(spec.clone()),
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
                     ChainRule::Plugin {
                         name,
@@ -94,37 +138,126 @@ impl Chain {
                 })
             })
             .collect::<Result<_, FlowError>>()?;
-        Ok(Self { stage, links })
+        let embedding = rules.iter().find_map(|rule| match rule {
+            ChainRule::Embedding(spec) => Some(spec.clone()),
+            _ => None,
+        });
+        let is_choice = |rule: &ChainRule| matches!(rule, ChainRule::Diversity(_));
+        let wanted = embedding.or_else(|| rules.iter().any(is_choice).then(EmbeddingSpec::default));
+        let memory = Memory {
+            links,
+            meanings: wanted.map(Meanings::new),
+            kinds: diversity::Kinds::default(),
+        };
+        Ok(Self { stage, memory })
+    }
+
+    /// Tells whether a link has to be measured on the seeds before it can judge.
+    pub(crate) fn wants_calibration(&self) -> bool {
+        let is_measured = |link: &Link| matches!(link, Link::Perplexity(..));
+        self.memory.meanings.is_some() || self.memory.links.iter().any(is_measured)
+    }
+
+    /// Measures the links' bounds on the seeds, inside a step.
+    pub(crate) fn measure(
+        &self,
+        run: &Run,
+        seeds: &[ChainRecord],
+    ) -> Result<Vec<Calibration>, FlowError> {
+        let mut bounds = Vec::new();
+        if let Some(meanings) = &self.memory.meanings {
+            bounds.extend(meanings.measure(run, seeds)?);
+        }
+        for link in &self.memory.links {
+            if let Link::Perplexity(spec, _) = link {
+                bounds.extend(perplexity::measure(run, spec, seeds)?);
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// Takes bounds that were measured.
+    pub(crate) fn calibrate(&mut self, run: &Run, bounds: &[Calibration]) -> Result<(), FlowError> {
+        if let Some(meanings) = &mut self.memory.meanings {
+            meanings.calibrate(run, bounds)?;
+        }
+        for link in &mut self.memory.links {
+            if let Link::Perplexity(_, own) = link {
+                *own = bounds.to_vec();
+            }
+        }
+        Ok(())
     }
 
     /// Remembers a record that was kept before, or that people wrote, so that later ones are compared with it.
-    pub(crate) fn remember(&mut self, id: ExampleId, instruction: &str) {
-        for link in &mut self.links {
-            match link {
-                Link::Exact(seen) => {
-                    seen.entry(autodidact_text::normalize(instruction))
-                        .or_insert_with(|| (id, instruction.to_string()));
-                }
-                Link::RougeL { index, kept } => {
-                    index.add(instruction);
-                    kept.push((id, instruction.to_string()));
-                }
-                _ => {}
-            }
-        }
+    pub(crate) fn remember(&mut self, record: &ChainRecord) {
+        self.memory.remember(record, None);
     }
 
     /// Judges records in order, inside a step; what models generate for it is added to the step's figures.
     ///
-    /// The chain remembers what is kept: within the batch, a record is compared with those before it that are kept.
+    /// The chain remembers what is kept: within the batch, a record is compared with those before it that passed. Where the most
+    /// diverse are chosen among those, only they are remembered.
     pub(crate) fn judge<T>(
         &mut self,
         run: &Run,
         records: &[ChainRecord],
         outcome: &mut Outcome<T>,
     ) -> Result<Vec<Verdict>, FlowError> {
-        let mut asked: Vec<Asked> = Vec::with_capacity(self.links.len());
-        for link in &self.links {
+        if let Some(meanings) = &mut self.memory.meanings {
+            meanings.catch_up(run)?;
+        }
+        let asked = self.ask(run, records, outcome)?;
+        let choice = self.memory.links.iter().find_map(|link| match link {
+            Link::Diversity(spec) => Some(spec.clone()),
+            _ => None,
+        });
+        // A choice is made when all have been judged, and what it leaves out is to be forgotten.
+        let mut tried = choice.as_ref().map(|_| self.memory.clone());
+        let mut verdicts = Vec::with_capacity(records.len());
+        for (i, record) in records.iter().enumerate() {
+            let memory = tried.as_mut().unwrap_or(&mut self.memory);
+            let dropped = memory.first_drop(&asked, i, record)?;
+            if dropped.is_none() {
+                memory.remember(record, vector_of(&asked, i));
+            }
+            verdicts.push(dropped.unwrap_or_else(|| Verdict::keep(self.stage)));
+        }
+        let Some(choice) = choice else {
+            return Ok(verdicts);
+        };
+        let passed: Vec<usize> = (0..records.len())
+            .filter(|i| verdicts[*i].decision == Decision::Keep)
+            .collect();
+        let meanings = self.memory.meanings.as_ref();
+        let kinds = &self.memory.kinds;
+        let vectors = |i: usize| vector_of(&asked, i);
+        for (i, verdict) in diversity::choose(&choice, records, &passed, vectors, meanings, kinds) {
+            verdicts[i] = verdict;
+        }
+        for i in passed {
+            if verdicts[i].decision == Decision::Keep {
+                self.memory.remember(&records[i], vector_of(&asked, i));
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Asks whoever has to be asked, link by link, so that a model is not asked of what a link before it drops.
+    fn ask<T>(
+        &self,
+        run: &Run,
+        records: &[ChainRecord],
+        outcome: &mut Outcome<T>,
+    ) -> Result<Vec<Asked>, FlowError> {
+        let memory = &self.memory;
+        let mut asked: Vec<Asked> = Vec::with_capacity(memory.links.len());
+        for link in &memory.links {
+            // The memory only grows while a batch is judged, so what the links so far drop now they drop then.
+            let open = || -> Result<Vec<bool>, FlowError> {
+                let passes = |(i, record)| Ok(memory.first_drop(&asked, i, record)?.is_none());
+                records.iter().enumerate().map(passes).collect()
+            };
             let answers = match link {
                 Link::Plugin {
                     plugin,
@@ -137,33 +270,64 @@ impl Chain {
                     *on_error,
                     records,
                 )?),
-                Link::Score(spec) => {
-                    let open = self.passing(&asked, records)?;
-                    Asked::Model(score::ask(run, self.stage, spec, records, &open, outcome)?)
+                Link::Score(spec) => Asked::Model(score::ask(
+                    run,
+                    self.stage,
+                    spec,
+                    records,
+                    &open()?,
+                    outcome,
+                )?),
+                Link::Perplexity(spec, bounds) => {
+                    Asked::Model(perplexity::ask(run, spec, bounds, records, &open()?)?)
+                }
+                Link::Difficulty(spec) => {
+                    Asked::Model(difficulty::ask(run, spec, records, &open()?)?)
+                }
+                // One of the two asks for the vectors, and both use them.
+                Link::Embedding | Link::Diversity(_)
+                    if !asked.iter().any(|a| matches!(a, Asked::Vectors(_))) =>
+                {
+                    match &memory.meanings {
+                        Some(meanings) => Asked::Vectors(meanings.ask(run, records, &open()?)?),
+                        None => Asked::Nobody,
+                    }
                 }
                 _ => Asked::Nobody,
             };
             asked.push(answers);
         }
-        let mut verdicts = Vec::with_capacity(records.len());
-        for (i, record) in records.iter().enumerate() {
-            let verdict = self
-                .first_drop(&asked, i, record)?
-                .unwrap_or_else(|| Verdict::keep(self.stage));
-            if verdict.decision == Decision::Keep {
-                self.remember(record.id, &record.instruction);
-            }
-            verdicts.push(verdict);
-        }
-        Ok(verdicts)
+        Ok(asked)
     }
+}
 
-    /// Tells which records the links so far let pass, so that a model is not asked about the others.
-    ///
-    /// The chain's memory only grows while a batch is judged, so what they drop now they drop then.
-    fn passing(&self, asked: &[Asked], records: &[ChainRecord]) -> Result<Vec<bool>, FlowError> {
-        let passes = |(i, record)| Ok(self.first_drop(asked, i, record)?.is_none());
-        records.iter().enumerate().map(passes).collect()
+/// Finds a record's vector, where one was made.
+fn vector_of(asked: &[Asked], index: usize) -> Option<&Meaning> {
+    asked.iter().find_map(|answers| match answers {
+        Asked::Vectors(vectors) => vectors[index].as_ref(),
+        _ => None,
+    })
+}
+
+impl Memory {
+    fn remember(&mut self, record: &ChainRecord, meaning: Option<&Meaning>) {
+        for link in &mut self.links {
+            match link {
+                Link::Exact(seen) => {
+                    seen.entry(autodidact_text::normalize(&record.instruction))
+                        .or_insert_with(|| (record.id, record.instruction.clone()));
+                }
+                Link::RougeL { index, kept } => {
+                    index.add(&record.instruction);
+                    kept.push((record.id, record.instruction.clone()));
+                }
+                Link::Diversity(_) => self.kinds.add(record),
+                _ => {}
+            }
+        }
+        if let Some(meanings) = &mut self.meanings {
+            meanings.remember(record, meaning);
+        }
     }
 
     /// Finds the first drop among the links that have answered.
@@ -174,10 +338,15 @@ impl Chain {
         record: &ChainRecord,
     ) -> Result<Option<Verdict>, FlowError> {
         for (link, answers) in self.links.iter().zip(asked) {
-            let dropped = match answers {
-                Asked::Plugin(verdicts) => verdicts[index].clone().into_drop()?,
-                Asked::Model(drops) => drops[index].clone(),
-                Asked::Nobody => link.judge(record),
+            let dropped = match (link, answers) {
+                (_, Asked::Plugin(verdicts)) => verdicts[index].clone().into_drop()?,
+                (_, Asked::Model(drops)) => drops[index].clone(),
+                (Link::Embedding, _) => {
+                    let meaning = vector_of(asked, index);
+                    let meanings = self.meanings.as_ref().zip(meaning);
+                    meanings.and_then(|(meanings, meaning)| meanings.judge(record, meaning))
+                }
+                (link, _) => link.judge(record),
             };
             if dropped.is_some() {
                 return Ok(dropped);
@@ -193,6 +362,8 @@ enum Asked {
     Plugin(Vec<PluginVerdict>),
     /// The drops; none also for those that it was not asked about.
     Model(Vec<Option<Verdict>>),
+    /// The vectors of those that were open.
+    Vectors(Vec<Option<Meaning>>),
 }
 
 impl Link {
@@ -217,7 +388,12 @@ impl Link {
             }
             Self::InstructionRules(spec) => judge_instruction(spec, record),
             Self::InstanceRules => judge_instance(record),
-            Self::Score(_) | Self::Plugin { .. } => None,
+            Self::Embedding
+            | Self::Perplexity(..)
+            | Self::Difficulty(_)
+            | Self::Diversity(_)
+            | Self::Score(_)
+            | Self::Plugin { .. } => None,
         }
     }
 }

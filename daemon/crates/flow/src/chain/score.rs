@@ -2,7 +2,9 @@
 
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{MARKS, ScoreSpec};
-use autodidact_domain::{Constraint, GenerateRequest, ModelRef, Sampling, Verdict};
+use autodidact_domain::{
+    Completion, Constraint, FinishReason, GenerateRequest, ModelRef, Sampling, Verdict,
+};
 
 use super::ChainRecord;
 use crate::error::FlowError;
@@ -30,18 +32,44 @@ pub(super) fn ask<T>(
         adapter: None,
     };
     let asked: Vec<usize> = (0..records.len()).filter(|i| open[*i]).collect();
-    let requests = asked.iter().map(|i| request(stage, &records[*i])).collect();
-    let completions = run.generate(&judge, requests, &mut |_| {})?;
+    let requests = asked.iter().map(|i| request(stage, &records[*i], 0));
+    let mut completions = run.generate(&judge, requests.collect(), &mut |_| {})?;
+    let tokens = |completions: &[Completion]| -> u64 {
+        completions
+            .iter()
+            .map(|one| u64::from(one.completion_tokens))
+            .sum()
+    };
+    outcome.tokens += tokens(&completions);
+    // Nonsense is asked about once again; a judge held to marks gives none.
+    let is_nonsense = |completion: &Completion| {
+        completion.finish != FinishReason::NoRoom && read_mark(&completion.text).is_none()
+    };
+    let again: Vec<usize> = (0..asked.len())
+        .filter(|place| is_nonsense(&completions[*place]))
+        .collect();
+    if !again.is_empty() {
+        let requests = again
+            .iter()
+            .map(|place| request(stage, &records[asked[*place]], 1));
+        let second = run.generate(&judge, requests.collect(), &mut |_| {})?;
+        outcome.tokens += tokens(&second);
+        for (place, completion) in again.into_iter().zip(second) {
+            completions[place] = completion;
+        }
+    }
     let mut drops = vec![None; records.len()];
     for (i, completion) in asked.into_iter().zip(completions) {
-        outcome.tokens += u64::from(completion.completion_tokens);
         drops[i] = prompt_too_long("score", &completion)
             .or_else(|| judge_mark(spec, &judge, &completion.text));
     }
     Ok(drops)
 }
 
-fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
+/// The temperature at which a judge is asked again: at 0 it would say the same.
+const SECOND_TEMPERATURE: f32 = 0.7;
+
+fn request(stage: &str, record: &ChainRecord, attempt: u64) -> GenerateRequest {
     let prompt = match stage {
         "validate" => prompts::example_mark_request(
             record.language,
@@ -60,6 +88,12 @@ fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
             prompt,
             Sampling {
                 max_tokens: MAX_TOKENS,
+                temperature: if attempt == 0 {
+                    0.0
+                } else {
+                    SECOND_TEMPERATURE
+                },
+                seed: attempt,
                 ..Sampling::default()
             },
         )
@@ -71,7 +105,10 @@ fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdic
     let (reason, note) = match mark {
         Some(mark) if mark >= spec.least => return None,
         Some(_) => ("low_score", format!("at least {}", spec.least)),
-        None => ("no_score", format!("the judge said {answer:?}")),
+        None => (
+            "no_score",
+            format!("asked twice, the judge said {answer:?}"),
+        ),
     };
     let evidence = Evidence {
         score: mark.map(f64::from),

@@ -13,6 +13,7 @@ use autodidact_domain::report::{
     BeforeAfter, Measure, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample,
     StageReport,
 };
+use autodidact_domain::workflow::Calibration;
 use autodidact_domain::{
     CheckpointId, DatasetSummary, Digest, Example, Language, Message, PortError, Prompt, RuleRef,
     WorkflowSpec, WorkflowState,
@@ -45,6 +46,7 @@ pub(crate) struct RunOutcome {
     pub(crate) adapter_digest: Option<Digest>,
     pub(crate) evaluations: Vec<Evaluation>,
     pub(crate) rounds: Vec<RoundOutcome>,
+    pub(crate) calibrations: Vec<Calibration>,
 }
 
 /// What a round has given besides its stages' counts.
@@ -139,6 +141,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
         examples: sample_examples(&outcome.kept),
         before_after: before_after(outcome, held_out),
         plugins: plugin_reports(run),
+        calibrations: outcome.calibrations.clone(),
         remote_models: totals
             .remote
             .iter()

@@ -1,6 +1,9 @@
 //! Reads the chains of filter and validate: one function a rule, each with its defaults.
 
-use autodidact_domain::workflow::{ChainRule, MARKS, OnPluginError, RulesSpec, ScoreSpec};
+use autodidact_domain::workflow::{
+    ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS, OnPluginError,
+    PerplexitySpec, RulesSpec, ScoreSpec,
+};
 
 use super::reader::Node;
 
@@ -14,8 +17,17 @@ pub(super) enum Place {
 impl Place {
     fn rules(self) -> &'static [&'static str] {
         match self {
-            Self::Filter => &["exact", "rouge_l", "rules", "score", "plugin"],
-            Self::Validate => &["rules", "score", "plugin"],
+            Self::Filter => &[
+                "exact",
+                "rouge_l",
+                "rules",
+                "embedding",
+                "perplexity",
+                "score",
+                "diversity",
+                "plugin",
+            ],
+            Self::Validate => &["rules", "difficulty", "score", "plugin"],
         }
     }
 }
@@ -71,6 +83,26 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
                 .unwrap_or_default(),
         ),
         "score" => ChainRule::Score(read_score(options, &path)),
+        "embedding" => ChainRule::Embedding(
+            options
+                .map(|node| read_embedding(node, &path))
+                .unwrap_or_default(),
+        ),
+        "perplexity" => ChainRule::Perplexity(
+            options
+                .map(|node| read_perplexity(node, &path))
+                .unwrap_or_default(),
+        ),
+        "difficulty" => ChainRule::Difficulty(
+            options
+                .map(|node| read_difficulty(node, &path))
+                .unwrap_or_default(),
+        ),
+        "diversity" => ChainRule::Diversity(
+            options
+                .map(|node| read_diversity(node, &path))
+                .unwrap_or_default(),
+        ),
         _ => return read_plugin(node, options, &path),
     };
     Some(rule)
@@ -102,6 +134,70 @@ fn read_score(options: Option<Node<'_>>, path: &str) -> ScoreSpec {
     let spec = ScoreSpec {
         least: fields.small("least", MARKS, default.least),
         model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_embedding(node: Node<'_>, path: &str) -> EmbeddingSpec {
+    let mut fields = node.mapping(path);
+    let spec = EmbeddingSpec {
+        threshold: fields.optional_number("threshold", 0.0..=1.0),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_perplexity(node: Node<'_>, path: &str) -> PerplexitySpec {
+    let mut fields = node.mapping(path);
+    let spec = PerplexitySpec {
+        most: fields.optional_number("most", 1.0..=1e9),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_difficulty(node: Node<'_>, path: &str) -> DifficultySpec {
+    let mut fields = node.mapping(path);
+    let default = DifficultySpec::default();
+    let spec = DifficultySpec {
+        least: fields.number("least", 0.0..=10.0, default.least),
+        most: fields.number("most", 0.0..=10.0, default.most),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    if spec.least > spec.most {
+        node.fault(
+            path,
+            "least is above most",
+            "bounds that some answer can keep",
+        );
+    }
+    spec
+}
+
+fn read_diversity(node: Node<'_>, path: &str) -> DiversitySpec {
+    let mut fields = node.mapping(path);
+    let default = DiversitySpec::default();
+    let method = fields.choice(
+        "method",
+        &["facility_location", "k_center"],
+        "facility_location",
+    );
+    let spec = DiversitySpec {
+        method: match method.as_str() {
+            "k_center" => DiversityMethod::KCenter,
+            _ => DiversityMethod::FacilityLocation,
+        },
+        share: fields.number("share", 0.01..=1.0, default.share),
+        max_task_type_share: fields.number(
+            "max_task_type_share",
+            0.05..=1.0,
+            default.max_task_type_share,
+        ),
+        max_topic_share: fields.number("max_topic_share", 0.05..=1.0, default.max_topic_share),
     };
     fields.finish();
     spec

@@ -68,9 +68,9 @@ pub(crate) fn read_what_is_there(
 const SKELETON: &str = "\
 stages:
   generate: {quotas: [{}], evolve: {}, custom_template: {en: {}, zh: {}}}
-  filter: {chain: [rouge_l: {}, rules: {}, score: {}, plugin: {}]}
+  filter: {chain: [rouge_l: {}, rules: {}, embedding: {}, perplexity: {}, score: {}, diversity: {}, plugin: {}]}
   respond: {constraint: {}}
-  validate:
+  validate: {chain: [difficulty: {}]}
   train:
   evaluate:
   promote:

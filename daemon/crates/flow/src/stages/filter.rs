@@ -1,7 +1,8 @@
 //! filter: candidate instructions in, those that pass the chain out.
 
 use autodidact_domain::journal::StageName;
-use autodidact_domain::{Decision, Example};
+use autodidact_domain::workflow::Calibration;
+use autodidact_domain::{Decision, Example, Language};
 
 use crate::chain::{Chain, ChainRecord};
 use crate::error::FlowError;
@@ -49,10 +50,7 @@ fn judge(
     })?;
     if replayed {
         for (candidate, _) in candidates.iter().zip(&kept).filter(|(_, kept)| **kept) {
-            chain.remember(
-                instruction_id(&candidate.instruction),
-                &candidate.instruction,
-            );
+            chain.remember(&to_record(candidate));
         }
     }
     Ok(kept)
@@ -60,12 +58,40 @@ fn judge(
 
 fn to_record(candidate: &Candidate) -> ChainRecord {
     ChainRecord {
-        id: instruction_id(&candidate.instruction),
-        instruction: candidate.instruction.clone(),
-        input: String::new(),
-        output: String::new(),
-        language: candidate.language,
+        task_type: candidate.task_type,
+        topic: candidate.topic.clone(),
+        ..ChainRecord::instruction(
+            instruction_id(&candidate.instruction),
+            &candidate.instruction,
+            candidate.language,
+        )
     }
+}
+
+/// Shows an example as the chain sees its instruction.
+pub(crate) fn seed_record(example: &Example, default: Language) -> ChainRecord {
+    ChainRecord {
+        task_type: example.task_type,
+        topic: example.topic.clone(),
+        ..ChainRecord::instruction(
+            example.id,
+            &example.body.instruction_text(),
+            language_of(example, default),
+        )
+    }
+}
+
+/// Measures the chain's bounds on the seeds, once a workflow, as a step.
+pub(crate) fn calibrate(
+    run: &mut Run,
+    chain: &mut Chain,
+    seeds: &[ChainRecord],
+) -> Result<Vec<Calibration>, FlowError> {
+    let bounds: Vec<Calibration> = run.step(1, StageName::Filter, |run, _| {
+        Ok(Outcome::new(chain.measure(run, seeds)?))
+    })?;
+    chain.calibrate(run, &bounds)?;
+    Ok(bounds)
 }
 
 /// Judges records of a dataset, which keep what is known about them.

@@ -25,6 +25,8 @@ pub(crate) fn wave(
                 input: example.body.input_text().to_string(),
                 output: example.body.output_text().to_string(),
                 language: language_of(example, default),
+                task_type: example.task_type,
+                topic: example.topic.clone(),
             })
             .collect();
         let mut outcome = Outcome::new(Vec::with_capacity(records.len()));

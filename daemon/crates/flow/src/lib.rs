@@ -5,9 +5,12 @@
 //! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
 
 mod chain;
+mod contamination;
+mod diversity;
 mod embedders;
 mod error;
 mod journaled;
+mod judge;
 mod labels;
 mod ledger;
 mod pin;
@@ -15,6 +18,7 @@ mod preflight;
 mod prompts;
 pub mod report;
 mod run;
+mod seeds;
 pub mod spec;
 mod stages;
 mod statistics;
@@ -23,4 +27,4 @@ mod supervisor;
 pub use embedders::{choose_embedder, embed_by_language};
 pub use error::FlowError;
 pub use spec::Fault;
-pub use supervisor::{SubmitError, Supervisor};
+pub use supervisor::{Checked, SubmitError, Supervisor};

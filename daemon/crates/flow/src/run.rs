@@ -1,19 +1,30 @@
 //! Puts the stages of a workflow in order, round by round.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use autodidact_domain::figures::JudgeReport;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{GenerateSpec, ModelRole, TrainSpec};
-use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
+use autodidact_domain::{
+    DatasetName, DatasetSummary, Digest, Example, ExampleId, ModelRef, PortResult,
+};
 
 use crate::chain::Chain;
+use crate::contamination::{Contamination, name_pairs};
+use crate::diversity;
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
+use crate::seeds;
 use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, PromptPool};
-use crate::stages::promote::Promotion;
+use crate::stages::promote::{Compared, Promotion};
 use crate::stages::train::{self, Trained};
-use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
+use crate::stages::{
+    PROMPT_TOO_LONG, filter, known_language, language_of, promote, respond, validate,
+};
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -25,10 +36,13 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let human = read_dataset(&run.ports, run.workflow.pinned.seeds.as_ref())?;
     let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
     let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
+    run.contamination = Contamination::new(run.spec().contamination(), &held_out).map(Arc::new);
     let mut chains = Chains::build(&run, &human)?;
     let mut outcome = RunOutcome::default();
+    let shown = look_at_seeds(&run, &human, &mut outcome)?;
     let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
-    outcome.evaluations.extend(incumbent.clone());
+    outcome.add_evaluation(&run, incumbent.as_ref(), &held_out);
+    outcome.judge = judge_agreement(&mut run)?;
     for round in 1..=run.spec().rounds {
         // An adapter with a head of labels continues no texts.
         let trains_head = |train: &TrainSpec| train.options.task_type.has_head();
@@ -41,12 +55,14 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &mut run,
             round,
             &generator,
-            &human,
+            [&human, &shown],
             &outcome.kept,
             &mut chains,
         )?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
         let mut done = RoundOutcome::new(round);
+        let (language, seed) = (run.spec().languages[0], run.spec().seed);
+        done.diversity = diversity::of_instructions(&kept, language, seed);
         let pools = [&human, &kept[..], &outcome.kept];
         if let Some(trained) = train_round(&mut run, round, pools, &eval_dataset, &mut done)? {
             let candidate = ModelRef {
@@ -60,9 +76,9 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
                 incumbent.as_ref(),
                 evaluation.as_ref(),
                 &trained,
-                &kept,
+                [&kept, &shown],
             )?;
-            outcome.evaluations.extend(evaluation.clone());
+            outcome.add_evaluation(&run, evaluation.as_ref(), &held_out);
             if promotion.promoted {
                 outcome.adapter = Some(trained.adapter.clone());
                 outcome.adapter_digest = Some(trained.adapter_digest);
@@ -76,6 +92,58 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
         crate::report::write(&run, &outcome, &held_out, false)?;
     }
     crate::report::write(&run, &outcome, &held_out, true)
+}
+
+/// Finds the human examples that models are shown: those in a language that is known and that overlap no held-out task. A new run
+/// tells of what is lacking.
+fn look_at_seeds(
+    run: &Run,
+    human: &[Example],
+    outcome: &mut RunOutcome,
+) -> Result<Vec<Example>, FlowError> {
+    let languages = &run.spec().languages;
+    let generates = run.spec().stages.generate.is_some();
+    if generates {
+        outcome.seeds = Some(seeds::check(languages, human));
+    }
+    let held_out = run.contamination.as_deref();
+    let pairs: Vec<_> = held_out
+        .into_iter()
+        .flat_map(|held_out| held_out.pairs(human))
+        .collect();
+    if run.is_new {
+        if !pairs.is_empty() {
+            let (n, named) = (pairs.len(), name_pairs(languages[0], &pairs));
+            run.warn(languages[0].pick(
+                format!("{n} of {} records overlap the held-out tasks and are neither shown to models nor trained on: {named}", human.len()),
+                format!("{} 条记录中有 {n} 条与留出任务重叠，既不展示给模型，也不用于训练：{named}", human.len()),
+            ))?;
+        }
+        for warning in outcome.seeds.iter().flat_map(|seeds| &seeds.warnings) {
+            run.warn(warning.message.clone())?;
+        }
+    }
+    let overlapping: HashSet<ExampleId> = pairs.iter().map(|(record, _)| record.id).collect();
+    let is_shown = |example: &&Example| {
+        known_language(example, languages[0]).is_some() && !overlapping.contains(&example.id)
+    };
+    let shown: Vec<Example> = human.iter().filter(is_shown).cloned().collect();
+    if generates && shown.is_empty() && !human.is_empty() {
+        return Err(FlowError::Stopped(languages[0].pick(
+            "no seed is left to make prompts from: all overlap the held-out tasks or are in a language that the workflow does not work in; add others",
+            "没有可用于提示的种子：全部与留出任务重叠，或不是工作流的语言；请添加其他种子",
+        ).to_string()));
+    }
+    Ok(shown)
+}
+
+/// Measures the judge of held-out answers against people, where there is one.
+fn judge_agreement(run: &mut Run) -> Result<Option<JudgeReport>, FlowError> {
+    let evaluate = run.spec().stages.evaluate.clone();
+    let judge = evaluate.and_then(|stage| stage.judge);
+    judge
+        .map(|judge| evaluate::agreement(run, &judge))
+        .transpose()
 }
 
 /// Finds the model for a role: the one named for it, or the workflow's own with its latest adapter.
@@ -104,6 +172,10 @@ impl Chains {
             .as_ref()
             .map(|s| Chain::for_filter(&s.chain, plugins))
             .transpose()?;
+        // Candidates are held to the held-out tasks whether a workflow filters or not.
+        if filter.is_none() && stages.generate.is_some() && run.contamination.is_some() {
+            filter = Some(Chain::for_filter(&[], plugins)?);
+        }
         // Where the dataset itself is filtered, its records must not count as their own duplicates.
         if let (Some(filter), true) = (filter.as_mut(), stages.generate.is_some()) {
             for example in human {
@@ -179,25 +251,25 @@ fn make_examples(
     run: &mut Run,
     round: u32,
     generator: &ModelRef,
-    human: &[Example],
+    [human, shown]: [&[Example]; 2],
     earlier: &[Example],
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
     let stages = run.spec().stages.clone();
     let kept = match &stages.generate {
-        Some(spec) => generate_until_target(run, round, spec, generator, human, earlier, chains)?,
+        Some(spec) => generate_until_target(run, round, spec, generator, shown, earlier, chains)?,
         None if round == 1
             && (stages.filter.is_some()
                 || stages.respond.is_some()
                 || stages.validate.is_some()) =>
         {
-            judge_dataset(run, round, generator, human, chains)?
+            judge_dataset(run, round, generator, [human, shown], chains)?
         }
         None => Vec::new(),
     };
     for (stage, present) in [
         (StageName::Generate, stages.generate.is_some()),
-        (StageName::Filter, stages.filter.is_some()),
+        (StageName::Filter, chains.filter.is_some()),
         (StageName::Respond, stages.respond.is_some()),
         (StageName::Validate, stages.validate.is_some()),
     ] {
@@ -262,10 +334,7 @@ fn generate_until_target(
             format!("round {round} kept {count} of {target} examples within {asked} prompts (generate.max_requests); it goes on with these"),
             format!("第 {round} 轮在 {asked} 个提示（generate.max_requests）内保留了 {count} 条，目标 {target} 条；将用这些继续"),
         );
-        run.ports.events.publish(
-            Some(&run.spec().name),
-            autodidact_domain::EventBody::Warning { message },
-        )?;
+        run.warn(message)?;
     }
     Ok(kept)
 }
@@ -399,7 +468,7 @@ fn judge_dataset(
     run: &mut Run,
     round: u32,
     generator: &ModelRef,
-    human: &[Example],
+    [human, shown]: [&[Example]; 2],
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
     let default = run.spec().languages[0];
@@ -425,7 +494,7 @@ fn judge_dataset(
                 run,
                 round,
                 generator,
-                human,
+                shown,
                 candidates,
                 &mut answered,
             )?);
@@ -500,7 +569,8 @@ fn train_round(
     let Some(spec) = run.workflow.pinned.train_of(run.spec()) else {
         return Ok(None);
     };
-    let mixed = train::mix(run.spec(), round, human, kept, earlier);
+    let mut mixed = train::mix(run.spec(), round, human, kept, earlier);
+    mixed.find_overlaps(run.contamination.as_deref());
     (done.human, done.generated, done.replayed) = (mixed.human, mixed.generated, mixed.replayed);
     train::train(run, round, &spec, &mixed, eval_dataset).map(Some)
 }
@@ -512,12 +582,18 @@ fn decide(
     incumbent: Option<&Evaluation>,
     candidate: Option<&Evaluation>,
     trained: &Trained,
-    kept: &[Example],
+    [kept, seeds]: [&[Example]; 2],
 ) -> Result<Promotion, FlowError> {
     let spec = run.spec().stages.promote.clone();
     match (spec, incumbent, candidate) {
         (Some(spec), Some(incumbent), Some(candidate)) => {
-            promote::promote(run, round, &spec, incumbent, candidate, trained, kept)
+            let compared = Compared {
+                incumbent,
+                candidate,
+                kept,
+                seeds,
+            };
+            promote::promote(run, round, &spec, &compared, trained)
         }
         _ => Ok(Promotion {
             promoted: true,

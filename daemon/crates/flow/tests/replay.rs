@@ -36,13 +36,16 @@ fn world() -> Arc<World> {
     for (name, count) in [("seeds", 12), ("held", 6)] {
         let examples: Vec<Example> = (0..count)
             .map(|i| {
-                let instruction =
-                    format!("Tell the {name} number {i} of all the things that are known.");
+                let instruction = match name {
+                    "held" => format!("Explain why {i} lamps burn in an empty house at night."),
+                    _ => format!("Tell the {name} number {i} of all the things that are known."),
+                };
                 let mut example =
                     Example::human(Body::instruction(&instruction, "", &format!("Answer {i}.")));
                 example.language = Some(Language::En);
                 if i % 4 == 0 {
-                    let body = Body::instruction(&instruction, &format!("Thing {i}."), "right");
+                    let body =
+                        Body::instruction(&instruction, &format!("Thing {i} of {name}."), "right");
                     (example.id, example.body) = (body.id(), body);
                     example.task_type = Some(TaskType::Classification);
                 }

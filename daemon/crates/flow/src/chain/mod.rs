@@ -15,6 +15,7 @@ use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
 use rules::{judge_instance, judge_instruction};
+pub(crate) use score::{mark_request, read_mark};
 
 /// What a chain sees of a record.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{MARKS, ScoreSpec};
-use autodidact_domain::{Constraint, GenerateRequest, ModelRef, Sampling, Verdict};
+use autodidact_domain::{Constraint, GenerateRequest, ModelRef, Prompt, Sampling, Verdict};
 
 use super::ChainRecord;
 use crate::error::FlowError;
@@ -51,6 +51,11 @@ fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
         ),
         _ => prompts::instruction_mark_request(record.language, &record.instruction),
     };
+    mark_request(prompt)
+}
+
+/// Holds the answer to a prompt to a mark.
+pub(crate) fn mark_request(prompt: Prompt) -> GenerateRequest {
     GenerateRequest {
         constraint: Some(Constraint::Choices(
             MARKS.map(|mark| mark.to_string()).collect(),
@@ -82,7 +87,7 @@ fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdic
 }
 
 /// Reads the first number of an answer, where it is a mark: "4", "4/5", "Mark: 4."
-fn read_mark(answer: &str) -> Option<u32> {
+pub(crate) fn read_mark(answer: &str) -> Option<u32> {
     let mut numbers = answer.split(|c: char| !c.is_ascii_digit() && c != '.');
     let first = numbers.find(|part| part.contains(|c: char| c.is_ascii_digit()))?;
     let mark = first.trim_matches('.').parse().ok()?;

@@ -14,7 +14,8 @@ const STAGES_ZH: [(&str, &str); 7] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 33] = [
+const REASONS_ZH: [(&str, &str); 34] = [
+    ("contaminated", "与留出任务重叠"),
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
     ("exact_duplicate", "完全重复"),
@@ -74,7 +75,7 @@ const METRICS: [(&str, &str, &str); 5] = [
 ];
 
 /// Names a task type for people.
-pub(super) fn task_type_name(language: Language, code: &str) -> &str {
+pub(crate) fn task_type_name(language: Language, code: &str) -> &str {
     named(language, &TASK_TYPES_ZH, code)
 }
 

@@ -30,6 +30,10 @@ pub(crate) struct World {
     pub(crate) told: Mutex<Vec<EventBody>>,
     pub(crate) clock_ms: AtomicU64,
     pub(crate) effects: AtomicU64,
+    /// Whether who is asked for a mark says something else.
+    pub(crate) mumbles: AtomicBool,
+    /// Whether an adapter makes every loss higher instead of lower.
+    pub(crate) harms: AtomicBool,
 }
 
 #[derive(Default, Clone)]
@@ -145,7 +149,11 @@ impl Engine for Fake {
                     Some(Constraint::Choices(choices)) => choices.as_slice(),
                     _ => &[],
                 };
+                let mumbles = self.0.mumbles.load(Ordering::SeqCst);
                 let text = match &request.prompt {
+                    _ if mumbles && choices.iter().any(|choice| choice == "5") => {
+                        "splendid".to_string()
+                    }
                     _ if !choices.is_empty() => choices[random.below(choices.len())].clone(),
                     Prompt::Text(text) if text.ends_with("Label:") => " right".to_string(),
                     Prompt::Text(text) if text.ends_with("Label: right\nInput:") => {
@@ -209,7 +217,11 @@ impl Engine for Fake {
         conversations: Vec<Vec<Message>>,
         _: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
-        let better = if model.adapter.is_some() { 0.5 } else { 0.0 };
+        let gain = match self.0.harms.load(Ordering::SeqCst) {
+            true => -0.5,
+            false => 0.5,
+        };
+        let better = if model.adapter.is_some() { gain } else { 0.0 };
         Ok(conversations
             .iter()
             .enumerate()

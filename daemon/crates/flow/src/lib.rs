@@ -19,6 +19,7 @@ mod prompts;
 pub mod report;
 mod run;
 mod seeds;
+mod shown;
 pub mod spec;
 mod stages;
 mod statistics;

@@ -1,30 +1,25 @@
 //! Puts the stages of a workflow in order, round by round.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use autodidact_domain::figures::JudgeReport;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{GenerateSpec, ModelRole, TrainSpec};
-use autodidact_domain::{
-    DatasetName, DatasetSummary, Digest, Example, ExampleId, ModelRef, PortResult,
-};
+use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
 
 use crate::chain::Chain;
-use crate::contamination::{Contamination, name_pairs};
+use crate::contamination::Contamination;
 use crate::diversity;
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
-use crate::seeds;
+use crate::shown::look_at_seeds;
 use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, PromptPool};
 use crate::stages::promote::{Compared, Promotion};
 use crate::stages::train::{self, Trained};
-use crate::stages::{
-    PROMPT_TOO_LONG, filter, known_language, language_of, promote, respond, validate,
-};
+use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -92,49 +87,6 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
         crate::report::write(&run, &outcome, &held_out, false)?;
     }
     crate::report::write(&run, &outcome, &held_out, true)
-}
-
-/// Finds the human examples that models are shown: those in a language that is known and that overlap no held-out task. A new run
-/// tells of what is lacking.
-fn look_at_seeds(
-    run: &Run,
-    human: &[Example],
-    outcome: &mut RunOutcome,
-) -> Result<Vec<Example>, FlowError> {
-    let languages = &run.spec().languages;
-    let generates = run.spec().stages.generate.is_some();
-    if generates {
-        outcome.seeds = Some(seeds::check(languages, human));
-    }
-    let held_out = run.contamination.as_deref();
-    let pairs: Vec<_> = held_out
-        .into_iter()
-        .flat_map(|held_out| held_out.pairs(human))
-        .collect();
-    if run.is_new {
-        if !pairs.is_empty() {
-            let (n, named) = (pairs.len(), name_pairs(languages[0], &pairs));
-            run.warn(languages[0].pick(
-                format!("{n} of {} records overlap the held-out tasks and are neither shown to models nor trained on: {named}", human.len()),
-                format!("{} 条记录中有 {n} 条与留出任务重叠，既不展示给模型，也不用于训练：{named}", human.len()),
-            ))?;
-        }
-        for warning in outcome.seeds.iter().flat_map(|seeds| &seeds.warnings) {
-            run.warn(warning.message.clone())?;
-        }
-    }
-    let overlapping: HashSet<ExampleId> = pairs.iter().map(|(record, _)| record.id).collect();
-    let is_shown = |example: &&Example| {
-        known_language(example, languages[0]).is_some() && !overlapping.contains(&example.id)
-    };
-    let shown: Vec<Example> = human.iter().filter(is_shown).cloned().collect();
-    if generates && shown.is_empty() && !human.is_empty() {
-        return Err(FlowError::Stopped(languages[0].pick(
-            "no seed is left to make prompts from: all overlap the held-out tasks or are in a language that the workflow does not work in; add others",
-            "没有可用于提示的种子：全部与留出任务重叠，或不是工作流的语言；请添加其他种子",
-        ).to_string()));
-    }
-    Ok(shown)
 }
 
 /// Measures the judge of held-out answers against people, where there is one.

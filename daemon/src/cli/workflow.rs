@@ -215,6 +215,16 @@ async fn check(
             &answer.faults,
         ));
     }
+    // Stdout has the workflow alone under --json, so that it can be submitted.
+    for warning in &answer.warnings {
+        output::note(match global.json {
+            true => {
+                serde_json::json!({"warning": {"code": warning.code, "message": warning.message}})
+                    .to_string()
+            }
+            false => format!("warning: {}", warning.message),
+        });
+    }
     if global.json {
         return output::json(&messages::of(
             "WorkflowSpec",

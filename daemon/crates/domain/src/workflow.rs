@@ -6,6 +6,7 @@ pub use crate::chain::{
     Calibration, ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS,
     OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec,
 };
+pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
 pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
 use crate::training::TrainOptions;
 use crate::{
@@ -93,7 +94,18 @@ impl WorkflowSpec {
                     .map(|model| (format!("{path}.{rule}.model"), model)),
             );
         }
+        let judge = self.stages.evaluate.iter().flat_map(|stage| &stage.judge);
+        let judge = judge.flat_map(|judge| &judge.model);
+        named.extend(judge.map(|model| ("stages.evaluate.judge.model".to_string(), model)));
         named
+    }
+
+    /// Finds when a record counts as one of the held-out tasks.
+    pub fn contamination(&self) -> ContaminationSpec {
+        let evaluate = self.stages.evaluate.as_ref();
+        evaluate
+            .map(|stage| stage.contamination)
+            .unwrap_or_default()
     }
 
     /// Lists the rules of all chains, with their places, such as `stages.filter.chain[0]`.
@@ -299,6 +311,12 @@ pub struct EvaluateSpec {
     pub max_tokens: u32,
     /// Tasks sent to the engine at once.
     pub batch: u32,
+    /// Who gives the answers marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSpec>,
+    /// When a record counts as one of the held-out tasks, and is not trained on.
+    #[serde(default, skip_serializing_if = "ContaminationSpec::is_default")]
+    pub contamination: ContaminationSpec,
 }
 
 /// When a new adapter becomes the generator.
@@ -306,6 +324,21 @@ pub struct EvaluateSpec {
 pub struct PromoteSpec {
     /// The least distinct-2 of the round's kept instructions.
     pub min_diversity: f64,
+    /// The least share of the seeds' own distinct-2, at equal numbers of texts, that the round's kept instructions of a language
+    /// may have.
+    #[serde(
+        default = "min_diversity_ratio",
+        skip_serializing_if = "is_min_diversity_ratio"
+    )]
+    pub min_diversity_ratio: f64,
+}
+
+fn min_diversity_ratio() -> f64 {
+    MIN_DIVERSITY_RATIO
+}
+
+fn is_min_diversity_ratio(ratio: &f64) -> bool {
+    *ratio == MIN_DIVERSITY_RATIO
 }
 
 /// Where a workflow stands.

@@ -6,9 +6,12 @@
 
 mod chain;
 mod complexity;
+mod contamination;
+mod diversity;
 mod embedders;
 mod error;
 mod journaled;
+mod judge;
 mod labels;
 mod ledger;
 mod pin;
@@ -16,6 +19,8 @@ mod preflight;
 mod prompts;
 pub mod report;
 mod run;
+mod seeds;
+mod shown;
 pub mod spec;
 mod stages;
 mod statistics;
@@ -24,4 +29,4 @@ mod supervisor;
 pub use embedders::{choose_embedder, embed_by_language};
 pub use error::FlowError;
 pub use spec::Fault;
-pub use supervisor::{SubmitError, Supervisor};
+pub use supervisor::{Checked, SubmitError, Supervisor};

@@ -5,11 +5,13 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::training::keeps_base_quantised;
 use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
 use autodidact_domain::{
-    BaseDtype, CheckpointId, CheckpointSummary, DatasetSummary, ModelSummary, WorkflowName,
-    WorkflowSpec,
+    BaseDtype, CheckpointId, CheckpointSummary, DatasetSummary, Language, ModelSummary,
+    WorkflowName, WorkflowSpec,
 };
 
+use crate::contamination::{Contamination, NAMED_PAIRS, name_pair};
 use crate::labels;
+use crate::run::read_dataset;
 use crate::spec::{Fault, nearest_name};
 
 /// Finds the fault of a model that cannot generate.
@@ -50,6 +52,71 @@ fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Vec<Fault>
         })
     };
     spec.chain_rules().filter_map(fault).collect()
+}
+
+/// Finds the faults of seeds that are held-out tasks, or have long parts of them: one for all of them, and one for each of the first
+/// pairs.
+fn refuse_overlap(
+    ports: &Ports,
+    spec: &WorkflowSpec,
+    seeds: Option<&DatasetSummary>,
+    held_out: Option<&DatasetSummary>,
+    yaml: &str,
+) -> Vec<Fault> {
+    let (Some(seeds), Some(held_out)) = (seeds, held_out) else {
+        return Vec::new();
+    };
+    if seeds.digest == held_out.digest && spec.stages.evaluate.is_some() {
+        // That has a fault of its own.
+        return Vec::new();
+    }
+    let fault = |message: String, expected: String, found: String| Fault {
+        line: line_of(yaml, "held_out", held_out.name.as_str()),
+        path: "held_out".into(),
+        message,
+        expected,
+        found,
+        nearest: None,
+    };
+    let read = |summary| read_dataset(ports, Some(summary));
+    let (records, tasks) = match (read(seeds), read(held_out)) {
+        (Ok(records), Ok(tasks)) => (records, tasks),
+        (Err(error), _) | (_, Err(error)) => {
+            let message = format!("it cannot be compared with the seeds: {error}");
+            return vec![fault(message, String::new(), String::new())];
+        }
+    };
+    let limits = spec.contamination();
+    let index = Contamination::new(limits, &tasks);
+    let pairs: Vec<_> = index
+        .iter()
+        .flat_map(|index| index.pairs(&records))
+        .collect();
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    let named = pairs.iter().take(NAMED_PAIRS);
+    let named: Vec<String> = named.map(|pair| name_pair(Language::En, pair)).collect();
+    let rest = match pairs.len() - named.len() {
+        0 => String::new(),
+        rest => format!(
+            " (the first {} follow, and there are {rest} more)",
+            named.len()
+        ),
+    };
+    let summary = fault(
+        format!(
+            "the seeds overlap the held-out tasks, which would measure what was learnt by heart{rest}"
+        ),
+        format!(
+            "no record of {} in {}: remove one of each pair, or set other limits in stages.evaluate.contamination (rouge_l {}, ngram_en {}, ngram_zh {})",
+            held_out.name, seeds.name, limits.rouge_l, limits.ngram_en, limits.ngram_zh
+        ),
+        format!("{} pairs", pairs.len()),
+    );
+    let named = named.into_iter();
+    let named = named.map(|pair| fault(pair, String::new(), String::new()));
+    std::iter::once(summary).chain(named).collect()
 }
 
 /// Finds the fault of a form of answers that cannot be compiled.
@@ -257,6 +324,13 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             nearest: None,
         });
     }
+    faults.extend(refuse_overlap(
+        ports,
+        spec,
+        seeds.as_ref(),
+        held_out.as_ref(),
+        yaml,
+    ));
     faults.extend(refuse_constraint(ports, spec, yaml));
     for (field, adapter) in &found {
         let misfit = model

@@ -223,6 +223,20 @@ pub(crate) fn parse_answer(text: &str, finish: FinishReason) -> Option<String> {
     (!whole.is_empty()).then(|| whole.to_string())
 }
 
+/// Shows a prompt to people and to a judge; of a conversation every turn, with who says it.
+pub(crate) fn show_prompt(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Chat(turns) => match turns.as_slice() {
+            [question] => question.content.clone(),
+            turns => {
+                let told = |turn: &Message| format!("{}: {}", turn.role.as_str(), turn.content);
+                turns.iter().map(told).collect::<Vec<_>>().join("\n")
+            }
+        },
+    }
+}
+
 /// Puts a text on one line.
 pub(crate) fn flatten(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -1,5 +1,8 @@
 //! Puts the stages of a workflow in order, round by round.
 
+use std::sync::Arc;
+
+use autodidact_domain::figures::JudgeReport;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::ports::Ports;
@@ -7,13 +10,16 @@ use autodidact_domain::workflow::{Calibration, GenerateSpec, ModelRole, TrainSpe
 use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
 
 use crate::chain::{Chain, ChainRecord};
+use crate::contamination::Contamination;
+use crate::diversity;
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
+use crate::shown::look_at_seeds;
 use crate::stages::adapt::{self, Known};
 use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, Generation, PromptPool};
-use crate::stages::promote::Promotion;
+use crate::stages::promote::{Compared, Promotion};
 use crate::stages::train::{self, Trained};
 use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
 
@@ -27,15 +33,16 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let human = read_dataset(&run.ports, run.workflow.pinned.seeds.as_ref())?;
     let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
     let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
+    run.contamination = Contamination::new(run.spec().contamination(), &held_out).map(Arc::new);
+    let mut outcome = RunOutcome::default();
+    let shown = look_at_seeds(&run, &human, &mut outcome)?;
     let mut chains = Chains::build(&mut run, &human)?;
-    let first_plan = generate::first_plan(run.spec(), &human);
+    outcome.calibrations.clone_from(&chains.calibrations);
+    let first_plan = generate::first_plan(run.spec(), &shown);
     let mut plan = first_plan.clone();
-    let mut outcome = RunOutcome {
-        calibrations: chains.calibrations.clone(),
-        ..RunOutcome::default()
-    };
     let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
-    outcome.evaluations.extend(incumbent.clone());
+    outcome.add_evaluation(&run, incumbent.as_ref(), &held_out);
+    outcome.judge = judge_agreement(&mut run)?;
     for round in 1..=run.spec().rounds {
         // An adapter with a head of labels continues no texts.
         let trains_head = |train: &TrainSpec| train.options.task_type.has_head();
@@ -48,13 +55,15 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &mut run,
             round,
             &generator,
-            &human,
+            [&human, &shown],
             &outcome.kept,
             &plan,
             &mut chains,
         )?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
         let mut done = RoundOutcome::new(round, &kept, run.spec());
+        let (language, seed) = (run.spec().languages[0], run.spec().seed);
+        done.diversity = diversity::of_instructions(&kept, language, seed);
         let pools = [&human, &kept[..], &outcome.kept];
         if let Some(trained) = train_round(&mut run, round, pools, &eval_dataset, &mut done)? {
             let candidate = ModelRef {
@@ -68,9 +77,9 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
                 incumbent.as_ref(),
                 evaluation.as_ref(),
                 &trained,
-                &kept,
+                [&kept, &shown],
             )?;
-            outcome.evaluations.extend(evaluation.clone());
+            outcome.add_evaluation(&run, evaluation.as_ref(), &held_out);
             if promotion.promoted {
                 outcome.adapter = Some(trained.adapter.clone());
                 outcome.adapter_digest = Some(trained.adapter_digest);
@@ -96,6 +105,15 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
         crate::report::write(&run, &outcome, &held_out, false)?;
     }
     crate::report::write(&run, &outcome, &held_out, true)
+}
+
+/// Measures the judge of held-out answers against people, where there is one.
+fn judge_agreement(run: &mut Run) -> Result<Option<JudgeReport>, FlowError> {
+    let evaluate = run.spec().stages.evaluate.clone();
+    let judge = evaluate.and_then(|stage| stage.judge);
+    judge
+        .map(|judge| evaluate::agreement(run, &judge))
+        .transpose()
 }
 
 /// Finds the model for a role: the one named for it, or the workflow's own with its latest adapter.
@@ -125,6 +143,10 @@ impl Chains {
         let mut filter = filter
             .map(|stage| Chain::for_filter(&stage.chain, &plugins))
             .transpose()?;
+        // Candidates are held to the held-out tasks whether a workflow filters or not.
+        if filter.is_none() && stages.generate.is_some() && run.contamination.is_some() {
+            filter = Some(Chain::for_filter(&[], &plugins)?);
+        }
         let mut calibrations = Vec::new();
         if let Some(chain) = filter.as_mut() {
             let default = run.spec().languages[0];
@@ -210,7 +232,7 @@ fn make_examples(
     run: &mut Run,
     round: u32,
     generator: &ModelRef,
-    human: &[Example],
+    [human, shown]: [&[Example]; 2],
     earlier: &[Example],
     plan: &RoundPlan,
     chains: &mut Chains,
@@ -225,20 +247,20 @@ fn make_examples(
                 model: &model_for(run, ModelRole::Generator, generator),
                 round,
             };
-            generate_until_target(run, &generation, generator, human, earlier, chains)?
+            generate_until_target(run, &generation, generator, shown, earlier, chains)?
         }
         None if round == 1
             && (stages.filter.is_some()
                 || stages.respond.is_some()
                 || stages.validate.is_some()) =>
         {
-            judge_dataset(run, round, generator, human, chains)?
+            judge_dataset(run, round, generator, [human, shown], chains)?
         }
         None => Vec::new(),
     };
     for (stage, present) in [
         (StageName::Generate, stages.generate.is_some()),
-        (StageName::Filter, stages.filter.is_some()),
+        (StageName::Filter, chains.filter.is_some()),
         (StageName::Respond, stages.respond.is_some()),
         (StageName::Validate, stages.validate.is_some()),
     ] {
@@ -307,10 +329,7 @@ fn generate_until_target(
             format!("round {round} kept {count} of {target} examples within {asked} prompts (generate.max_requests); it goes on with these"),
             format!("第 {round} 轮在 {asked} 个提示（generate.max_requests）内保留了 {count} 条，目标 {target} 条；将用这些继续"),
         );
-        run.ports.events.publish(
-            Some(&run.spec().name),
-            autodidact_domain::EventBody::Warning { message },
-        )?;
+        run.warn(message)?;
     }
     Ok(kept)
 }
@@ -444,7 +463,7 @@ fn judge_dataset(
     run: &mut Run,
     round: u32,
     generator: &ModelRef,
-    human: &[Example],
+    [human, shown]: [&[Example]; 2],
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
     let default = run.spec().languages[0];
@@ -473,7 +492,7 @@ fn judge_dataset(
                 run,
                 round,
                 generator,
-                human,
+                shown,
                 candidates,
                 &mut answered,
             )?);
@@ -548,7 +567,8 @@ fn train_round(
     let Some(spec) = run.workflow.pinned.train_of(run.spec()) else {
         return Ok(None);
     };
-    let mixed = train::mix(run.spec(), round, human, kept, earlier);
+    let mut mixed = train::mix(run.spec(), round, human, kept, earlier);
+    mixed.find_overlaps(run.contamination.as_deref());
     (done.human, done.generated, done.replayed) = (mixed.human, mixed.generated, mixed.replayed);
     train::train(run, round, &spec, &mixed, eval_dataset).map(Some)
 }
@@ -560,12 +580,18 @@ fn decide(
     incumbent: Option<&Evaluation>,
     candidate: Option<&Evaluation>,
     trained: &Trained,
-    kept: &[Example],
+    [kept, seeds]: [&[Example]; 2],
 ) -> Result<Promotion, FlowError> {
     let spec = run.spec().stages.promote.clone();
     match (spec, incumbent, candidate) {
         (Some(spec), Some(incumbent), Some(candidate)) => {
-            promote::promote(run, round, &spec, incumbent, candidate, trained, kept)
+            let compared = Compared {
+                incumbent,
+                candidate,
+                kept,
+                seeds,
+            };
+            promote::promote(run, round, &spec, &compared, trained)
         }
         _ => Ok(Promotion {
             promoted: true,

@@ -5,6 +5,8 @@ use autodidact_domain::report::Interval;
 
 /// Resamples of a bootstrap; the 2.5% ends then rest on 50 resamples each.
 const RESAMPLES: usize = 2000;
+/// The 97.5% point of the normal distribution.
+const Z: f64 = 1.959_963_984_540_054;
 
 /// The mean, 0 of nothing.
 pub(crate) fn mean(values: &[f64]) -> f64 {
@@ -38,7 +40,6 @@ pub(crate) fn wilson_interval(successes: u64, n: u64) -> Interval {
             high: 1.0,
         };
     }
-    const Z: f64 = 1.959_963_984_540_054; // the 97.5% point of the normal distribution
     let (n, p) = (n as f64, successes as f64 / n as f64);
     let center = p + Z * Z / (2.0 * n);
     let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
@@ -46,6 +47,21 @@ pub(crate) fn wilson_interval(successes: u64, n: u64) -> Interval {
     Interval {
         low: ((center - spread) / scale).max(0.0),
         high: ((center + spread) / scale).min(1.0),
+    }
+}
+
+/// The 95% normal interval of a statistic by its delete-one jackknife (Tukey 1958, Efron & Stein 1981): `without_one` has its values
+/// without each of the things that it is of.
+pub(crate) fn jackknife_interval(value: f64, without_one: &[f64]) -> Interval {
+    let (n, center) = (without_one.len() as f64, mean(without_one));
+    let squares: f64 = without_one.iter().map(|x| (x - center).powi(2)).sum();
+    let half = match without_one.len() {
+        0 => 0.0,
+        _ => Z * (squares * (n - 1.0) / n).sqrt(),
+    };
+    Interval {
+        low: value - half,
+        high: value + half,
     }
 }
 
@@ -106,6 +122,18 @@ mod tests {
             (interval.low - (9.5 - half)).abs() < 0.1 && (interval.high - (9.5 + half)).abs() < 0.1,
             "{interval:?}"
         );
+    }
+
+    #[test]
+    fn the_jackknife_of_a_mean_is_its_normal_interval() {
+        let values: Vec<f64> = (0..20).map(f64::from).collect();
+        let without = |place: usize| (190.0 - values[place]) / 19.0;
+        let without: Vec<f64> = (0..20).map(without).collect();
+        let interval = jackknife_interval(9.5, &without);
+        // The standard error of the mean of 0 to 19 is the root of 35 / 20.
+        let half = 1.959_964 * (35.0f64 / 20.0).sqrt();
+        assert!((interval.high - 9.5 - half).abs() < 1e-5, "{interval:?}");
+        assert!((9.5 - interval.low - half).abs() < 1e-5, "{interval:?}");
     }
 
     #[test]

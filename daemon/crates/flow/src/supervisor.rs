@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use autodidact_domain::event::StageProgress;
+use autodidact_domain::figures::SeedWarning;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::preflight::Preflight;
 use autodidact_domain::workflow::Pinned;
@@ -19,7 +20,8 @@ use crate::journaled::{Figures, Run};
 use crate::labels;
 use crate::pin::pin;
 use crate::preflight;
-use crate::run::run_workflow;
+use crate::run::{read_dataset, run_workflow};
+use crate::seeds;
 use crate::spec::{Fault, read_what_is_there};
 
 /// The most workflows that run at once; the engine serves them in turn, so more would only wait.
@@ -36,6 +38,15 @@ pub enum SubmitError {
     /// A port failed, or another workflow has the name.
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+/// A workflow file without faults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// What it says, with every default filled in.
+    pub spec: WorkflowSpec,
+    /// What a person should know that stops nothing.
+    pub warnings: Vec<SeedWarning>,
 }
 
 struct Running {
@@ -60,12 +71,22 @@ impl Supervisor {
         })
     }
 
-    /// Checks a workflow file against its schema and against what is registered, without starting anything.
+    /// Checks a workflow file against its schema and against what is registered, without starting anything. Warnings stop nothing:
+    /// they tell what the seeds lack that prompts would be made from.
     ///
     /// # Errors
     /// Every fault at once.
-    pub fn check(&self, yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
-        self.check_and_pin(yaml).map(|(spec, _)| spec)
+    pub fn check(&self, yaml: &str) -> Result<Checked, Vec<Fault>> {
+        let (spec, pinned) = self.check_and_pin(yaml)?;
+        let seeds = match spec.stages.generate.is_some() {
+            true => read_dataset(&self.ports, pinned.seeds.as_ref()).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let warnings = match seeds.is_empty() {
+            true => Vec::new(),
+            false => seeds::check(&spec.languages, &seeds).warnings,
+        };
+        Ok(Checked { spec, warnings })
     }
 
     /// Tells what the training of a workflow takes, without submitting it; none where it trains nothing, or nobody can tell.

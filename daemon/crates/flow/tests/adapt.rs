@@ -28,8 +28,15 @@ stages:
   adapt:
 ";
 
+/// The number of the first held-out task.
+const FIRST_HELD_OUT: usize = 100;
+
 fn task(number: usize, task_type: TaskType, output: &str) -> Example {
-    let instruction = format!("Do task number {number} of type {} well.", task_type.name());
+    let name = task_type.name();
+    let instruction = match number < FIRST_HELD_OUT {
+        true => format!("Do task number {number} of type {name} well."),
+        false => format!("What comes out of question {number}, type {name}?"),
+    };
     Example {
         language: Some(Language::En),
         task_type: Some(task_type),
@@ -47,7 +54,7 @@ fn world() -> Arc<World> {
         .unwrap()
         .push(("type reasoning".into(), "It is forty two.".into()));
     let fake = Fake(Arc::clone(&world));
-    for (name, first) in [("seeds", 0), ("held", 100)] {
+    for (name, first) in [("seeds", 0), ("held", FIRST_HELD_OUT)] {
         let tasks: Vec<Example> = (first..first + 16)
             .map(|i| match i % 2 {
                 0 => task(i, TaskType::Reasoning, "It is forty two."),

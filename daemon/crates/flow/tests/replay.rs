@@ -21,7 +21,7 @@ held_out: held
 rounds: 2
 stages:
   generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2, max_requests: 200, evolve: {share: 0.3}}
-  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}, {plugin: {name: form}}]}
+  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}]}
   respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules, {difficulty: {most: 0.99}}]}
   train: {batch_size: 4, checkpoint_steps: 2}
@@ -37,13 +37,16 @@ fn world() -> Arc<World> {
     for (name, count) in [("seeds", 12), ("held", 6)] {
         let examples: Vec<Example> = (0..count)
             .map(|i| {
-                let instruction =
-                    format!("Tell the {name} number {i} of all the things that are known.");
+                let instruction = match name {
+                    "held" => format!("Explain why {i} lamps burn in an empty house at night."),
+                    _ => format!("Tell the {name} number {i} of all the things that are known."),
+                };
                 let mut example =
                     Example::human(Body::instruction(&instruction, "", &format!("Answer {i}.")));
                 example.language = Some(Language::En);
                 if i % 4 == 0 {
-                    let body = Body::instruction(&instruction, &format!("Thing {i}."), "right");
+                    let body =
+                        Body::instruction(&instruction, &format!("Thing {i} of {name}."), "right");
                     (example.id, example.body) = (body.id(), body);
                     example.task_type = Some(TaskType::Classification);
                 }

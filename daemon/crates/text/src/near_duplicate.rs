@@ -178,6 +178,21 @@ impl NearDuplicateIndex {
         best
     }
 
+    /// Finds every text with a score above the threshold, in the order in which they were added.
+    pub fn all_near(&self, text: &str) -> Vec<Match> {
+        let Some(query) = Query::new(self, &tokenize(text)) else {
+            return Vec::new();
+        };
+        let mut shared = Vec::new();
+        let least = self.threshold - SLACK;
+        let scored = self.candidates(&query).into_iter().filter_map(|id| {
+            let id = id as usize;
+            let score = query.score_at_least(least, self.tokens_of(id), &mut shared)?;
+            (score > self.threshold).then_some(Match { id, score })
+        });
+        scored.collect()
+    }
+
     /// Lists, ascending, the texts that may be above the threshold.
     fn candidates(&self, query: &Query) -> Vec<u32> {
         let mut candidates = Vec::new();
@@ -371,6 +386,15 @@ mod tests {
                         "threshold {threshold} seed {seed}: {text:?}"
                     );
                     found += usize::from(expect.is_some());
+                    let all = index.all_near(&text);
+                    let all_of = |texts: &[String]| -> Vec<Match> {
+                        let scored = texts.iter().enumerate().map(|(id, other)| Match {
+                            id,
+                            score: rouge_l(&tokenize(&text), &tokenize(other)),
+                        });
+                        scored.filter(|found| found.score > threshold).collect()
+                    };
+                    assert_eq!(all, all_of(&texts), "threshold {threshold}: {text:?}");
                     assert_eq!(index.add(&text), texts.len());
                     texts.push(text);
                 }

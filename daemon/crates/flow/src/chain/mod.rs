@@ -23,6 +23,7 @@ use crate::journaled::{Outcome, Run};
 use meaning::{Meaning, Meanings};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
 use rules::{judge_instance, judge_instruction};
+pub(crate) use score::{mark_request, read_mark};
 
 /// What a chain sees of a record.
 #[derive(Clone, Debug)]

@@ -2,13 +2,12 @@
 
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{MARKS, ScoreSpec};
-use autodidact_domain::{
-    Completion, Constraint, FinishReason, GenerateRequest, ModelRef, Sampling, Verdict,
-};
+use autodidact_domain::{Constraint, GenerateRequest, ModelRef, Prompt, Sampling, Verdict};
 
 use super::ChainRecord;
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
+use crate::judge;
 use crate::prompts;
 use crate::stages::prompt_too_long;
 
@@ -32,45 +31,22 @@ pub(super) fn ask<T>(
         adapter: None,
     };
     let asked: Vec<usize> = (0..records.len()).filter(|i| open[*i]).collect();
-    let requests = asked.iter().map(|i| request(stage, &records[*i], 0));
-    let mut completions = run.generate(&judge, requests.collect(), &mut |_| {})?;
-    let tokens = |completions: &[Completion]| -> u64 {
-        completions
-            .iter()
-            .map(|one| u64::from(one.completion_tokens))
-            .sum()
-    };
-    outcome.tokens += tokens(&completions);
-    // Nonsense is asked about once again; a judge held to marks gives none.
-    let is_nonsense = |completion: &Completion| {
-        completion.finish != FinishReason::NoRoom && read_mark(&completion.text).is_none()
-    };
-    let again: Vec<usize> = (0..asked.len())
-        .filter(|place| is_nonsense(&completions[*place]))
-        .collect();
-    if !again.is_empty() {
-        let requests = again
-            .iter()
-            .map(|place| request(stage, &records[asked[*place]], 1));
-        let second = run.generate(&judge, requests.collect(), &mut |_| {})?;
-        outcome.tokens += tokens(&second);
-        for (place, completion) in again.into_iter().zip(second) {
-            completions[place] = completion;
-        }
-    }
+    let prompts = asked.iter().map(|i| prompt(stage, &records[*i])).collect();
+    let found = judge::ask(run, &judge, prompts)?;
+    outcome.tokens += found.tokens;
     let mut drops = vec![None; records.len()];
-    for (i, completion) in asked.into_iter().zip(completions) {
-        drops[i] = prompt_too_long("score", &completion)
-            .or_else(|| judge_mark(spec, &judge, &completion.text));
+    for ((i, mark), said) in asked.into_iter().zip(found.marks).zip(found.said) {
+        let too_long = said
+            .as_ref()
+            .and_then(|said| prompt_too_long("score", said));
+        let said = said.map(|said| said.text).unwrap_or_default();
+        drops[i] = too_long.or_else(|| judge_mark(spec, &judge, mark, &said));
     }
     Ok(drops)
 }
 
-/// The temperature at which a judge is asked again: at 0 it would say the same.
-const SECOND_TEMPERATURE: f32 = 0.7;
-
-fn request(stage: &str, record: &ChainRecord, attempt: u64) -> GenerateRequest {
-    let prompt = match stage {
+fn prompt(stage: &str, record: &ChainRecord) -> Prompt {
+    match stage {
         "validate" => prompts::example_mark_request(
             record.language,
             &record.instruction,
@@ -78,7 +54,11 @@ fn request(stage: &str, record: &ChainRecord, attempt: u64) -> GenerateRequest {
             &record.output,
         ),
         _ => prompts::instruction_mark_request(record.language, &record.instruction),
-    };
+    }
+}
+
+/// Holds the answer to a prompt to a mark.
+pub(crate) fn mark_request(prompt: Prompt) -> GenerateRequest {
     GenerateRequest {
         constraint: Some(Constraint::Choices(
             MARKS.map(|mark| mark.to_string()).collect(),
@@ -88,20 +68,18 @@ fn request(stage: &str, record: &ChainRecord, attempt: u64) -> GenerateRequest {
             prompt,
             Sampling {
                 max_tokens: MAX_TOKENS,
-                temperature: if attempt == 0 {
-                    0.0
-                } else {
-                    SECOND_TEMPERATURE
-                },
-                seed: attempt,
                 ..Sampling::default()
             },
         )
     }
 }
 
-fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdict> {
-    let mark = read_mark(answer);
+fn judge_mark(
+    spec: &ScoreSpec,
+    judge: &ModelRef,
+    mark: Option<u32>,
+    answer: &str,
+) -> Option<Verdict> {
     let (reason, note) = match mark {
         Some(mark) if mark >= spec.least => return None,
         Some(_) => ("low_score", format!("at least {}", spec.least)),
@@ -119,7 +97,7 @@ fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdic
 }
 
 /// Reads the first number of an answer, where it is a mark: "4", "4/5", "Mark: 4."
-fn read_mark(answer: &str) -> Option<u32> {
+pub(crate) fn read_mark(answer: &str) -> Option<u32> {
     let mut numbers = answer.split(|c: char| !c.is_ascii_digit() && c != '.');
     let first = numbers.find(|part| part.contains(|c: char| c.is_ascii_digit()))?;
     let mark = first.trim_matches('.').parse().ok()?;
@@ -140,7 +118,9 @@ mod tests {
             model: "judge".parse().unwrap(),
             adapter: None,
         };
-        let reason = |answer| judge_mark(&spec, &judge, answer).map(|verdict| verdict.reason);
+        let reason = |answer| {
+            judge_mark(&spec, &judge, read_mark(answer), answer).map(|verdict| verdict.reason)
+        };
         assert_eq!(reason("3"), None);
         for answer in [" 5 ", "4/5", "Mark: 4.", "评分：4 分", "**3**", "...3"] {
             assert_eq!(reason(answer), None, "{answer}");

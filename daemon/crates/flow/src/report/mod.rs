@@ -1,27 +1,30 @@
 //! The report: every figure comes from the journal, replayed or fresh.
 
 mod markdown;
+mod measures;
 mod task_types;
 mod words;
 
 use std::collections::BTreeMap;
 
 use autodidact_domain::event::StageProgress;
+use autodidact_domain::figures::{DiversityReport, JudgeReport, SeedsReport};
 use autodidact_domain::journal::StageName;
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::{
-    BeforeAfter, Measure, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample,
-    StageReport,
+    BeforeAfter, EvaluationReport, Measure, PluginReport, RemoteModelReport, Report, RoundReport,
+    SampleExample, StageReport,
 };
 use autodidact_domain::workflow::Calibration;
 use autodidact_domain::{
-    CheckpointId, DatasetSummary, Digest, Example, Language, Message, PortError, Prompt, RuleRef,
-    WorkflowSpec, WorkflowState,
+    CheckpointId, DatasetSummary, Digest, Example, Language, PortError, RuleRef, WorkflowSpec,
+    WorkflowState,
 };
 
 use crate::complexity::complexity;
 use crate::error::FlowError;
 use crate::journaled::Run;
+use crate::prompts::show_prompt;
 use crate::stages::adapt::Adapted;
 use crate::stages::evaluate::{Evaluation, TaskResult, summarize};
 use crate::stages::language_of;
@@ -44,9 +47,28 @@ pub(crate) struct RunOutcome {
     pub(crate) dataset: Option<DatasetSummary>,
     pub(crate) adapter: Option<CheckpointId>,
     pub(crate) adapter_digest: Option<Digest>,
-    pub(crate) evaluations: Vec<Evaluation>,
+    evaluations: Vec<Evaluation>,
     pub(crate) rounds: Vec<RoundOutcome>,
     pub(crate) calibrations: Vec<Calibration>,
+    /// The evaluations summed up, so that bootstraps are drawn once.
+    summaries: Vec<EvaluationReport>,
+    pub(crate) seeds: Option<SeedsReport>,
+    pub(crate) judge: Option<JudgeReport>,
+}
+
+impl RunOutcome {
+    /// Adds an evaluation, where there is one.
+    pub(crate) fn add_evaluation(
+        &mut self,
+        run: &Run,
+        evaluation: Option<&Evaluation>,
+        held_out: &[Example],
+    ) {
+        let Some(evaluation) = evaluation else { return };
+        let seed = run.spec().seed;
+        self.summaries.extend(summarize(evaluation, held_out, seed));
+        self.evaluations.push(evaluation.clone());
+    }
 }
 
 /// What a round has given besides its stages' counts.
@@ -59,6 +81,7 @@ pub(crate) struct RoundOutcome {
     pub(crate) promotion: Option<Promotion>,
     pub(crate) adapted: Option<Adapted>,
     complexity: BTreeMap<String, Measure>,
+    pub(crate) diversity: Vec<DiversityReport>,
 }
 
 impl RoundOutcome {
@@ -72,6 +95,7 @@ impl RoundOutcome {
             replayed: 0,
             trained: None,
             promotion: None,
+            diversity: Vec::new(),
         }
     }
 }
@@ -133,11 +157,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
             .iter()
             .map(|round| round_report(run, round))
             .collect(),
-        evaluations: outcome
-            .evaluations
-            .iter()
-            .flat_map(|e| summarize(e, held_out, spec.seed))
-            .collect(),
+        evaluations: outcome.summaries.clone(),
         examples: sample_examples(&outcome.kept),
         before_after: before_after(outcome, held_out),
         plugins: plugin_reports(run),
@@ -150,6 +170,8 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
                 used: used.clone(),
             })
             .collect(),
+        seeds: outcome.seeds.clone(),
+        judge: outcome.judge.clone(),
     }
 }
 
@@ -187,6 +209,7 @@ fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
             .adapted
             .as_ref()
             .map_or(Vec::new(), |adapted| adapted.suggestions.clone()),
+        diversity: round.diversity.clone(),
     }
 }
 
@@ -248,26 +271,12 @@ fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfte
     let task = held_out.iter().find(|task| task.id == before.id)?;
     let (prompt, expected) = task.body.question();
     Some(BeforeAfter {
-        prompt: shown(&prompt),
+        prompt: show_prompt(&prompt),
         expected: expected.to_string(),
         before: before.answer.clone(),
         after: after.answer.clone(),
         model: last.model.clone(),
     })
-}
-
-/// Shows a prompt; of a conversation every turn, with who says it.
-fn shown(prompt: &Prompt) -> String {
-    match prompt {
-        Prompt::Text(text) => text.clone(),
-        Prompt::Chat(turns) => match turns.as_slice() {
-            [question] => question.content.clone(),
-            turns => {
-                let told = |turn: &Message| format!("{}: {}", turn.role.as_str(), turn.content);
-                turns.iter().map(told).collect::<Vec<_>>().join("\n")
-            }
-        },
-    }
 }
 
 fn plugin_reports(run: &Run) -> Vec<PluginReport> {

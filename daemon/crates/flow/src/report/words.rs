@@ -15,7 +15,8 @@ const STAGES_ZH: [(&str, &str); 8] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 33] = [
+const REASONS_ZH: [(&str, &str); 34] = [
+    ("contaminated", "与留出任务重叠"),
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
     ("exact_duplicate", "完全重复"),

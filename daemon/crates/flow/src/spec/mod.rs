@@ -72,7 +72,7 @@ stages:
   respond: {constraint: {}}
   validate: {chain: [difficulty: {}]}
   train:
-  evaluate:
+  evaluate: {judge: {}, contamination: {}}
   promote:
   adapt:
 mix: {}
@@ -265,6 +265,18 @@ fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
             "held_out",
             "the dataset with the held-out tasks, since evaluate reads it",
         );
+    }
+    let judged = stages.evaluate.as_ref().is_some_and(|e| e.judge.is_some());
+    let has_head = |train: &TrainSpec| train.options.task_type.has_head();
+    if judged && stages.train.as_ref().is_some_and(has_head) {
+        faults.push(Fault {
+            line: stages_line,
+            path: "stages.evaluate.judge".to_string(),
+            message: "a head gives labels, which are right or wrong without a judge".to_string(),
+            expected: "no judge beside task_type SEQ_CLS or TOKEN_CLS".to_string(),
+            found: "a judge".to_string(),
+            nearest: None,
+        });
     }
     if stages.promote.is_some() && (stages.train.is_none() || stages.evaluate.is_none()) {
         missing(

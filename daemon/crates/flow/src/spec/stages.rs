@@ -1,8 +1,8 @@
 //! Reads the `stages` part: one function a stage, each with its defaults.
 
 use autodidact_domain::workflow::{
-    BASE_MODEL_EXAMPLES, ConstraintSpec, EvaluateSpec, FilterSpec, PromoteSpec, RespondSpec,
-    Stages, ValidateSpec,
+    BASE_MODEL_EXAMPLES, ConstraintSpec, ContaminationSpec, EvaluateSpec, FilterSpec, JudgeSpec,
+    MIN_DIVERSITY_RATIO, PromoteSpec, RespondSpec, Stages, ValidateSpec,
 };
 
 use super::chain::{Place, read_chain};
@@ -99,6 +99,35 @@ fn read_evaluate(node: Node<'_>) -> EvaluateSpec {
     let spec = EvaluateSpec {
         max_tokens: fields.small("max_tokens", 1..=8192, 128),
         batch: fields.small("batch", 1..=512, 32),
+        judge: read_judge(&mut fields),
+        contamination: read_contamination(&mut fields),
+    };
+    fields.finish();
+    spec
+}
+
+/// Reads who judges the answers; `judge:` with nothing after it is the workflow's own base model.
+fn read_judge(fields: &mut Fields<'_>) -> Option<JudgeSpec> {
+    let path = fields.path("judge");
+    let mut judge = fields.take_with_null("judge")?.mapping(&path);
+    let spec = JudgeSpec {
+        model: judge.parsed("model"),
+    };
+    judge.finish();
+    Some(spec)
+}
+
+fn read_contamination(fields: &mut Fields<'_>) -> ContaminationSpec {
+    let default = ContaminationSpec::default();
+    let path = fields.path("contamination");
+    let Some(node) = fields.take("contamination") else {
+        return default;
+    };
+    let mut fields = node.mapping(&path);
+    let spec = ContaminationSpec {
+        rouge_l: fields.number("rouge_l", 0.0..=1.0, default.rouge_l),
+        ngram_en: fields.small("ngram_en", 2..=1000, default.ngram_en),
+        ngram_zh: fields.small("ngram_zh", 2..=1000, default.ngram_zh),
     };
     fields.finish();
     spec
@@ -108,6 +137,7 @@ fn read_promote(node: Node<'_>) -> PromoteSpec {
     let mut fields = node.mapping("stages.promote");
     let spec = PromoteSpec {
         min_diversity: fields.number("min_diversity", 0.0..=1.0, 0.0),
+        min_diversity_ratio: fields.number("min_diversity_ratio", 0.0..=1.0, MIN_DIVERSITY_RATIO),
     };
     fields.finish();
     spec

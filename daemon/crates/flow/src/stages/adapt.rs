@@ -509,6 +509,7 @@ mod tests {
         let evaluation = Evaluation {
             model: "round-1".into(),
             results: results.map(|(i, task)| result(task, i >= 10)).collect(),
+            judgement: None,
         };
         let first = plan(&[TaskType::Translation, TaskType::Writing, TaskType::Code]);
         let human: Vec<Example> = (100..103)

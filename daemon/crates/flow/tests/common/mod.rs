@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub(crate) effects: AtomicU64,
     /// Answers that the engine knows, by a part of the question.
     pub(crate) knows: Mutex<Vec<(String, String)>>,
+    /// Whether who is asked for a mark says something else.
+    pub(crate) mumbles: AtomicBool,
+    /// Whether an adapter makes every loss higher instead of lower.
+    pub(crate) harms: AtomicBool,
 }
 
 #[derive(Default, Clone)]
@@ -164,8 +168,12 @@ impl Engine for Fake {
                     Prompt::Text(_) => "",
                 };
                 let known = knows.iter().find(|(part, _)| asked.contains(part));
+                let mumbles = self.0.mumbles.load(Ordering::SeqCst);
                 let text = match &request.prompt {
                     _ if known.is_some() => known.expect("just looked at").1.clone(),
+                    _ if mumbles && choices.iter().any(|choice| choice == "5") => {
+                        "splendid".to_string()
+                    }
                     _ if !choices.is_empty() => choices[random.below(choices.len())].clone(),
                     Prompt::Text(text) if text.ends_with("Label:") => " right".to_string(),
                     Prompt::Text(text) if text.ends_with("Label: right\nInput:") => {
@@ -232,7 +240,11 @@ impl Engine for Fake {
         conversations: Vec<Vec<Message>>,
         _: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
-        let better = if model.adapter.is_some() { 0.5 } else { 0.0 };
+        let gain = match self.0.harms.load(Ordering::SeqCst) {
+            true => -0.5,
+            false => 0.5,
+        };
+        let better = if model.adapter.is_some() { gain } else { 0.0 };
         Ok(conversations
             .iter()
             .enumerate()

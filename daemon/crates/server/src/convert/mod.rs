@@ -23,4 +23,4 @@ pub(crate) use model::model;
 pub(crate) use plugin::plugin;
 pub(crate) use spec::{spec_text, workflow_spec};
 pub(crate) use verdict::{decision, recorded_verdict};
-pub(crate) use workflow::{fault, workflow};
+pub(crate) use workflow::{fault, warning, workflow};

@@ -94,17 +94,21 @@ fn answer_batch(
                 completion,
                 task_type,
             } = answered;
-            outcome
-                .verdicts
-                .push(judge(place.candidate, output.is_some(), &completion));
+            let mut judged = judge(place.candidate, output.is_some(), &completion);
             if let Some(output) = output {
                 let mut example = to_example(round, model, place.candidate, &input, &output);
                 // What was asked for as a classification and is none, as the model says, is of no known type.
                 let is_refuted = |own: &TaskType| spec.classify && *own == TaskType::Classification;
                 let own = example.task_type.filter(|own| !is_refuted(own));
                 example.task_type = task_type.or(own);
-                outcome.value.push(example);
+                // With its input it may be a held-out task that the instruction alone was not.
+                let held_out = run.contamination.as_ref();
+                match held_out.and_then(|held_out| held_out.of_record(&example.body)) {
+                    Some(overlap) => judged.verdict = overlap.verdict(),
+                    None => outcome.value.push(example),
+                }
             }
+            outcome.verdicts.push(judged);
         }
         outcome.out = outcome.value.len() as u64;
         Ok(outcome)

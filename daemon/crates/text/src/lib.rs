@@ -3,6 +3,7 @@
 //! Every function is pure and gives the same bits on every run. The rules hold for Chinese and English alike; on ASCII text
 //! tokens and ROUGE-L equal those of Google's `rouge_score` package exactly.
 
+mod chinese;
 mod chrf;
 mod diversity;
 mod macro_f1;

@@ -1,4 +1,4 @@
-//! What can be said of text without a model: tokens, overlap, near duplicates, script, diversity and success.
+//! What can be said of text without a model: tokens, overlap, near duplicates, script, verbs, diversity and success.
 //!
 //! Every function is pure and gives the same bits on every run. The rules hold for Chinese and English alike; on ASCII text
 //! tokens and ROUGE-L equal those of Google's `rouge_score` package exactly.
@@ -9,6 +9,7 @@ mod diversity;
 mod macro_f1;
 mod near_duplicate;
 mod normalize;
+mod quotation;
 mod repetition;
 mod rouge;
 mod script;
@@ -16,12 +17,14 @@ mod spans;
 mod success;
 mod tags;
 mod tokens;
+mod verbs;
 
 pub use chrf::chrf;
 pub use diversity::{distinct_n, token_entropy};
 pub use macro_f1::macro_f1;
 pub use near_duplicate::{Match, NearDuplicateIndex};
 pub use normalize::normalize;
+pub use quotation::{without_code, without_quotations};
 pub use repetition::{has_repetition, repetition};
 pub use rouge::{lcs_length, rouge_l};
 pub use script::{detect_language, is_cjk};
@@ -29,3 +32,4 @@ pub use spans::{parse_spans, span_f1};
 pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds, task_type_of};
 pub use tags::{TaggedSpan, micro_span_f1, tagged_spans};
 pub use tokens::{count_tokens, split_words, tokenize};
+pub use verbs::first_verb;

@@ -2,6 +2,8 @@
 
 use autodidact_domain::Language;
 
+use crate::without_quotations;
+
 /// Tells whether a character is a token of its own: a Han ideograph, a kana or a Hangul syllable.
 ///
 /// Punctuation of these scripts (`。`, `・`) is none. Ranges follow the Unicode 16 block list.
@@ -113,42 +115,6 @@ impl Counts {
     fn total(&self) -> usize {
         self.han + self.kana_and_hangul + self.latin + self.other
     }
-}
-
-/// Opening quotation marks with their closing ones.
-const QUOTATION_MARKS: [(char, char); 5] = [
-    ('“', '”'),
-    ('"', '"'),
-    ('「', '」'),
-    ('『', '』'),
-    ('«', '»'),
-];
-
-/// Leaves out what stands between paired quotation marks; an unpaired mark opens nothing.
-fn without_quotations(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // A closing mark that was once not found ahead will not be found later either, so each is looked for in vain only once.
-    let mut missing = [false; QUOTATION_MARKS.len()];
-    while let Some(character) = rest.chars().next() {
-        let after = &rest[character.len_utf8()..];
-        let mark = QUOTATION_MARKS
-            .iter()
-            .position(|(open, _)| *open == character)
-            .filter(|mark| !missing[*mark]);
-        if let Some(mark) = mark {
-            let close = QUOTATION_MARKS[mark].1;
-            if let Some(end) = after.find(close) {
-                kept.push(' ');
-                rest = &after[end + close.len_utf8()..];
-                continue;
-            }
-            missing[mark] = true;
-        }
-        kept.push(character);
-        rest = after;
-    }
-    kept
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What can be said of text without a model: tokens, overlap, near duplicates, script, verbs, diversity and success.
+//! What can be said of text without a model: tokens, overlap, near duplicates, script, language, verbs, diversity and success.
 //!
 //! Every function is pure and gives the same bits on every run. The rules hold for Chinese and English alike; on ASCII text
 //! tokens and ROUGE-L equal those of Google's `rouge_score` package exactly.
@@ -7,6 +7,7 @@ mod chinese;
 mod chrf;
 mod diversity;
 mod macro_f1;
+mod natural_language;
 mod near_duplicate;
 mod normalize;
 mod quotation;
@@ -22,6 +23,7 @@ mod verbs;
 pub use chrf::chrf;
 pub use diversity::{distinct_n, token_entropy};
 pub use macro_f1::macro_f1;
+pub use natural_language::{NaturalLanguage, detect_natural_language};
 pub use near_duplicate::{Match, NearDuplicateIndex};
 pub use normalize::normalize;
 pub use quotation::{without_code, without_quotations};

@@ -57,7 +57,9 @@ const FOREIGN_SHARE: f64 = 0.2;
 ///
 /// A Han character, a kana and a Hangul syllable count one each, and so does a word of any other script. What stands in
 /// quotation marks is passed over where anything stands outside them, since translation tasks quote other languages.
-/// Script is all that is looked at: every text in Latin letters counts as English.
+/// Script is all that is looked at: every text in Latin letters counts as English. It decides between the two languages worked in, by
+/// whose rules and prompts a record goes, and takes neither for the other; a third one is [`crate::detect_natural_language`]'s to find,
+/// which does take short English for French or Italian.
 pub fn detect_language(text: &str) -> Option<Language> {
     let unquoted = Counts::of(&without_quotations(text));
     let counts = if unquoted.total() > 0 {

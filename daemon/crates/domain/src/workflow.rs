@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::chain::{ChainRule, MARKS, OnPluginError, RulesSpec, ScoreSpec};
+pub use crate::chain::{ChainRule, MARKS, OnPluginError, RulesSpec, ScoreSpec, TextRule};
 use crate::training::TrainOptions;
 use crate::{
     CheckpointId, Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName,

@@ -102,7 +102,7 @@ impl Chains {
         let mut filter = stages
             .filter
             .as_ref()
-            .map(|s| Chain::for_filter(&s.chain, plugins))
+            .map(|s| Chain::for_filter(&s.chain, plugins, &run.spec().languages))
             .transpose()?;
         // Where the dataset itself is filtered, its records must not count as their own duplicates.
         if let (Some(filter), true) = (filter.as_mut(), stages.generate.is_some()) {
@@ -113,7 +113,7 @@ impl Chains {
         let validate = stages
             .validate
             .as_ref()
-            .map(|s| Chain::for_validate(&s.chain, plugins))
+            .map(|s| Chain::for_validate(&s.chain, plugins, &run.spec().languages))
             .transpose()?;
         Ok(Self { filter, validate })
     }

@@ -25,7 +25,7 @@ pub use diversity::{distinct_n, token_entropy};
 pub use macro_f1::macro_f1;
 pub use natural_language::{NaturalLanguage, detect_natural_language};
 pub use near_duplicate::{Match, NearDuplicateIndex};
-pub use normalize::normalize;
+pub use normalize::{fold, normalize};
 pub use quotation::{without_code, without_quotations};
 pub use repetition::{has_repetition, repetition};
 pub use rouge::{lcs_length, rouge_l};

@@ -21,7 +21,7 @@ pub fn normalize(text: &str) -> String {
 }
 
 /// Folds what does not change what a text says: width, compatibility forms, case, script of Chinese, invisible characters.
-pub(crate) fn fold(text: &str) -> String {
+pub fn fold(text: &str) -> String {
     let visible = text.chars().filter(|&c| !is_invisible(c));
     let lower = visible.nfkc().collect::<String>().to_lowercase();
     lower.nfkc().map(simplified).collect()

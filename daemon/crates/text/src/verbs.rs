@@ -87,8 +87,7 @@ pub fn first_verb(text: &str, language: Language) -> Option<String> {
 
 fn first_english_verb(text: &str) -> Option<String> {
     let lower = text.to_lowercase().replace('’', "'");
-    let clauses =
-        lower.split(|c: char| matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '(' | '\n'));
+    let clauses = lower.split(['.', ',', ';', ':', '!', '?', '(', '\n']);
     let clauses: Vec<Vec<&str>> = clauses
         .map(|clause| {
             let is_part = |c: char| c.is_alphanumeric() || c == '\'' || c == '-';

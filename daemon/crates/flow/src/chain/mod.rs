@@ -1,5 +1,7 @@
 //! Chains of rules over records: the first drop decides, and every decision says why.
 
+#[cfg(test)]
+mod labelled;
 mod plugin;
 mod rules;
 mod score;
@@ -7,14 +9,14 @@ mod score;
 use std::collections::HashMap;
 
 use autodidact_domain::verdict::Evidence;
-use autodidact_domain::workflow::{ChainRule, OnPluginError, RulesSpec, ScoreSpec};
+use autodidact_domain::workflow::{ChainRule, OnPluginError, ScoreSpec};
 use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, Verdict};
 use autodidact_text::NearDuplicateIndex;
 
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
-use rules::{judge_instance, judge_instruction};
+use rules::Rules;
 
 /// What a chain sees of a record.
 #[derive(Clone, Debug)]
@@ -38,8 +40,8 @@ enum Link {
         index: NearDuplicateIndex,
         kept: Vec<(ExampleId, String)>,
     },
-    InstructionRules(RulesSpec),
-    InstanceRules,
+    InstructionRules(Rules),
+    InstanceRules(Rules),
     Score(ScoreSpec),
     Plugin {
         plugin: PluginSummary,
@@ -53,22 +55,25 @@ impl Chain {
     pub(crate) fn for_filter(
         rules: &[ChainRule],
         plugins: &[PluginSummary],
+        languages: &[Language],
     ) -> Result<Self, FlowError> {
-        Self::build("filter", rules, plugins)
+        Self::build("filter", rules, plugins, languages)
     }
 
     /// Builds the chain of the validate stage, which judges answered examples.
     pub(crate) fn for_validate(
         rules: &[ChainRule],
         plugins: &[PluginSummary],
+        languages: &[Language],
     ) -> Result<Self, FlowError> {
-        Self::build("validate", rules, plugins)
+        Self::build("validate", rules, plugins, languages)
     }
 
     fn build(
         stage: &'static str,
         rules: &[ChainRule],
         plugins: &[PluginSummary],
+        languages: &[Language],
     ) -> Result<Self, FlowError> {
         let links = rules
             .iter()
@@ -79,8 +84,10 @@ impl Chain {
                         index: NearDuplicateIndex::new(*threshold),
                         kept: Vec::new(),
                     },
-                    ChainRule::Rules(_) if stage == "validate" => Link::InstanceRules,
-                    ChainRule::Rules(spec) => Link::InstructionRules(spec.clone()),
+                    ChainRule::Rules(spec) if stage == "validate" => {
+                        Link::InstanceRules(Rules::new(spec, languages))
+                    }
+                    ChainRule::Rules(spec) => Link::InstructionRules(Rules::new(spec, languages)),
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
                     ChainRule::Plugin {
                         name,
@@ -215,8 +222,8 @@ impl Link {
                     near(*id, text, found.score),
                 ))
             }
-            Self::InstructionRules(spec) => judge_instruction(spec, record),
-            Self::InstanceRules => judge_instance(record),
+            Self::InstructionRules(rules) => rules.judge_instruction(record),
+            Self::InstanceRules(rules) => rules.judge_instance(record),
             Self::Score(_) | Self::Plugin { .. } => None,
         }
     }

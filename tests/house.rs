@@ -34,7 +34,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// The only crate that may name each of these.
-const OWNERS: [(&str, &str); 8] = [
+const OWNERS: [(&str, &str); 10] = [
     ("sled", "autodidact-store"),
     ("candle-core", "autodidact-engine"),
     ("candle-nn", "autodidact-engine"),
@@ -42,6 +42,8 @@ const OWNERS: [(&str, &str); 8] = [
     ("llguidance", "autodidact-engine"),
     ("wasmtime", "autodidact-plugin-host"),
     ("reqwest", "autodidact-remote"),
+    ("jieba-rs", "autodidact-text"),
+    ("whichlang", "autodidact-text"),
     ("tonic-reflection", "autodidact-server"),
 ];
 

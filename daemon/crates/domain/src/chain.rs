@@ -63,7 +63,88 @@ pub struct ScoreSpec {
 /// The marks that a judge may give.
 pub const MARKS: std::ops::RangeInclusive<u32> = 1..=5;
 
-/// Length and word rules; lengths in tokens (a run of alphanumerics, or one CJK character).
+/// A built-in rule on texts; its code is also the reason of its drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextRule {
+    /// An instruction has fewer tokens than its language's least.
+    TooShort,
+    /// An instruction has more tokens than its language's most.
+    TooLong,
+    /// An instruction is in a language that the workflow does not work in.
+    WrongLanguage,
+    /// An instruction has a blocked word.
+    BlockedWord,
+    /// An instruction has a sensitive word, however it is spelt apart.
+    SensitiveWord,
+    /// An instruction asks for what a text model can neither see nor do.
+    Unanswerable,
+    /// An instruction has remains of a list or a template, or is code or an address alone.
+    BadFormat,
+    /// An instruction goes in circles.
+    Repetition,
+    /// An instruction refers to what is not there, has an unfilled slot, or breaks off.
+    Vague,
+    /// An instruction's brackets or quotation marks do not pair.
+    Ungrammatical,
+    /// An answer is empty.
+    EmptyOutput,
+    /// An answer is the input.
+    OutputEqualsInput,
+    /// An answer is the instruction.
+    OutputEqualsInstruction,
+    /// An input or an answer ends where something should follow.
+    EndsWithColon,
+    /// An instruction speaks of a text to work on, and there is none.
+    MissingInput,
+}
+
+impl TextRule {
+    /// The rules on instructions, which the filter stage applies, in its order.
+    pub const OF_INSTRUCTIONS: [Self; 10] = [
+        Self::TooShort,
+        Self::TooLong,
+        Self::WrongLanguage,
+        Self::BlockedWord,
+        Self::SensitiveWord,
+        Self::Unanswerable,
+        Self::BadFormat,
+        Self::Repetition,
+        Self::Vague,
+        Self::Ungrammatical,
+    ];
+    /// The rules on answered examples, which the validate stage applies, in its order.
+    pub const OF_INSTANCES: [Self; 5] = [
+        Self::EmptyOutput,
+        Self::OutputEqualsInput,
+        Self::OutputEqualsInstruction,
+        Self::EndsWithColon,
+        Self::MissingInput,
+    ];
+
+    /// Shows the reason code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::TooLong => "too_long",
+            Self::WrongLanguage => "wrong_language",
+            Self::BlockedWord => "blocked_word",
+            Self::SensitiveWord => "sensitive_word",
+            Self::Unanswerable => "unanswerable",
+            Self::BadFormat => "bad_format",
+            Self::Repetition => "repetition",
+            Self::Vague => "vague",
+            Self::Ungrammatical => "ungrammatical",
+            Self::EmptyOutput => "empty_output",
+            Self::OutputEqualsInput => "output_equals_input",
+            Self::OutputEqualsInstruction => "output_equals_instruction",
+            Self::EndsWithColon => "ends_with_colon",
+            Self::MissingInput => "missing_input",
+        }
+    }
+}
+
+/// The rules on texts; lengths in tokens (a run of alphanumerics, or one CJK character).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RulesSpec {
     /// The fewest tokens of an English instruction.
@@ -74,8 +155,15 @@ pub struct RulesSpec {
     pub min_tokens_zh: u32,
     /// The most.
     pub max_tokens_zh: u32,
-    /// Drops an instruction with one of these words, besides the built-in ones for things a text model cannot see or do.
+    /// Drops an instruction with one of these words, as they are written here.
     pub blocked_words: Vec<String>,
+    /// Drops an instruction with one of these words in any width, case or script of Chinese, also where blanks or punctuation stand
+    /// inside of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensitive_words: Vec<String>,
+    /// The rules that are not applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<TextRule>,
 }
 
 impl Default for RulesSpec {
@@ -87,6 +175,8 @@ impl Default for RulesSpec {
             min_tokens_zh: 4,
             max_tokens_zh: 250,
             blocked_words: Vec::new(),
+            sensitive_words: Vec::new(),
+            except: Vec::new(),
         }
     }
 }

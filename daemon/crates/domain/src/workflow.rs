@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::chain::{
     Calibration, ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS,
-    OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec,
+    OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
 };
 pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
 pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};

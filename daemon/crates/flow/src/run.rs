@@ -141,11 +141,11 @@ impl Chains {
         let plugins = run.workflow.pinned.plugins.clone();
         let filter = stages.filter.as_ref();
         let mut filter = filter
-            .map(|stage| Chain::for_filter(&stage.chain, &plugins))
+            .map(|stage| Chain::for_filter(&stage.chain, &plugins, &run.spec().languages))
             .transpose()?;
         // Candidates are held to the held-out tasks whether a workflow filters or not.
         if filter.is_none() && stages.generate.is_some() && run.contamination.is_some() {
-            filter = Some(Chain::for_filter(&[], &plugins)?);
+            filter = Some(Chain::for_filter(&[], &plugins, &run.spec().languages)?);
         }
         let mut calibrations = Vec::new();
         if let Some(chain) = filter.as_mut() {
@@ -162,7 +162,7 @@ impl Chains {
         }
         let validate = stages.validate.as_ref();
         let validate = validate
-            .map(|stage| Chain::for_validate(&stage.chain, &plugins))
+            .map(|stage| Chain::for_validate(&stage.chain, &plugins, &run.spec().languages))
             .transpose()?;
         Ok(Self {
             filter,

@@ -2,24 +2,29 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::chinese::simplified;
 use crate::is_cjk;
 
 /// Brings a text into the form in which exact duplicates, labels and spans are compared.
 ///
-/// Width and compatibility forms are folded (NFKC), letters lower-cased, invisible characters left out, runs of blanks made
-/// one, blanks beside CJK characters dropped, and sentence punctuation, quotation marks and brackets at either end removed,
-/// unless nothing else is there. Signs that carry meaning at an end (`C++`, `12%`, `-5`) stay.
+/// Width and compatibility forms are folded (NFKC), letters lower-cased, traditional Chinese characters simplified, invisible
+/// characters left out, runs of blanks made one, blanks beside CJK characters dropped, and sentence punctuation, quotation marks
+/// and brackets at either end removed, unless nothing else is there. Signs that carry meaning at an end (`C++`, `12%`, `-5`) stay.
 pub fn normalize(text: &str) -> String {
-    let visible = text.chars().filter(|&c| !is_invisible(c));
-    let lower = visible.nfkc().collect::<String>().to_lowercase();
-    let folded: String = lower.nfkc().collect();
-    let single_spaced = with_single_blanks(&folded);
+    let single_spaced = with_single_blanks(&fold(text));
     let trimmed = single_spaced.trim_matches(|c: char| c == ' ' || is_outer_punctuation(c));
     if trimmed.is_empty() {
         single_spaced
     } else {
         trimmed.to_string()
     }
+}
+
+/// Folds what does not change what a text says: width, compatibility forms, case, script of Chinese, invisible characters.
+pub fn fold(text: &str) -> String {
+    let visible = text.chars().filter(|&c| !is_invisible(c));
+    let lower = visible.nfkc().collect::<String>().to_lowercase();
+    lower.nfkc().map(simplified).collect()
 }
 
 /// Soft hyphen, zero-width characters and direction marks.
@@ -79,6 +84,8 @@ mod tests {
         check("", "");
         check(" \n", "");
         check("《骆驼祥子》", "骆驼祥子");
+        check("請寫一首關於「大海」的詩。", "请写一首关于「大海」的诗");
+        check("列出三种國家", "列出三种国家");
     }
 
     proptest! {
@@ -89,7 +96,13 @@ mod tests {
         }
 
         #[test]
-        fn once_is_enough(text in "[\\PC\u{200B}\n]{0,20}|[a-z一 .!。“”(),，]{0,16}") {
+        fn the_script_of_chinese_never_matters(text in "[一-龥a-z，。 ]{0,20}") {
+            let simple: String = text.chars().map(simplified).collect();
+            prop_assert_eq!(normalize(&text), normalize(&simple));
+        }
+
+        #[test]
+        fn once_is_enough(text in "[\\PC\u{200B}\n]{0,20}|[a-z一 .!。“”(),，]{0,16}|[一-龥薴苧㐀-䶵]{0,12}") {
             let once = normalize(&text);
             prop_assert_eq!(normalize(&once), once);
         }

@@ -2,6 +2,8 @@
 
 use autodidact_domain::Language;
 
+use crate::without_quotations;
+
 /// Tells whether a character is a token of its own: a Han ideograph, a kana or a Hangul syllable.
 ///
 /// Punctuation of these scripts (`。`, `・`) is none. Ranges follow the Unicode 16 block list.
@@ -55,7 +57,9 @@ const FOREIGN_SHARE: f64 = 0.2;
 ///
 /// A Han character, a kana and a Hangul syllable count one each, and so does a word of any other script. What stands in
 /// quotation marks is passed over where anything stands outside them, since translation tasks quote other languages.
-/// Script is all that is looked at: every text in Latin letters counts as English.
+/// Script is all that is looked at: every text in Latin letters counts as English. It decides between the two languages worked in, by
+/// whose rules and prompts a record goes, and takes neither for the other; a third one is [`crate::detect_natural_language`]'s to find,
+/// which does take short English for French or Italian.
 pub fn detect_language(text: &str) -> Option<Language> {
     let unquoted = Counts::of(&without_quotations(text));
     let counts = if unquoted.total() > 0 {
@@ -113,42 +117,6 @@ impl Counts {
     fn total(&self) -> usize {
         self.han + self.kana_and_hangul + self.latin + self.other
     }
-}
-
-/// Opening quotation marks with their closing ones.
-const QUOTATION_MARKS: [(char, char); 5] = [
-    ('“', '”'),
-    ('"', '"'),
-    ('「', '」'),
-    ('『', '』'),
-    ('«', '»'),
-];
-
-/// Leaves out what stands between paired quotation marks; an unpaired mark opens nothing.
-fn without_quotations(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // A closing mark that was once not found ahead will not be found later either, so each is looked for in vain only once.
-    let mut missing = [false; QUOTATION_MARKS.len()];
-    while let Some(character) = rest.chars().next() {
-        let after = &rest[character.len_utf8()..];
-        let mark = QUOTATION_MARKS
-            .iter()
-            .position(|(open, _)| *open == character)
-            .filter(|mark| !missing[*mark]);
-        if let Some(mark) = mark {
-            let close = QUOTATION_MARKS[mark].1;
-            if let Some(end) = after.find(close) {
-                kept.push(' ');
-                rest = &after[end + close.len_utf8()..];
-                continue;
-            }
-            missing[mark] = true;
-        }
-        kept.push(character);
-        rest = after;
-    }
-    kept
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 mod difficulty;
 mod diversity;
+#[cfg(test)]
+mod labelled;
 mod meaning;
 mod perplexity;
 mod plugin;
@@ -13,7 +15,7 @@ use std::collections::HashMap;
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{
     Calibration, ChainRule, DifficultySpec, DiversitySpec, EmbeddingSpec, OnPluginError,
-    PerplexitySpec, RulesSpec, ScoreSpec,
+    PerplexitySpec, ScoreSpec,
 };
 use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, TaskType, Verdict};
 use autodidact_text::NearDuplicateIndex;
@@ -22,7 +24,7 @@ use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
 use meaning::{Meaning, Meanings};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
-use rules::{judge_instance, judge_instruction};
+use rules::Rules;
 pub(crate) use score::{mark_request, read_mark};
 
 /// What a chain sees of a record.
@@ -75,8 +77,8 @@ enum Link {
         index: NearDuplicateIndex,
         kept: Vec<(ExampleId, String)>,
     },
-    InstructionRules(RulesSpec),
-    InstanceRules,
+    InstructionRules(Rules),
+    InstanceRules(Rules),
     Embedding,
     Perplexity(PerplexitySpec, Vec<Calibration>),
     Difficulty(DifficultySpec),
@@ -94,22 +96,25 @@ impl Chain {
     pub(crate) fn for_filter(
         rules: &[ChainRule],
         plugins: &[PluginSummary],
+        languages: &[Language],
     ) -> Result<Self, FlowError> {
-        Self::build("filter", rules, plugins)
+        Self::build("filter", rules, plugins, languages)
     }
 
     /// Builds the chain of the validate stage, which judges answered examples.
     pub(crate) fn for_validate(
         rules: &[ChainRule],
         plugins: &[PluginSummary],
+        languages: &[Language],
     ) -> Result<Self, FlowError> {
-        Self::build("validate", rules, plugins)
+        Self::build("validate", rules, plugins, languages)
     }
 
     fn build(
         stage: &'static str,
         rules: &[ChainRule],
         plugins: &[PluginSummary],
+        languages: &[Language],
     ) -> Result<Self, FlowError> {
         let links = rules
             .iter()
@@ -120,12 +125,14 @@ impl Chain {
                         index: NearDuplicateIndex::new(*threshold),
                         kept: Vec::new(),
                     },
-                    ChainRule::Rules(_) if stage == "validate" => Link::InstanceRules,
-                    ChainRule::Rules(spec) => Link::InstructionRules(spec.clone()),
                     ChainRule::Embedding(_) => Link::Embedding,
                     ChainRule::Perplexity(spec) => Link::Perplexity(spec.clone(), Vec::new()),
                     ChainRule::Difficulty(spec) => Link::Difficulty(spec.clone()),
                     ChainRule::Diversity(spec) => Link::Diversity(spec.clone()),
+                    ChainRule::Rules(spec) if stage == "validate" => {
+                        Link::InstanceRules(Rules::new(spec, languages))
+                    }
+                    ChainRule::Rules(spec) => Link::InstructionRules(Rules::new(spec, languages)),
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
                     ChainRule::Plugin {
                         name,
@@ -387,8 +394,8 @@ impl Link {
                     near(*id, text, found.score),
                 ))
             }
-            Self::InstructionRules(spec) => judge_instruction(spec, record),
-            Self::InstanceRules => judge_instance(record),
+            Self::InstructionRules(rules) => rules.judge_instruction(record),
+            Self::InstanceRules(rules) => rules.judge_instance(record),
             Self::Embedding
             | Self::Perplexity(..)
             | Self::Difficulty(_)

@@ -15,7 +15,7 @@ const STAGES_ZH: [(&str, &str); 8] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 34] = [
+const REASONS_ZH: [(&str, &str); 41] = [
     ("contaminated", "与留出任务重叠"),
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
@@ -25,6 +25,13 @@ const REASONS_ZH: [(&str, &str); 34] = [
     ("too_long", "过长"),
     ("blocked_word", "含屏蔽词"),
     ("unanswerable", "文本模型无法完成"),
+    ("wrong_language", "语言不符"),
+    ("sensitive_word", "含敏感词"),
+    ("bad_format", "格式残留"),
+    ("repetition", "重复啰唆"),
+    ("vague", "指代不明或不完整"),
+    ("ungrammatical", "括号或引号不成对"),
+    ("missing_input", "缺少输入"),
     ("low_score", "评分过低"),
     ("no_score", "没有评分"),
     ("no_answer", "没有回答"),
@@ -111,6 +118,7 @@ fn named<'a>(language: Language, names: &[(&str, &'a str)], code: &'a str) -> &'
 #[cfg(test)]
 mod tests {
     use autodidact_domain::journal::StageName;
+    use autodidact_domain::workflow::TextRule;
 
     use super::*;
 
@@ -127,6 +135,16 @@ mod tests {
         for (_, code) in TaskType::ALL {
             assert_ne!(task_type_name(Language::Zh, code), code);
             assert_eq!(task_type_name(Language::En, code), code);
+        }
+    }
+
+    #[test]
+    fn every_rule_on_texts_has_a_chinese_name() {
+        for rule in TextRule::OF_INSTRUCTIONS
+            .iter()
+            .chain(&TextRule::OF_INSTANCES)
+        {
+            assert_ne!(reason_name(Language::Zh, rule.code()), rule.code());
         }
     }
 

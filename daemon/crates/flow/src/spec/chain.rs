@@ -2,10 +2,10 @@
 
 use autodidact_domain::workflow::{
     ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS, OnPluginError,
-    PerplexitySpec, RulesSpec, ScoreSpec,
+    PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
 };
 
-use super::reader::Node;
+use super::reader::{Fields, Node};
 
 /// Which stage a chain stands in; duplicates are a matter of instructions alone.
 #[derive(Clone, Copy, PartialEq)]
@@ -79,7 +79,7 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
         }
         "rules" => ChainRule::Rules(
             options
-                .map(|node| read_rules(node, &path))
+                .map(|node| read_rules(node, &path, place))
                 .unwrap_or_default(),
         ),
         "score" => ChainRule::Score(read_score(options, &path)),
@@ -108,7 +108,7 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
     Some(rule)
 }
 
-fn read_rules(node: Node<'_>, path: &str) -> RulesSpec {
+fn read_rules(node: Node<'_>, path: &str, place: Place) -> RulesSpec {
     let mut fields = node.mapping(path);
     let default = RulesSpec::default();
     let spec = RulesSpec {
@@ -117,9 +117,63 @@ fn read_rules(node: Node<'_>, path: &str) -> RulesSpec {
         min_tokens_zh: fields.small("min_tokens_zh", 0..=10_000, default.min_tokens_zh),
         max_tokens_zh: fields.small("max_tokens_zh", 1..=10_000, default.max_tokens_zh),
         blocked_words: fields.texts("blocked_words").unwrap_or_default(),
+        sensitive_words: read_words(&mut fields, "sensitive_words"),
+        except: read_except(&mut fields, place),
     };
     fields.finish();
     spec
+}
+
+/// Reads words that have something to look for.
+fn read_words(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
+    let path = fields.path(name);
+    fields.ask(name, "a list of words", None);
+    let items = fields.take(name).map(|node| node.items(&path));
+    let mut words = Vec::new();
+    for (i, item) in items.unwrap_or_default().iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let Some(word) = item.text(&path) else {
+            continue;
+        };
+        if word.chars().any(char::is_alphanumeric) {
+            words.push(word);
+        } else {
+            item.fault(
+                &path,
+                "nothing to look for",
+                "a word with a letter or digit",
+            );
+        }
+    }
+    words
+}
+
+/// Reads which of a place's rules are not applied.
+fn read_except(fields: &mut Fields<'_>, place: Place) -> Vec<TextRule> {
+    let rules: &[TextRule] = match place {
+        Place::Filter => &TextRule::OF_INSTRUCTIONS,
+        Place::Validate => &TextRule::OF_INSTANCES,
+    };
+    let known: Vec<&str> = rules.iter().map(|rule| rule.code()).collect();
+    let path = fields.path("except");
+    let expected = format!(
+        "a list of the rules that are not applied, of {}",
+        known.join(", ")
+    );
+    fields.ask("except", &expected, None);
+    let items = fields.take("except").map(|node| node.items(&path));
+    let mut except = Vec::new();
+    for (i, item) in items.unwrap_or_default().iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let Some(code) = item.text(&path) else {
+            continue;
+        };
+        match rules.iter().find(|rule| rule.code() == code) {
+            Some(rule) => except.push(*rule),
+            None => item.fault_name(&path, "rule", &code, &known),
+        }
+    }
+    except
 }
 
 fn read_score(options: Option<Node<'_>>, path: &str) -> ScoreSpec {

@@ -248,3 +248,41 @@ fn a_judge_and_the_limits_of_contamination_are_read_with_their_defaults() {
         );
     }
 }
+
+#[test]
+fn rules_on_texts_can_be_left_out_by_their_codes() {
+    use autodidact_domain::workflow::{ChainRule, TextRule};
+    let chain = |stage: &str, options: &str| {
+        let yaml = format!(
+            "name: a\nmodel: m\nseeds: s\nstages:\n  {stage}:\n    chain: [{{rules: {{{options}}}}}]\n"
+        );
+        parse_workflow(&yaml)
+    };
+    let spec = chain("filter", "except: [vague], sensitive_words: [赌博]").expect("right");
+    let filter = spec.stages.filter.expect("there");
+    let ChainRule::Rules(rules) = &filter.chain[0] else {
+        panic!("{filter:?}");
+    };
+    assert_eq!(rules.except, [TextRule::Vague]);
+    assert_eq!(rules.sensitive_words, ["赌博"]);
+    // A workflow that names neither is digested as before there were any.
+    let plain = chain("filter", "").expect("right");
+    let text = serde_json::to_string(&plain).expect("plain values");
+    assert!(!text.contains("except") && !text.contains("sensitive_words"));
+    let refused = |stage: &str, options: &str| {
+        let faults = chain(stage, options).expect_err("wrong");
+        let fault = faults.into_iter().next().expect("one");
+        (fault.path, fault.nearest)
+    };
+    assert_eq!(
+        refused("filter", "except: [vage]"),
+        (
+            "stages.filter.chain[0].rules.except[0]".into(),
+            Some("vague".into())
+        )
+    );
+    // What an instruction's rule would look at is not in the other stage.
+    assert!(chain("validate", "except: [missing_input]").is_ok());
+    assert!(chain("validate", "except: [vague]").is_err());
+    assert!(chain("filter", "sensitive_words: ['!?']").is_err());
+}

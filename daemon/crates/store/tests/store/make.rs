@@ -183,6 +183,9 @@ pub(crate) fn report(random: &mut Random, workflow: &WorkflowName) -> Report {
         examples: vec![],
         before_after: None,
         plugins: vec![],
+        calibrations: vec![],
+        judge: None,
+        seeds: None,
         remote_models: vec![],
     }
 }

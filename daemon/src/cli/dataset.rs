@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use autodidact_client::{Client, v1};
+use autodidact_formats::FORMAT_NAMES;
 use autodidact_proto::json as messages;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -20,17 +21,29 @@ const MAX_SENT_BYTES: u64 = 1 << 30;
 pub(super) enum DatasetCommand {
     /// Read files into new versions of a dataset
     #[command(after_help = "\
-The format is found out from the content: Alpaca, Self-Instruct seeds, chat messages, plain
-texts, texts with a label or words with a tag each, as JSON or JSON Lines.
+What a file is, is found out from its content: Alpaca, Self-Instruct seeds, chat messages, ShareGPT, prompts with completions,
+preferences (the chosen answer is taken), questions with answers (GSM8K), inputs with targets, plain texts, texts with a label or
+words with a tag each, as JSON, JSON Lines, CSV, TSV or Parquet; task files of Super-NaturalInstructions; InstructLab's qna.yaml.
+In UTF-8, UTF-16 or GB18030, plain or compressed with gzip or zstd.
 
-Example:
-  autodidact dataset import seeds my-seeds.jsonl")]
+Columns of other names are told by a mapping file beside the file, FILE.mapping.yaml (or .json), or by --mapping:
+  columns:
+    Frage: instruction
+    Antwort: output
+
+Examples:
+  autodidact dataset import seeds my-seeds.jsonl
+  autodidact dataset import sums train-00000-of-00001.parquet
+  autodidact dataset import faq faq.csv --mapping columns.yaml")]
     Import {
         /// The dataset; it is made where it does not exist
         dataset: String,
         /// The files, each a version of its own; - for stdin
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// A file that says which column is which field [default: the one beside each file, where there is one]
+        #[arg(long, value_name = "FILE")]
+        mapping: Option<PathBuf>,
     },
     /// List the datasets
     List,
@@ -48,9 +61,16 @@ Example:
     /// Show what a training run would train on, and what it would leave out
     Preview(preview::PreviewArgs),
     /// Write a version to a file
-    #[command(
-        after_help = "Example:\n  autodidact dataset export seeds --format alpaca --out seeds.jsonl"
-    )]
+    #[command(after_help = "\
+jsonl holds records of every kind, each in the format of its own, and is read again as it was; so is parquet. Records that another
+format has no place for (a text with a label as alpaca) are left out, counted and named.
+
+Examples:
+  autodidact dataset export seeds --out seeds.jsonl
+  autodidact dataset export seeds --format alpaca --out alpaca.json
+  autodidact dataset export talks --format sharegpt --out talks.json
+  autodidact dataset export talks --format parquet --out talks.parquet
+  autodidact dataset export talks --version 2 --format chat | head")]
     Export(ExportArgs),
     /// Remove a dataset with all its versions
     Delete {
@@ -67,8 +87,8 @@ pub(super) struct ExportArgs {
     /// The version [default: the newest]
     #[arg(long)]
     version: Option<u32>,
-    /// The format: alpaca, seeds, chat, text, labelled or tagged
-    #[arg(long, default_value = "alpaca")]
+    /// The format
+    #[arg(long, default_value = "jsonl", value_parser = FORMAT_NAMES)]
     format: String,
     /// The file, or - for stdout
     #[arg(long, default_value = "-")]
@@ -93,9 +113,11 @@ pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), 
 async fn ask(connection: &Client, command: DatasetCommand, global: &Global) -> Result<(), Failure> {
     match command {
         DatasetCommand::Export(args) => export(connection, args, global).await,
-        DatasetCommand::Import { dataset, files } => {
-            import(connection, &dataset, &files, global).await
-        }
+        DatasetCommand::Import {
+            dataset,
+            files,
+            mapping,
+        } => import(connection, &dataset, &files, mapping.as_deref(), global).await,
         DatasetCommand::List => list(connection, global).await,
         DatasetCommand::Preview(args) => preview::run(connection, args, global).await,
         DatasetCommand::Show {
@@ -122,6 +144,7 @@ async fn import(
     connection: &Client,
     dataset: &str,
     files: &[PathBuf],
+    mapping: Option<&Path>,
     global: &Global,
 ) -> Result<(), Failure> {
     let mut refused_whole = Vec::new();
@@ -130,8 +153,10 @@ async fn import(
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
+        let mapping = read_mapping(file, mapping)?;
+        let bytes = read_bounded(file)?;
         let answer = connection
-            .import_dataset(dataset, &name, read_bounded(file)?, &request_id())
+            .import_mapped_dataset(dataset, &name, bytes, mapping, &request_id())
             .await?;
         let report = answer.report.clone().unwrap_or_default();
         if global.json {
@@ -317,14 +342,20 @@ async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Resul
     let exported = connection
         .export_dataset(&args.name, args.version, &args.format)
         .await?;
+    tell_left_out(&exported.header, &args.format);
     if out == Path::new("-") {
         return output::bytes(&exported.bytes);
     }
     crate::files::write_atomically(out, &exported.bytes)
         .map_err(|error| Failure::local(format!("write {}: {error}", out.display())))?;
-    let dataset = exported.header.dataset.unwrap_or_default();
+    let header = exported.header;
+    let dataset = header.dataset.unwrap_or_default();
     if global.json {
-        return output::json(&messages::of("Dataset", &dataset));
+        let mut told = messages::of("Dataset", &dataset);
+        told["written"] = json!(header.records);
+        told["refused"] = json!(header.refused);
+        told["errors"] = messages::list("LineFault", &header.errors);
+        return output::json(&told);
     }
     output::note(format!(
         "{}@{} is written to {}",
@@ -333,6 +364,32 @@ async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Resul
         out.display()
     ));
     Ok(())
+}
+
+/// Tells which records a format had no place for.
+fn tell_left_out(header: &v1::ExportHeader, format: &str) {
+    if header.refused == 0 {
+        return;
+    }
+    output::note(format!(
+        "{} of {} records do not fit {format} and are left out:",
+        header.refused,
+        header.refused + header.records
+    ));
+    const SHOWN: usize = 10;
+    for fault in header.errors.iter().take(SHOWN) {
+        output::note(format!("  record {}: {}", fault.line, fault.found));
+    }
+    if header.refused > SHOWN as u64 {
+        output::note(format!("  … and {} more", header.refused - SHOWN as u64));
+    }
+}
+
+/// Reads the mapping file that is named, or the one that stands beside a file.
+fn read_mapping(file: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let beside = crate::files::mapping_beside(file);
+    let mapping = named.or(beside.as_deref());
+    mapping.map(read_bounded).transpose()
 }
 
 /// Reads a file that is sent whole.

@@ -8,7 +8,7 @@
 //! | `system` | text; may be absent, null or empty |
 //! | `history` | a list of [question, answer] pairs that came before; may be absent, null or empty |
 //!
-//! A record with a system text or a history becomes a conversation.
+//! A record with a system text or a history becomes a conversation. It is written as one JSON list, as Alpaca's own file is.
 
 use autodidact_domain::example::join_input;
 use autodidact_domain::{Body, Example, Message, Role};
@@ -17,15 +17,15 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, optional_list, optional_text, required_text, wrong_type};
-use crate::format::{Format, held_elsewhere, to_line};
+use crate::format::{Format, Write, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_leniently};
 
 pub(crate) const FORMAT: Format = Format {
     name: "alpaca",
-    fields: "instruction, input?, output",
+    fields: "instruction, input?, output, system?, history?",
     recognises,
     read,
-    write,
+    write: Some(Write::list(write)),
 };
 
 fn recognises(fields: &Fields) -> bool {

@@ -535,15 +535,17 @@ fn files_of_no_known_kind() {
     check(b"", &[(1, "unknown_format")]);
     check(b" \r\n", &[(1, "unknown_format")]);
     check(b"[]", &[(1, "unknown_format")]);
-    check(b"instruction,output\na,b\n", &[(1, "unknown_format")]);
+    check(b"instructions,outputs\na,b\n", &[(1, "unknown_format")]);
     check(
         b"{\"words\": \"a\"}\n{\"words\": \"b\"}",
         &[(1, "unknown_format"), (2, "unknown_format")],
     );
-    check(b"\xFF\xFE{\0", &[(1, "bad_encoding")]);
+    check(b"\xFF\xFE{\0", &[(1, "bad_json")]);
+    check(b"\xFF\xFE{", &[(1, "bad_encoding")]);
     check(b"{\0\"\0", &[(1, "bad_encoding")]);
-    check(b"\x1F\x8B\x08", &[(1, "bad_encoding")]);
-    check(b"{\"a\": 1}\n{\"a\": \"\xD6\xD0\"}", &[(2, "bad_encoding")]);
+    check(b"\x1F\x8B\x08", &[(1, "bad_compression")]);
+    check(b"PAR1", &[(1, "bad_parquet")]);
+    check(b"{\"a\": 1}\n{\"a\": \"\xD6\x20\"}", &[(2, "bad_encoding")]);
     check(b"{\n\"instruction\": \"a\",", &[(1, "bad_json")]);
 }
 

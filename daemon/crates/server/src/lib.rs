@@ -32,6 +32,6 @@ mod watch;
 pub use auth::{Auth, Tls, Token};
 pub use context::Limits;
 pub use error::ServerError;
-pub use import::{Imported, import_file};
+pub use import::{Imported, IncomingFile, import_file};
 pub use listen::Listener;
 pub use server::Server;

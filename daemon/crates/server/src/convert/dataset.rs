@@ -157,7 +157,7 @@ pub(crate) fn file_report(report: FileReport) -> v1::FileReport {
     }
 }
 
-fn line_fault(fault: LineFault) -> v1::LineFault {
+pub(crate) fn line_fault(fault: LineFault) -> v1::LineFault {
     let LineFault {
         line,
         reason,

@@ -1,6 +1,11 @@
 //! `autodidact dataset …`
 
+mod dedup;
+mod diff;
+mod duplicates;
 mod preview;
+mod source;
+mod stats;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,6 +24,26 @@ const MAX_SENT_BYTES: u64 = 1 << 30;
 
 #[derive(Subcommand)]
 pub(super) enum DatasetCommand {
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+    #[command(flatten)]
+    Records(RecordsCommand),
+}
+
+/// What looks at records, of a stored dataset or of a file: without a daemon where they are files.
+#[derive(Subcommand)]
+pub(super) enum RecordsCommand {
+    /// Count what a dataset or file is made of: languages, task types, topics, lengths, duplicates, first words
+    Stats(stats::StatsArgs),
+    /// Compare two datasets, versions or files record by record
+    Diff(diff::DiffArgs),
+    /// Drop the records of a dataset or file that repeat others, word for word or nearly
+    Dedup(dedup::DedupArgs),
+}
+
+/// What is asked of a daemon.
+#[derive(Subcommand)]
+pub(super) enum DaemonCommand {
     /// Read files into new versions of a dataset
     #[command(after_help = "\
 What a file is, is found out from its content: Alpaca, Self-Instruct seeds, chat messages, ShareGPT, prompts with completions,
@@ -100,8 +125,20 @@ pub(super) struct ExportArgs {
 
 /// Runs a dataset command.
 pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), Failure> {
+    let command = match command {
+        DatasetCommand::Daemon(command) => command,
+        DatasetCommand::Records(RecordsCommand::Stats(args)) => {
+            return stats::run(args, global).await;
+        }
+        DatasetCommand::Records(RecordsCommand::Diff(args)) => {
+            return diff::run(args, global).await;
+        }
+        DatasetCommand::Records(RecordsCommand::Dedup(args)) => {
+            return dedup::run(args, global).await;
+        }
+    };
     let starting = match &command {
-        DatasetCommand::Export(args) => Starting::of_flag(args.start),
+        DaemonCommand::Export(args) => Starting::of_flag(args.start),
         _ => Starting::Never,
     };
     with_client(global, starting, async |client| {
@@ -110,22 +147,22 @@ pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), 
     .await
 }
 
-async fn ask(connection: &Client, command: DatasetCommand, global: &Global) -> Result<(), Failure> {
+async fn ask(connection: &Client, command: DaemonCommand, global: &Global) -> Result<(), Failure> {
     match command {
-        DatasetCommand::Export(args) => export(connection, args, global).await,
-        DatasetCommand::Import {
+        DaemonCommand::Export(args) => export(connection, args, global).await,
+        DaemonCommand::Import {
             dataset,
             files,
             mapping,
         } => import(connection, &dataset, &files, mapping.as_deref(), global).await,
-        DatasetCommand::List => list(connection, global).await,
-        DatasetCommand::Preview(args) => preview::run(connection, args, global).await,
-        DatasetCommand::Show {
+        DaemonCommand::List => list(connection, global).await,
+        DaemonCommand::Preview(args) => preview::run(connection, args, global).await,
+        DaemonCommand::Show {
             name,
             version,
             records,
         } => show(connection, name, version, records, global).await,
-        DatasetCommand::Delete { name } => {
+        DaemonCommand::Delete { name } => {
             let request = v1::DeleteDatasetRequest {
                 request_id: request_id(),
                 name: name.clone(),
@@ -342,7 +379,12 @@ async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Resul
     let exported = connection
         .export_dataset(&args.name, args.version, &args.format)
         .await?;
-    tell_left_out(&exported.header, &args.format);
+    let header = &exported.header;
+    let faults = header
+        .errors
+        .iter()
+        .map(|fault| (fault.line, fault.found.as_str()));
+    tell_left_out(&args.format, header.records, header.refused, faults);
     if out == Path::new("-") {
         return output::bytes(&exported.bytes);
     }
@@ -366,22 +408,26 @@ async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Resul
     Ok(())
 }
 
-/// Tells which records a format had no place for.
-fn tell_left_out(header: &v1::ExportHeader, format: &str) {
-    if header.refused == 0 {
+/// Tells which records a format had no place for, by their places and what it lacks.
+fn tell_left_out<'fault>(
+    format: &str,
+    written: u64,
+    refused: u64,
+    faults: impl Iterator<Item = (u64, &'fault str)>,
+) {
+    const SHOWN: usize = 10;
+    if refused == 0 {
         return;
     }
+    let all = written + refused;
     output::note(format!(
-        "{} of {} records do not fit {format} and are left out:",
-        header.refused,
-        header.refused + header.records
+        "{refused} of {all} records do not fit {format} and are left out:"
     ));
-    const SHOWN: usize = 10;
-    for fault in header.errors.iter().take(SHOWN) {
-        output::note(format!("  record {}: {}", fault.line, fault.found));
+    for (place, found) in faults.take(SHOWN) {
+        output::note(format!("  record {place}: {found}"));
     }
-    if header.refused > SHOWN as u64 {
-        output::note(format!("  … and {} more", header.refused - SHOWN as u64));
+    if refused > SHOWN as u64 {
+        output::note(format!("  … and {} more", refused - SHOWN as u64));
     }
 }
 

@@ -61,6 +61,18 @@ fn read(fields: &Fields) -> Result<Example, Fault> {
     Ok(example_leniently(body, fields))
 }
 
+/// Reads a record that has no output yet; nothing of one that has, or that is no task of this format.
+pub(crate) fn read_unanswered(fields: &Fields) -> Option<Example> {
+    let output = optional_text(fields, "output").ok()?.unwrap_or("");
+    if !recognises(fields) || !output.trim().is_empty() {
+        return None;
+    }
+    let instruction = required_text(fields, "instruction").ok()?;
+    let input = optional_text(fields, "input").ok()?.unwrap_or("");
+    let body = Body::instruction(instruction, input, "");
+    Some(example_leniently(body, fields))
+}
+
 fn question_and_answer(turn: &Value) -> Result<(&str, &str), Fault> {
     let pair = turn.as_array().map(Vec::as_slice);
     if let Some([Value::String(question), Value::String(answer)]) = pair

@@ -47,5 +47,5 @@ mod yaml;
 
 pub use error::WriteError;
 pub use mapping::{MAPPED_FIELDS, MAPPING_SUFFIXES};
-pub use reader::{MAX_DEPTH, MAX_FAULTS, MAX_FILE_BYTES, MAX_RECORD_BYTES, Reader};
+pub use reader::{ListedFile, MAX_DEPTH, MAX_FAULTS, MAX_FILE_BYTES, MAX_RECORD_BYTES, Reader};
 pub use writer::FORMAT_NAMES;

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use autodidact_domain::ports::DatasetReader;
 use autodidact_domain::{Example, ExampleId, LineFault, ParsedFile, PortResult, WrittenFile};
 
+use crate::alpaca;
 use crate::container::{self, Container, Content, Record};
 use crate::encoding::decode;
 use crate::fault::{Fault, Reason, describe_keys, excerpt};
@@ -32,11 +33,11 @@ pub struct Reader;
 
 impl DatasetReader for Reader {
     fn read(&self, _file_name: &str, bytes: &[u8]) -> ParsedFile {
-        read_file(bytes, None)
+        read(bytes, None)
     }
 
     fn read_mapped(&self, _file_name: &str, bytes: &[u8], mapping: &[u8]) -> ParsedFile {
-        read_file(bytes, Some(mapping))
+        read(bytes, Some(mapping))
     }
 
     fn write(&self, format: &str, examples: &[Example]) -> PortResult<WrittenFile> {
@@ -44,12 +45,126 @@ impl DatasetReader for Reader {
     }
 }
 
-fn read_file(bytes: &[u8], mapping: Option<&[u8]>) -> ParsedFile {
-    let mut file = FileInProgress::default();
-    if let Err((line, fault)) = file.open(bytes, mapping) {
-        file.refuse(line, fault);
+/// Every record of a file, in order.
+#[derive(Clone, Debug)]
+pub struct ListedFile {
+    /// The format found, such as `alpaca`.
+    pub format: &'static str,
+    /// Each record, or why it cannot be read; of a file that is refused as a whole, that alone.
+    pub records: Vec<Result<Example, LineFault>>,
+}
+
+impl Reader {
+    /// Reads every record of a file, for looking at it rather than for learning: one that repeats another is there again, and a
+    /// task may lack its output.
+    pub fn list(&self, bytes: &[u8], mapping: Option<&[u8]>) -> ListedFile {
+        let mut records = Vec::new();
+        let format = read_file(bytes, mapping, Answers::MayLack, &mut |line, record| {
+            records.push(record.map_err(|fault| fault.on_line(line)));
+        });
+        let format = name_of(format);
+        ListedFile { format, records }
     }
-    file.finish()
+}
+
+fn read(bytes: &[u8], mapping: Option<&[u8]>) -> ParsedFile {
+    let mut file = FileInProgress::default();
+    let format = read_file(
+        bytes,
+        mapping,
+        Answers::Needed,
+        &mut |line, record| match record {
+            Ok(example) => file.take(line, example),
+            Err(fault) => file.refuse(line, fault),
+        },
+    );
+    ParsedFile {
+        format: name_of(format),
+        examples: file.examples,
+        faults: file.faults,
+        refused: file.refused,
+    }
+}
+
+fn name_of(format: Option<&Format>) -> &'static str {
+    format.map_or("unknown", |format| format.name)
+}
+
+/// Whether a task without an output can be read where its format has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    Needed,
+    MayLack,
+}
+
+/// Takes what was read of each record, and its line.
+type Sink<'sink> = &'sink mut dyn FnMut(u64, Result<Example, Fault>);
+
+/// Reads a file's records one after another, and tells its format: that of most records, or of the first one recognised.
+fn read_file(
+    bytes: &[u8],
+    mapping: Option<&[u8]>,
+    answers: Answers,
+    sink: Sink<'_>,
+) -> Option<&'static Format> {
+    open(bytes, mapping, answers, sink).unwrap_or_else(|(line, fault)| {
+        sink(line, Err(fault));
+        None
+    })
+}
+
+/// Unpacks, decodes and reads; an error is a fault of the file as a whole, with its line.
+fn open(
+    bytes: &[u8],
+    mapping: Option<&[u8]>,
+    answers: Answers,
+    sink: Sink<'_>,
+) -> Result<Option<&'static Format>, (u64, Fault)> {
+    let whole = |fault: Fault| (1, fault);
+    check_size(bytes).map_err(whole)?;
+    let mapping = mapping.map(Mapping::read).transpose()?.unwrap_or_default();
+    let bytes = unpack(bytes).map_err(whole)?;
+    if bytes.starts_with(PARQUET_MAGIC) {
+        return read_content(&Content::Parquet(&bytes), &mapping, answers, sink);
+    }
+    let text = decode(&bytes)?;
+    read_content(&Content::Text(&text), &mapping, answers, sink)
+}
+
+fn read_content(
+    content: &Content<'_>,
+    mapping: &Mapping,
+    answers: Answers,
+    sink: Sink<'_>,
+) -> Result<Option<&'static Format>, (u64, Fault)> {
+    let container = container::recognise(content, mapping)
+        .ok_or_else(|| (1, unknown_container(content.text(), mapping)))?;
+    let mut format = sniff(container, content, mapping);
+    let mut is_empty = true;
+    for Record { line, fields } in (container.records)(content, mapping) {
+        is_empty = false;
+        let read = |fields: Fields| match answers {
+            Answers::MayLack => alpaca::read_unanswered(&fields)
+                .map_or_else(|| read_record(&fields, &mut format), Ok),
+            Answers::Needed => read_record(&fields, &mut format),
+        };
+        sink(line, fields.and_then(read));
+    }
+    if is_empty {
+        let expected = "at least one record";
+        let fault = Fault::new(Reason::UnknownFormat, expected, "an empty list");
+        return Err((1, fault));
+    }
+    Ok(format)
+}
+
+/// Reads a record by the format that claims it, or else by the file's, whose fault then names the field it lacks.
+fn read_record(fields: &Fields, of_file: &mut Option<&'static Format>) -> Result<Example, Fault> {
+    let format = format::recognise(fields)
+        .or(*of_file)
+        .ok_or_else(|| unknown_format(fields))?;
+    of_file.get_or_insert(format);
+    (format.read)(fields)
 }
 
 fn check_size(bytes: &[u8]) -> Result<(), Fault> {
@@ -69,8 +184,6 @@ const PARQUET_MAGIC: &[u8] = b"PAR1";
 /// What was read so far.
 #[derive(Default)]
 struct FileInProgress {
-    /// The format of most records, or of the first one recognised.
-    format: Option<&'static Format>,
     examples: Vec<Example>,
     /// The line on which each example's content was first seen.
     first_lines: HashMap<ExampleId, u64>,
@@ -79,46 +192,6 @@ struct FileInProgress {
 }
 
 impl FileInProgress {
-    /// Unpacks, decodes and reads; an error is a fault of the file as a whole, with its line.
-    fn open(&mut self, bytes: &[u8], mapping: Option<&[u8]>) -> Result<(), (u64, Fault)> {
-        let whole = |fault: Fault| (1, fault);
-        check_size(bytes).map_err(whole)?;
-        let mapping = mapping.map(Mapping::read).transpose()?.unwrap_or_default();
-        let bytes = unpack(bytes).map_err(whole)?;
-        if bytes.starts_with(PARQUET_MAGIC) {
-            return self.read(&Content::Parquet(&bytes), &mapping);
-        }
-        let text = decode(&bytes)?;
-        self.read(&Content::Text(&text), &mapping)
-    }
-
-    fn read(&mut self, content: &Content<'_>, mapping: &Mapping) -> Result<(), (u64, Fault)> {
-        let container = container::recognise(content, mapping)
-            .ok_or_else(|| (1, unknown_container(content.text(), mapping)))?;
-        self.format = sniff(container, content, mapping);
-        for Record { line, fields } in (container.records)(content, mapping) {
-            match fields.and_then(|fields| self.read_record(&fields)) {
-                Ok(example) => self.take(line, example),
-                Err(fault) => self.refuse(line, fault),
-            }
-        }
-        if self.examples.is_empty() && self.refused == 0 {
-            let expected = "at least one record";
-            let fault = Fault::new(Reason::UnknownFormat, expected, "an empty list");
-            return Err((1, fault));
-        }
-        Ok(())
-    }
-
-    /// Reads a record by the format that claims it, or else by the file's, whose fault then names the field it lacks.
-    fn read_record(&mut self, fields: &Fields) -> Result<Example, Fault> {
-        let format = format::recognise(fields)
-            .or(self.format)
-            .ok_or_else(|| unknown_format(fields))?;
-        self.format.get_or_insert(format);
-        (format.read)(fields)
-    }
-
     fn take(&mut self, line: u64, example: Example) {
         match self.first_lines.entry(example.id) {
             Entry::Vacant(entry) => {
@@ -139,15 +212,6 @@ impl FileInProgress {
         self.refused += 1;
         if self.faults.len() < MAX_FAULTS {
             self.faults.push(fault.on_line(line));
-        }
-    }
-
-    fn finish(self) -> ParsedFile {
-        ParsedFile {
-            format: self.format.map_or("unknown", |format| format.name),
-            examples: self.examples,
-            faults: self.faults,
-            refused: self.refused,
         }
     }
 }

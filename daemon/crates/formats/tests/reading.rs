@@ -560,6 +560,29 @@ fn a_broken_first_line_does_not_hide_the_others() {
 }
 
 #[test]
+fn a_listed_file_has_every_record_in_its_place() {
+    let file = Reader.list(
+        format!("{ALPACA}\n{{\"instruction\": \"b\"}}\n{ALPACA}\n{{\"output\": \"c\"}}\n")
+            .as_bytes(),
+        None,
+    );
+    assert_eq!(file.format, "alpaca");
+    let shown = file.records.iter().map(|record| match record {
+        Ok(example) => example.body.instruction_text().into_owned(),
+        Err(fault) => format!("{}: {}", fault.line, fault.reason),
+    });
+    let expect = [
+        "Add the numbers.",
+        "b",
+        "Add the numbers.",
+        "4: missing_field",
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expect);
+    let none = Reader.list(b"nothing", None);
+    assert!(matches!(&none.records[..], [Err(fault)] if fault.reason == "unknown_format"));
+}
+
+#[test]
 fn bounds() {
     let deep = |levels: usize| {
         let extra = format!("{}{}", "[".repeat(levels), "]".repeat(levels));

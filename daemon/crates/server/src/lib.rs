@@ -31,6 +31,7 @@ mod watch;
 
 pub use auth::{Auth, Tls, Token};
 pub use context::Limits;
+pub use convert::{example as example_to_wire, example_of as example_from_wire};
 pub use error::ServerError;
 pub use import::{Imported, IncomingFile, import_file};
 pub use listen::Listener;

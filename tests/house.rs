@@ -34,7 +34,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// The only crate that may name each of these.
-const OWNERS: [(&str, &str); 8] = [
+const OWNERS: [(&str, &str); 9] = [
     ("sled", "autodidact-store"),
     ("candle-core", "autodidact-engine"),
     ("candle-nn", "autodidact-engine"),
@@ -43,6 +43,7 @@ const OWNERS: [(&str, &str); 8] = [
     ("wasmtime", "autodidact-plugin-host"),
     ("reqwest", "autodidact-remote"),
     ("tonic-reflection", "autodidact-server"),
+    ("parquet", "autodidact-formats"),
 ];
 
 #[test]

@@ -8,6 +8,7 @@
 //! instance where they have no answer, talks by `messages`, the others by theirs. Lists are of three levels, as the format's
 //! specification has them.
 
+mod pages;
 mod read;
 mod write;
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::MIXED_KEY;
+use super::pages::unpacked_bytes;
 use crate::container::{Container, Content, Record, Records};
 use crate::delimited::is_mixed;
 use crate::fault::{Fault, Reason, excerpt};
@@ -56,12 +57,9 @@ impl<'file> Rows<'file> {
         let open = || SerializedFileReader::new(Bytes::copy_from_slice(bytes));
         let reader = guarded(open)?;
         let metadata = reader.metadata();
-        let unpacked: i64 = metadata
-            .row_groups()
-            .iter()
-            .map(|group| group.total_byte_size())
-            .fold(0, i64::saturating_add);
-        if !(0..=MAX_FILE_BYTES as i64).contains(&unpacked) {
+        // A negative size makes the library stop by a panic, as some of its own checks do.
+        let unpacked = guarded(|| Ok(unpacked_bytes(bytes, metadata)))?;
+        if unpacked > MAX_FILE_BYTES as u64 {
             return Err(too_large());
         }
         let schema = metadata.file_metadata().schema();

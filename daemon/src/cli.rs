@@ -249,7 +249,9 @@ mod tests {
         );
         assert_eq!(
             verbs("dataset"),
-            ["import", "list", "show", "preview", "export", "delete"]
+            [
+                "import", "list", "show", "preview", "export", "delete", "stats", "diff", "dedup"
+            ]
         );
         assert_eq!(
             verbs("model"),

@@ -4,6 +4,7 @@ mod applications;
 mod bad_input;
 mod bad_training;
 mod crash;
+mod datasets;
 mod device;
 mod forms;
 mod generate;

@@ -33,7 +33,7 @@ pub mod workflow;
 
 pub use checkpoint::{Checkpoint, CheckpointSummary, NamedTensor};
 pub use classification::{Classifications, ClassifyInput, LabelScores};
-pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile};
+pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile, WrittenFile};
 pub use embedding::{EmbedReport, EmbedderRef, EmbedderTable, Embeddings};
 pub use error::{PortError, PortResult};
 pub use event::{Event, EventBody, StageProgress};

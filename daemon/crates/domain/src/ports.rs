@@ -17,7 +17,7 @@ use crate::{
     EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt,
     Message, ModelName, ModelRef, ModelSummary, ParsedFile, PluginSummary, PortError, PortResult,
     Report, StepKey, StepRecord, TrainRequest, TrainSegment, WorkflowName, WorkflowState,
-    WorkflowSummary,
+    WorkflowSummary, WrittenFile,
 };
 
 /// What an engine of models elsewhere says.
@@ -375,8 +375,13 @@ pub trait Plugins: Send + Sync {
 pub trait DatasetReader: Send + Sync {
     /// Sniffs the format and reads every record it can. Never fails: what cannot be read is a fault with its line.
     fn read(&self, file_name: &str, bytes: &[u8]) -> ParsedFile;
-    /// Writes examples in a named format.
-    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>>;
+    /// Reads a file whose columns a mapping file (its bytes) names; a fault of the mapping refuses the file.
+    fn read_mapped(&self, file_name: &str, bytes: &[u8], mapping: &[u8]) -> ParsedFile;
+    /// Writes the examples that a named format can hold, and tells of those that it cannot.
+    ///
+    /// # Errors
+    /// When there is no such format, or it can hold none of the examples.
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<WrittenFile>;
 }
 
 /// Answers of mutations by request id, so that a repeated request changes nothing.

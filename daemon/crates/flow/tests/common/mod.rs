@@ -860,8 +860,12 @@ impl DatasetReader for Fake {
         ParsedFile::default()
     }
 
-    fn write(&self, _: &str, _: &[Example]) -> PortResult<Vec<u8>> {
-        Ok(Vec::new())
+    fn read_mapped(&self, _: &str, _: &[u8], _: &[u8]) -> ParsedFile {
+        ParsedFile::default()
+    }
+
+    fn write(&self, _: &str, _: &[Example]) -> PortResult<WrittenFile> {
+        Ok(WrittenFile::default())
     }
 }
 

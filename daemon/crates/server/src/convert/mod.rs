@@ -15,7 +15,8 @@ mod workflow;
 
 pub(crate) use checkpoint::checkpoint;
 pub(crate) use classification::{classify_request, classify_response};
-pub(crate) use dataset::{dataset, example, file_report, previewed};
+pub(crate) use dataset::{dataset, file_report, line_fault, previewed};
+pub use dataset::{example, example_of};
 pub(crate) use embedding::{EmbedWish, embed_request, embed_response};
 pub(crate) use event::{event, stage, stage_progress, training_need};
 pub(crate) use generation::{completion, generate_requests, score, score_requests};

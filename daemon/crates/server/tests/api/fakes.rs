@@ -765,6 +765,7 @@ impl DatasetReader for World {
         };
         for (index, line) in text.lines().enumerate() {
             if line == "bad" {
+                parsed.refused += 1;
                 parsed.faults.push(LineFault {
                     line: index as u64 + 1,
                     reason: "bad_line".into(),
@@ -779,16 +780,35 @@ impl DatasetReader for World {
         }
         parsed
     }
-    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>> {
+    /// Reads the mapping's line before the file's.
+    fn read_mapped(&self, file_name: &str, bytes: &[u8], mapping: &[u8]) -> ParsedFile {
+        self.read(file_name, &[mapping, b"\n", bytes].concat())
+    }
+
+    /// Writes an instruction a line; one that says `unfit` does not fit.
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<WrittenFile> {
         if format != "lines" {
             return Err(PortError::Invalid(format!(
                 "unknown format {format:?}; expected lines"
             )));
         }
-        Ok(examples
-            .iter()
-            .flat_map(|e| format!("{}\n", e.body.instruction_text()).into_bytes())
-            .collect())
+        let mut file = WrittenFile::default();
+        for (example, line) in examples.iter().zip(1..) {
+            let text = example.body.instruction_text();
+            if text == "unfit" {
+                file.refused += 1;
+                file.faults.push(LineFault {
+                    line,
+                    reason: "unfit".into(),
+                    expected: "what fits".into(),
+                    found: text.into(),
+                });
+            } else {
+                file.written += 1;
+                file.bytes.extend(format!("{text}\n").into_bytes());
+            }
+        }
+        Ok(file)
     }
 }
 

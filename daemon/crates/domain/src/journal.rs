@@ -18,6 +18,7 @@ pub enum StageName {
     Filter,
     Respond,
     Validate,
+    Review,
     Train,
     Evaluate,
     Promote,
@@ -25,11 +26,12 @@ pub enum StageName {
 
 impl StageName {
     /// Every stage with the name that files use.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Generate, "generate"),
         (Self::Filter, "filter"),
         (Self::Respond, "respond"),
         (Self::Validate, "validate"),
+        (Self::Review, "review"),
         (Self::Train, "train"),
         (Self::Evaluate, "evaluate"),
         (Self::Promote, "promote"),

@@ -14,6 +14,7 @@ mod pin;
 mod preflight;
 mod prompts;
 pub mod report;
+pub mod review;
 mod run;
 pub mod spec;
 mod stages;

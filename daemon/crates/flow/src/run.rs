@@ -13,7 +13,7 @@ use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, PromptPool};
 use crate::stages::promote::Promotion;
 use crate::stages::train::{self, Trained};
-use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
+use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, review, validate};
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -45,6 +45,7 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &outcome.kept,
             &mut chains,
         )?;
+        let kept = review_round(&mut run, round, kept, &mut chains)?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
         let mut done = RoundOutcome::new(round);
         let pools = [&human, &kept[..], &outcome.kept];
@@ -89,10 +90,11 @@ fn model_for(run: &Run, role: ModelRole, generator: &ModelRef) -> ModelRef {
     }
 }
 
-/// The two chains, which remember over rounds what was kept.
+/// The two chains, which remember over rounds what was kept, and what lays some of it before people.
 struct Chains {
     filter: Option<Chain>,
     validate: Option<Chain>,
+    desk: review::Desk,
 }
 
 impl Chains {
@@ -115,7 +117,11 @@ impl Chains {
             .as_ref()
             .map(|s| Chain::for_validate(&s.chain, plugins))
             .transpose()?;
-        Ok(Self { filter, validate })
+        Ok(Self {
+            filter,
+            validate,
+            desk: review::Desk::default(),
+        })
     }
 }
 
@@ -238,14 +244,10 @@ fn generate_until_target(
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
         let examples = respond_wave(run, round, generator, human, passed, &mut answered)?;
-        kept.extend(validate_wave(
-            run,
-            round,
-            chains,
-            examples,
-            kept.len() as u64,
-            u64::from(spec.target),
-        )?);
+        let target = u64::from(spec.target);
+        let valid = validate_wave(run, round, chains, examples, kept.len() as u64, target)?;
+        chains.desk.lay_early(run, round, &valid, target)?;
+        kept.extend(valid);
         run.progress(
             round,
             StageName::Generate,
@@ -394,6 +396,21 @@ fn validate_wave(
     Ok(kept)
 }
 
+/// Lets people look at what a round kept. The filter remembers what they wrote, so that no later round makes it again.
+fn review_round(
+    run: &mut Run,
+    round: u32,
+    kept: Vec<Example>,
+    chains: &mut Chains,
+) -> Result<Vec<Example>, FlowError> {
+    let kept = review::review(run, round, &mut chains.desk, kept)?;
+    let edited = kept.iter().filter(|e| e.lineage.edited_from.is_some());
+    if let Some(filter) = &mut chains.filter {
+        edited.for_each(|e| filter.remember(e.id, &e.body.instruction_text()));
+    }
+    Ok(kept)
+}
+
 /// Filters, answers and validates the records of the seeds dataset itself.
 fn judge_dataset(
     run: &mut Run,
@@ -433,14 +450,9 @@ fn judge_dataset(
             examples.extend(open);
         }
         let total = human.len() as u64;
-        kept.extend(validate_wave(
-            run,
-            round,
-            chains,
-            examples,
-            kept.len() as u64,
-            total,
-        )?);
+        let valid = validate_wave(run, round, chains, examples, kept.len() as u64, total)?;
+        chains.desk.lay_early(run, round, &valid, total)?;
+        kept.extend(valid);
     }
     Ok(kept)
 }

@@ -24,6 +24,7 @@ stages:
   filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {score: {least: 2}}, {plugin: {name: form}}]}
   respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules]}
+  review: {sample: 4}
   train: {batch_size: 4, checkpoint_steps: 2}
   evaluate: {batch: 4}
   promote: {min_diversity: 0.1}
@@ -129,6 +130,8 @@ fn a_straight_run_adds_up() {
         assert_eq!(by_name("filter").kept, by_name("respond").taken);
         assert_eq!(by_name("respond").out, by_name("validate").taken);
         assert!(by_name("validate").kept >= 9);
+        assert_eq!(by_name("validate").kept, by_name("review").taken);
+        assert_eq!(by_name("review").out, by_name("review").taken);
         assert_eq!(
             by_name("train").taken,
             round.human + round.generated + round.replayed

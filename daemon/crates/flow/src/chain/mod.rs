@@ -149,13 +149,29 @@ impl Chain {
         for (i, record) in records.iter().enumerate() {
             let verdict = self
                 .first_drop(&asked, i, record)?
-                .unwrap_or_else(|| Verdict::keep(self.stage));
+                .unwrap_or_else(|| self.keep(&asked, i));
             if verdict.decision == Decision::Keep {
                 self.remember(record.id, &record.instruction);
             }
             verdicts.push(verdict);
         }
         Ok(verdicts)
+    }
+
+    /// Keeps a record, with the lowest mark that it was given as evidence.
+    fn keep(&self, asked: &[Asked], index: usize) -> Verdict {
+        let marked = asked.iter().filter_map(|answers| match answers {
+            Asked::Model(verdicts) => verdicts[index].as_ref(),
+            _ => None,
+        });
+        let mark = |verdict: &&Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
+        let lowest = marked.min_by(|a, b| mark(a).total_cmp(&mark(b)));
+        Verdict {
+            evidence: lowest
+                .map(|verdict| verdict.evidence.clone())
+                .unwrap_or_default(),
+            ..Verdict::keep(self.stage)
+        }
     }
 
     /// Tells which records the links so far let pass, so that a model is not asked about the others.
@@ -176,7 +192,10 @@ impl Chain {
         for (link, answers) in self.links.iter().zip(asked) {
             let dropped = match answers {
                 Asked::Plugin(verdicts) => verdicts[index].clone().into_drop()?,
-                Asked::Model(drops) => drops[index].clone(),
+                Asked::Model(verdicts) => {
+                    let verdict = verdicts[index].clone();
+                    verdict.filter(|verdict| verdict.decision == Decision::Drop)
+                }
                 Asked::Nobody => link.judge(record),
             };
             if dropped.is_some() {
@@ -191,7 +210,7 @@ impl Chain {
 enum Asked {
     Nobody,
     Plugin(Vec<PluginVerdict>),
-    /// The drops; none also for those that it was not asked about.
+    /// Its verdicts, keeps with their marks; none for those that it was not asked about.
     Model(Vec<Option<Verdict>>),
 }
 
@@ -227,7 +246,7 @@ fn near(id: ExampleId, text: &str, score: f64) -> Evidence {
         nearest: Some(id),
         nearest_text: Some(text.to_string()),
         score: Some(score),
-        note: None,
+        ..Evidence::default()
     }
 }
 

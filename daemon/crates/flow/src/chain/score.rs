@@ -13,7 +13,7 @@ use crate::stages::prompt_too_long;
 /// A mark is one token, or two where a blank comes first.
 const MAX_TOKENS: u32 = 4;
 
-/// Asks for the marks of the records that are open; gives the drops.
+/// Asks for the marks of the records that are open; gives the verdicts on those.
 ///
 /// The judge is held to a mark by a constraint; a server without constraints may say something else, and what has no mark
 /// in it is a drop too.
@@ -32,13 +32,13 @@ pub(super) fn ask<T>(
     let asked: Vec<usize> = (0..records.len()).filter(|i| open[*i]).collect();
     let requests = asked.iter().map(|i| request(stage, &records[*i])).collect();
     let completions = run.generate(&judge, requests, &mut |_| {})?;
-    let mut drops = vec![None; records.len()];
+    let mut verdicts = vec![None; records.len()];
     for (i, completion) in asked.into_iter().zip(completions) {
         outcome.tokens += u64::from(completion.completion_tokens);
-        drops[i] = prompt_too_long("score", &completion)
-            .or_else(|| judge_mark(spec, &judge, &completion.text));
+        let too_long = prompt_too_long("score", &completion);
+        verdicts[i] = too_long.or_else(|| Some(judge_mark(spec, &judge, &completion.text)));
     }
-    Ok(drops)
+    Ok(verdicts)
 }
 
 fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
@@ -66,10 +66,9 @@ fn request(stage: &str, record: &ChainRecord) -> GenerateRequest {
     }
 }
 
-fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdict> {
+fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Verdict {
     let mark = read_mark(answer);
     let (reason, note) = match mark {
-        Some(mark) if mark >= spec.least => return None,
         Some(_) => ("low_score", format!("at least {}", spec.least)),
         None => ("no_score", format!("the judge said {answer:?}")),
     };
@@ -78,7 +77,13 @@ fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, answer: &str) -> Option<Verdic
         note: Some(format!("{}: {note}", judge.model)),
         ..Evidence::default()
     };
-    Some(Verdict::drop("score", reason, evidence))
+    match mark {
+        Some(mark) if mark >= spec.least => Verdict {
+            evidence,
+            ..Verdict::keep("score")
+        },
+        _ => Verdict::drop("score", reason, evidence),
+    }
 }
 
 /// Reads the first number of an answer, where it is a mark: "4", "4/5", "Mark: 4."
@@ -91,6 +96,8 @@ fn read_mark(answer: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use autodidact_domain::Decision;
+
     use super::*;
 
     #[test]
@@ -103,7 +110,15 @@ mod tests {
             model: "judge".parse().unwrap(),
             adapter: None,
         };
-        let reason = |answer| judge_mark(&spec, &judge, answer).map(|verdict| verdict.reason);
+        let reason = |answer| {
+            let verdict = judge_mark(&spec, &judge, answer);
+            (verdict.decision == Decision::Drop).then_some(verdict.reason)
+        };
+        let kept = judge_mark(&spec, &judge, "4").evidence;
+        assert_eq!(
+            (kept.score, kept.note.as_deref()),
+            (Some(4.0), Some("judge: at least 3"))
+        );
         assert_eq!(reason("3"), None);
         for answer in [" 5 ", "4/5", "Mark: 4.", "评分：4 分", "**3**", "...3"] {
             assert_eq!(reason(answer), None, "{answer}");

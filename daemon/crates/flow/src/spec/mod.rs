@@ -3,6 +3,7 @@
 mod chain;
 mod fault;
 mod reader;
+mod review;
 mod stages;
 mod train;
 
@@ -69,6 +70,7 @@ stages:
   filter: {chain: [rouge_l: {}, rules: {}, score: {}, plugin: {}]}
   respond: {constraint: {}}
   validate:
+  review: {gate: {}}
   train:
   evaluate:
   promote:
@@ -255,6 +257,12 @@ fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
         missing(
             "seeds",
             "the dataset with the human examples, since generate, filter, respond, validate and train read it",
+        );
+    }
+    if stages.review.is_some() && !records && stages.respond.is_none() {
+        missing(
+            "stages",
+            "one of generate, filter, respond and validate, since review lays before people what these keep",
         );
     }
     if stages.evaluate.is_some() && spec.held_out.is_none() {

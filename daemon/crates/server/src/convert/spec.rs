@@ -63,6 +63,7 @@ stages:
       - score: {least: 4, model: far}
   respond: {input_temperature: 0.6, temperature: 0.1, top_p: 0.8, repetition_penalty: 1.2, max_input_tokens: 33, max_tokens: 55, batch: 6, model: far, examples: 2, classify: true, constraint: {json_schema: {type: object, properties: {b: {type: string}, a: {type: string}}}}}
   validate: {chain: [rules, {score: {least: 2}}]}
+  review: {sample: 0.25, by: doubtful, gate: {share: 0.75, confidence: 0.9}}
   train: {init_adapter: run.round-1, eval_dataset: other, eval_steps: 7, max_steps: 90, checkpoint_minutes: 1.5, save_total_limit: 3, early_stopping_patience: 2, early_stopping_threshold: 0.25, load_best_model_at_end: true, method: ia3, use_dora: true, bias: all, rank_pattern: {q_proj: 3}, alpha_pattern: {v_proj: 2.5}, feedforward_modules: [o_proj], init_ia3_weights: false, modules_to_save: [lm_head], bottleneck: houlsby, reduction_factor: 4.5, non_linearity: relu, num_virtual_tokens: 7, prompt_tuning_init: TEXT, prompt_tuning_init_text: Answer well., prefix_projection: true, encoder_hidden_size: 9, gradient_checkpointing: true, label_smoothing_factor: 0.125, r: 4, lora_alpha: 7.5, lora_dropout: 0.05, target_modules: [k_proj], learning_rate: 0.0003, weight_decay: 0.01, warmup_ratio: 0.1, max_grad_norm: 0.5, epochs: 2, batch_size: 3, max_length: 77, checkpoint_steps: 5, use_rslora: true, lr_scheduler_type: linear, warmup_steps: 6, decay_ratio: 0.25, gradient_accumulation_steps: 3, neftune_noise_alpha: 5.0}
   evaluate: {max_tokens: 22, batch: 9}
   promote: {min_diversity: 0.4}

@@ -224,12 +224,7 @@ impl Reviews for ReviewStore {
         contain_port(|| self.decide(workflow, round, decision))
     }
 
-    fn settle(
-        &self,
-        workflow: &WorkflowName,
-        round: u32,
-        counted: u64,
-    ) -> PortResult<ReviewRound> {
+    fn settle(&self, workflow: &WorkflowName, round: u32, counted: u64) -> PortResult<ReviewRound> {
         contain_port(|| Ok(self.settle(workflow, round, counted)?))
     }
 }

@@ -303,10 +303,10 @@ mod tests {
         let (loop_, other) = (name("loop"), name("loop-2"));
         let (one, two) = (item("One?"), item(&"Two? ".repeat(2000)));
         let store: &dyn Reviews = &open();
-        assert_eq!(store.lay(&loop_, 1, &[one.clone()]), Ok(1));
+        assert_eq!(store.lay(&loop_, 1, std::slice::from_ref(&one)), Ok(1));
         assert_eq!(store.lay(&loop_, 1, &[one.clone(), two.clone()]), Ok(1));
-        assert_eq!(store.lay(&loop_, 1, &[two.clone()]), Ok(0));
-        assert_eq!(store.lay(&other, 3, &[two.clone()]), Ok(1));
+        assert_eq!(store.lay(&loop_, 1, std::slice::from_ref(&two)), Ok(0));
+        assert_eq!(store.lay(&other, 3, std::slice::from_ref(&two)), Ok(1));
         let accept = decision(&one, Ruling::Accept, 5);
         assert_eq!(store.decide(&loop_, 1, &accept), Ok(accept.clone()));
         // Said once more, it is the same decision, made when it was made.

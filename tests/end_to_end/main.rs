@@ -16,6 +16,7 @@ mod openai;
 mod python_client;
 mod quickstart;
 mod remote;
+mod review;
 mod seeds;
 mod trainer;
 mod training;

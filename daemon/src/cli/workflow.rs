@@ -81,7 +81,7 @@ Example:
         /// The workflow's name
         name: String,
     },
-    /// Let a paused or failed workflow go on from its last step
+    /// Let a paused, waiting or failed workflow go on from its last step
     Resume {
         /// The workflow's name
         name: String,

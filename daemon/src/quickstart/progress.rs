@@ -446,6 +446,7 @@ pub(super) fn state_name(language: Language, state: v1::WorkflowState) -> String
         State::Pending => "等待中",
         State::Running => "正在运行",
         State::Paused => "已暂停",
+        State::Waiting => "正在等待审核",
         State::Done => "已完成",
         State::Failed => "失败",
         State::Cancelled => "已取消",

@@ -373,6 +373,9 @@ pub struct Lineage {
     /// The adapter on that model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<CheckpointId>,
+    /// The example that a reviewer edited into this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_from: Option<ExampleId>,
 }
 
 impl Lineage {
@@ -384,6 +387,7 @@ impl Lineage {
             seeds: Vec::new(),
             model: None,
             adapter: None,
+            edited_from: None,
         }
     }
 }

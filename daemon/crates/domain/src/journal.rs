@@ -18,6 +18,7 @@ pub enum StageName {
     Filter,
     Respond,
     Validate,
+    Review,
     Train,
     Evaluate,
     Promote,
@@ -26,11 +27,12 @@ pub enum StageName {
 
 impl StageName {
     /// Every stage with the name that files use.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Generate, "generate"),
         (Self::Filter, "filter"),
         (Self::Respond, "respond"),
         (Self::Validate, "validate"),
+        (Self::Review, "review"),
         (Self::Train, "train"),
         (Self::Evaluate, "evaluate"),
         (Self::Promote, "promote"),

@@ -26,6 +26,7 @@ pub mod preflight;
 pub mod preview;
 pub mod random;
 pub mod report;
+pub mod review;
 pub mod spending;
 pub mod training;
 pub mod verdict;
@@ -48,6 +49,7 @@ pub use journal::{StepKey, StepRecord};
 pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
 pub use plugin::{FilterRecord, PluginSummary};
 pub use report::Report;
+pub use review::{ReviewDecision, ReviewItem, ReviewRound};
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};
 pub use training::{
     BaseDtype, EvalLoss, LrScheduler, TrainOptions, TrainRequest, TrainSegment, TrainTask,

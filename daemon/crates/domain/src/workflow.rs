@@ -8,6 +8,7 @@ pub use crate::chain::{
 };
 pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
 pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
+pub use crate::review::{ReviewGate, ReviewSpec, SampleOrder, SampleSize};
 use crate::training::TrainOptions;
 use crate::{
     CheckpointId, Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName,
@@ -157,6 +158,9 @@ pub struct Stages {
     pub respond: Option<RespondSpec>,
     /// Keeps or drops answered examples.
     pub validate: Option<ValidateSpec>,
+    /// Lays some of what is kept before people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewSpec>,
     /// Fine-tunes.
     pub train: Option<TrainSpec>,
     /// Measures on the held-out tasks.
@@ -351,6 +355,8 @@ pub enum WorkflowState {
     Running,
     /// Held by a person until resumed.
     Paused,
+    /// Not at work until people have reviewed enough; then it goes on by itself, after a restart too.
+    Waiting,
     /// Ended with every round done.
     Done,
     /// Ended by an error; `resume` tries again from the last step.
@@ -407,7 +413,7 @@ pub struct WorkflowSummary {
     pub spec_digest: Digest,
     /// Where it stands.
     pub state: WorkflowState,
-    /// Why, for failed ones and paused ones.
+    /// Why, for failed, paused and waiting ones.
     pub message: String,
     /// When it was submitted, in milliseconds since 1970 (UTC).
     pub created_ms: u64,

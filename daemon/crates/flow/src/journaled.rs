@@ -32,7 +32,7 @@ impl Figures {
             .collect()
     }
 
-    fn update(
+    pub(crate) fn update(
         &self,
         round: u32,
         stage: StageName,

@@ -18,6 +18,7 @@ mod pin;
 mod preflight;
 mod prompts;
 pub mod report;
+pub mod review;
 mod run;
 mod seeds;
 mod shown;

@@ -21,7 +21,7 @@ use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, Generation, PromptPool};
 use crate::stages::promote::{Compared, Promotion};
 use crate::stages::train::{self, Trained};
-use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
+use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, review, validate};
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -60,6 +60,7 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &plan,
             &mut chains,
         )?;
+        let kept = review_round(&mut run, round, kept, &mut chains)?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
         let mut done = RoundOutcome::new(round, &kept, run.spec());
         let (language, seed) = (run.spec().languages[0], run.spec().seed);
@@ -127,12 +128,13 @@ fn model_for(run: &Run, role: ModelRole, generator: &ModelRef) -> ModelRef {
     }
 }
 
-/// The two chains, which remember over rounds what was kept.
+/// The two chains, which remember over rounds what was kept, and what lays some of it before people.
 struct Chains {
     filter: Option<Chain>,
     validate: Option<Chain>,
     /// The bounds that the seeds gave.
     calibrations: Vec<Calibration>,
+    desk: review::Desk,
 }
 
 impl Chains {
@@ -168,6 +170,7 @@ impl Chains {
             filter,
             validate,
             calibrations,
+            desk: review::Desk::default(),
         })
     }
 }
@@ -304,14 +307,10 @@ fn generate_until_target(
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
         let examples = respond_wave(run, round, generator, human, passed, &mut answered)?;
-        kept.extend(validate_wave(
-            run,
-            round,
-            chains,
-            examples,
-            kept.len() as u64,
-            u64::from(spec.target),
-        )?);
+        let target = u64::from(spec.target);
+        let valid = validate_wave(run, round, chains, examples, kept.len() as u64, target)?;
+        chains.desk.lay_early(run, round, &valid, target)?;
+        kept.extend(valid);
         run.progress(
             round,
             StageName::Generate,
@@ -458,6 +457,22 @@ fn validate_wave(
     Ok(kept)
 }
 
+/// Lets people look at what a round kept. The filter remembers what they wrote, so that no later round makes it again.
+fn review_round(
+    run: &mut Run,
+    round: u32,
+    kept: Vec<Example>,
+    chains: &mut Chains,
+) -> Result<Vec<Example>, FlowError> {
+    let kept = review::review(run, round, &mut chains.desk, kept)?;
+    let default = run.spec().languages[0];
+    let edited = kept.iter().filter(|e| e.lineage.edited_from.is_some());
+    if let Some(filter) = &mut chains.filter {
+        edited.for_each(|e| filter.remember(&filter::seed_record(e, default)));
+    }
+    Ok(kept)
+}
+
 /// Filters, answers and validates the records of the seeds dataset itself.
 fn judge_dataset(
     run: &mut Run,
@@ -500,14 +515,9 @@ fn judge_dataset(
             examples.extend(open);
         }
         let total = human.len() as u64;
-        kept.extend(validate_wave(
-            run,
-            round,
-            chains,
-            examples,
-            kept.len() as u64,
-            total,
-        )?);
+        let valid = validate_wave(run, round, chains, examples, kept.len() as u64, total)?;
+        chains.desk.lay_early(run, round, &valid, total)?;
+        kept.extend(valid);
     }
     Ok(kept)
 }

@@ -24,6 +24,7 @@ stages:
   filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}]}
   respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules, {difficulty: {most: 0.99}}]}
+  review: {sample: 4}
   train: {batch_size: 4, checkpoint_steps: 2}
   evaluate: {batch: 4}
   promote: {min_diversity: 0.1}
@@ -139,6 +140,8 @@ fn a_straight_run_adds_up() {
         assert_eq!(by_name("filter").kept, by_name("respond").taken);
         assert_eq!(by_name("respond").out, by_name("validate").taken);
         assert!(by_name("validate").kept >= 9);
+        assert_eq!(by_name("validate").kept, by_name("review").taken);
+        assert_eq!(by_name("review").out, by_name("review").taken);
         assert_eq!(
             by_name("train").taken,
             round.human + round.generated + round.replayed

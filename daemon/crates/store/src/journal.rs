@@ -331,6 +331,7 @@ fn stage_code(stage: StageName) -> u8 {
         StageName::Filter => 20,
         StageName::Respond => 30,
         StageName::Validate => 40,
+        StageName::Review => 50,
         StageName::Train => 60,
         StageName::Evaluate => 70,
         StageName::Promote => 80,

@@ -157,6 +157,7 @@ pub(super) fn choose<'a>(
             nearest_text: near.map(|near| near.text.clone()),
             score: near.map(|near| near.score),
             note: Some(format!("{chosen} of {} were chosen", pool.len())),
+            ..Evidence::default()
         };
         drops.push((
             pool[place].0,

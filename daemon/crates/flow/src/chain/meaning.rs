@@ -266,6 +266,7 @@ impl Meanings {
                 nearest_text: Some(text.clone()),
                 score: Some(nearest.score),
                 note: Some(format!("above {bound:.3} by {model}{how}")),
+                ..Evidence::default()
             },
         ))
     }

@@ -229,7 +229,7 @@ impl Chain {
             if dropped.is_none() {
                 memory.remember(record, vector_of(&asked, i));
             }
-            verdicts.push(dropped.unwrap_or_else(|| Verdict::keep(self.stage)));
+            verdicts.push(dropped.unwrap_or_else(|| keep(self.stage, &asked, i)));
         }
         let Some(choice) = choice else {
             return Ok(verdicts);
@@ -309,6 +309,22 @@ impl Chain {
     }
 }
 
+/// Keeps a record, with the lowest mark that it was given as evidence.
+fn keep(stage: &str, asked: &[Asked], index: usize) -> Verdict {
+    let marked = asked.iter().filter_map(|answers| match answers {
+        Asked::Model(verdicts) => verdicts[index].as_ref(),
+        _ => None,
+    });
+    let mark = |verdict: &&Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
+    let lowest = marked.min_by(|a, b| mark(a).total_cmp(&mark(b)));
+    Verdict {
+        evidence: lowest
+            .map(|verdict| verdict.evidence.clone())
+            .unwrap_or_default(),
+        ..Verdict::keep(stage)
+    }
+}
+
 /// Finds a record's vector, where one was made.
 fn vector_of(asked: &[Asked], index: usize) -> Option<&Meaning> {
     asked.iter().find_map(|answers| match answers {
@@ -348,7 +364,10 @@ impl Memory {
         for (link, answers) in self.links.iter().zip(asked) {
             let dropped = match (link, answers) {
                 (_, Asked::Plugin(verdicts)) => verdicts[index].clone().into_drop()?,
-                (_, Asked::Model(drops)) => drops[index].clone(),
+                (_, Asked::Model(verdicts)) => {
+                    let verdict = verdicts[index].clone();
+                    verdict.filter(|verdict| verdict.decision == Decision::Drop)
+                }
                 (Link::Embedding, _) => {
                     let meaning = vector_of(asked, index);
                     let meanings = self.meanings.as_ref().zip(meaning);
@@ -368,7 +387,7 @@ impl Memory {
 enum Asked {
     Nobody,
     Plugin(Vec<PluginVerdict>),
-    /// The drops; none also for those that it was not asked about.
+    /// Its verdicts, keeps with their marks; none for those that it was not asked about.
     Model(Vec<Option<Verdict>>),
     /// The vectors of those that were open.
     Vectors(Vec<Option<Meaning>>),
@@ -411,7 +430,7 @@ fn near(id: ExampleId, text: &str, score: f64) -> Evidence {
         nearest: Some(id),
         nearest_text: Some(text.to_string()),
         score: Some(score),
-        note: None,
+        ..Evidence::default()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::stages::prompt_too_long;
 /// A mark is one token, or two where a blank comes first.
 const MAX_TOKENS: u32 = 4;
 
-/// Asks for the marks of the records that are open; gives the drops.
+/// Asks for the marks of the records that are open; gives the verdicts on those.
 ///
 /// The judge is held to a mark by a constraint; a server without constraints may say something else, and what has no mark
 /// in it is a drop too.
@@ -34,15 +34,15 @@ pub(super) fn ask<T>(
     let prompts = asked.iter().map(|i| prompt(stage, &records[*i])).collect();
     let found = judge::ask(run, &judge, prompts)?;
     outcome.tokens += found.tokens;
-    let mut drops = vec![None; records.len()];
+    let mut verdicts = vec![None; records.len()];
     for ((i, mark), said) in asked.into_iter().zip(found.marks).zip(found.said) {
         let too_long = said
             .as_ref()
             .and_then(|said| prompt_too_long("score", said));
         let said = said.map(|said| said.text).unwrap_or_default();
-        drops[i] = too_long.or_else(|| judge_mark(spec, &judge, mark, &said));
+        verdicts[i] = too_long.or_else(|| Some(judge_mark(spec, &judge, mark, &said)));
     }
-    Ok(drops)
+    Ok(verdicts)
 }
 
 fn prompt(stage: &str, record: &ChainRecord) -> Prompt {
@@ -74,14 +74,8 @@ pub(crate) fn mark_request(prompt: Prompt) -> GenerateRequest {
     }
 }
 
-fn judge_mark(
-    spec: &ScoreSpec,
-    judge: &ModelRef,
-    mark: Option<u32>,
-    answer: &str,
-) -> Option<Verdict> {
+fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, mark: Option<u32>, answer: &str) -> Verdict {
     let (reason, note) = match mark {
-        Some(mark) if mark >= spec.least => return None,
         Some(_) => ("low_score", format!("at least {}", spec.least)),
         None => (
             "no_score",
@@ -93,7 +87,13 @@ fn judge_mark(
         note: Some(format!("{}: {note}", judge.model)),
         ..Evidence::default()
     };
-    Some(Verdict::drop("score", reason, evidence))
+    match mark {
+        Some(mark) if mark >= spec.least => Verdict {
+            evidence,
+            ..Verdict::keep("score")
+        },
+        _ => Verdict::drop("score", reason, evidence),
+    }
 }
 
 /// Reads the first number of an answer, where it is a mark: "4", "4/5", "Mark: 4."
@@ -106,6 +106,8 @@ pub(crate) fn read_mark(answer: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use autodidact_domain::Decision;
+
     use super::*;
 
     #[test]
@@ -119,8 +121,14 @@ mod tests {
             adapter: None,
         };
         let reason = |answer| {
-            judge_mark(&spec, &judge, read_mark(answer), answer).map(|verdict| verdict.reason)
+            let verdict = judge_mark(&spec, &judge, read_mark(answer), answer);
+            (verdict.decision == Decision::Drop).then_some(verdict.reason)
         };
+        let kept = judge_mark(&spec, &judge, Some(4), "4").evidence;
+        assert_eq!(
+            (kept.score, kept.note.as_deref()),
+            (Some(4.0), Some("judge: at least 3"))
+        );
         assert_eq!(reason("3"), None);
         for answer in [" 5 ", "4/5", "Mark: 4.", "评分：4 分", "**3**", "...3"] {
             assert_eq!(reason(answer), None, "{answer}");

@@ -48,6 +48,7 @@ impl Overlap {
             nearest_text: Some(self.text),
             score: self.score,
             note: Some(self.note),
+            ..Evidence::default()
         };
         Verdict::drop("contamination", CONTAMINATED, evidence)
     }

@@ -3,11 +3,12 @@
 use autodidact_domain::{Language, TaskType};
 
 /// Stages by their code, in Chinese.
-const STAGES_ZH: [(&str, &str); 8] = [
+const STAGES_ZH: [(&str, &str); 9] = [
     ("generate", "生成"),
     ("filter", "过滤"),
     ("respond", "作答"),
     ("validate", "校验"),
+    ("review", "审核"),
     ("train", "训练"),
     ("evaluate", "评测"),
     ("promote", "采用"),
@@ -15,7 +16,7 @@ const STAGES_ZH: [(&str, &str); 8] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 41] = [
+const REASONS_ZH: [(&str, &str); 42] = [
     ("contaminated", "与留出任务重叠"),
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
@@ -43,6 +44,7 @@ const REASONS_ZH: [(&str, &str); 41] = [
     ("ends_with_colon", "以冒号结尾"),
     ("plugin_error", "插件出错"),
     ("rolled_back", "已回滚"),
+    ("rejected_by_reviewer", "审核未通过"),
     ("no_label_token", "没有可学习的词元"),
     ("held_out", "留作评估"),
     ("empty_instruction", "指令为空"),

@@ -4,6 +4,7 @@ mod chain;
 mod fault;
 mod generate;
 mod reader;
+mod review;
 mod stages;
 mod train;
 
@@ -71,6 +72,7 @@ stages:
   filter: {chain: [rouge_l: {}, rules: {}, embedding: {}, perplexity: {}, score: {}, diversity: {}, plugin: {}]}
   respond: {constraint: {}}
   validate: {chain: [difficulty: {}]}
+  review: {gate: {}}
   train:
   evaluate: {judge: {}, contamination: {}}
   promote:
@@ -258,6 +260,12 @@ fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
         missing(
             "seeds",
             "the dataset with the human examples, since generate, filter, respond, validate and train read it",
+        );
+    }
+    if stages.review.is_some() && !records && stages.respond.is_none() {
+        missing(
+            "stages",
+            "one of generate, filter, respond and validate, since review lays before people what these keep",
         );
     }
     if stages.evaluate.is_some() && spec.held_out.is_none() {

@@ -8,6 +8,7 @@ use autodidact_domain::workflow::{
 use super::chain::{Place, read_chain};
 use super::generate::{read_adapt, read_generate};
 use super::reader::{Fields, Node};
+use super::review::read_review;
 use super::train::read_train;
 
 pub(super) fn read_stages(node: Node<'_>) -> Stages {
@@ -21,6 +22,7 @@ pub(super) fn read_stages(node: Node<'_>) -> Stages {
         validate: fields.take_with_null("validate").map(|node| ValidateSpec {
             chain: read_chain(node, "stages.validate", Place::Validate),
         }),
+        review: fields.take_with_null("review").map(read_review),
         train: fields.take_with_null("train").map(read_train),
         evaluate: fields.take_with_null("evaluate").map(read_evaluate),
         promote: fields.take_with_null("promote").map(read_promote),

@@ -6,6 +6,7 @@ pub(crate) mod filter;
 pub(crate) mod generate;
 pub(crate) mod promote;
 pub(crate) mod respond;
+pub(crate) mod review;
 pub(crate) mod train;
 pub(crate) mod validate;
 

@@ -48,6 +48,7 @@ pub(crate) struct State {
     pub(crate) checkpoints: BTreeMap<CheckpointId, Checkpoint>,
     pub(crate) events: Vec<Event>,
     pub(crate) spent: f64,
+    pub(crate) reviews: BTreeMap<(WorkflowName, u32), ReviewRound>,
 }
 
 impl World {
@@ -100,6 +101,7 @@ pub(crate) fn ports(world: &Arc<World>) -> Ports {
         reader: fake(),
         requests: fake(),
         spending: fake(),
+        reviews: fake(),
         clock: fake(),
         reports: fake(),
         embedders: Arc::default(),
@@ -888,6 +890,61 @@ impl Spending for Fake {
         let mut state = self.0.read();
         state.spent += cost;
         Ok(state.spent)
+    }
+}
+
+impl Reviews for Fake {
+    fn lay(&self, workflow: &WorkflowName, round: u32, items: &[ReviewItem]) -> PortResult<u64> {
+        let mut state = self.0.write()?;
+        let review = state.reviews.entry((workflow.clone(), round)).or_default();
+        let before = review.items.len();
+        for item in items {
+            if !review.items.iter().any(|i| i.example.id == item.example.id) {
+                review.items.push(item.clone());
+            }
+        }
+        Ok((review.items.len() - before) as u64)
+    }
+
+    fn complete(&self, workflow: &WorkflowName, round: u32, examples: u64) -> PortResult<()> {
+        let mut state = self.0.write()?;
+        let review = state.reviews.entry((workflow.clone(), round)).or_default();
+        review.examples = Some(examples);
+        Ok(())
+    }
+
+    fn get(&self, workflow: &WorkflowName, round: u32) -> PortResult<ReviewRound> {
+        let state = self.0.read();
+        let review = state.reviews.get(&(workflow.clone(), round));
+        Ok(review.cloned().unwrap_or_default())
+    }
+
+    fn rounds(&self, workflow: Option<&WorkflowName>) -> PortResult<Vec<(WorkflowName, u32)>> {
+        let state = self.0.read();
+        let rounds = state.reviews.keys().cloned();
+        Ok(rounds
+            .filter(|(name, _)| workflow.is_none_or(|wanted| wanted == name))
+            .collect())
+    }
+
+    fn decide(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        decision: &ReviewDecision,
+    ) -> PortResult<ReviewDecision> {
+        let mut state = self.0.read();
+        let review = state.reviews.get_mut(&(workflow.clone(), round));
+        let review = review.ok_or_else(|| missing("review", workflow))?;
+        review.decisions.push(decision.clone());
+        Ok(decision.clone())
+    }
+
+    fn settle(&self, workflow: &WorkflowName, round: u32, counted: u64) -> PortResult<ReviewRound> {
+        let mut state = self.0.write()?;
+        let review = state.reviews.entry((workflow.clone(), round)).or_default();
+        review.settled = review.settled.or(Some(counted));
+        Ok(review.clone())
     }
 }
 

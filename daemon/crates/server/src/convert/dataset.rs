@@ -147,6 +147,11 @@ fn lineage_of(lineage: v1::Lineage) -> Result<Lineage, &'static str> {
             .map(CheckpointId::new)
             .transpose()
             .map_err(|_| wrong)?,
+        edited_from: lineage
+            .edited_from
+            .map(|id| id.parse())
+            .transpose()
+            .map_err(|_| wrong)?,
     })
 }
 
@@ -169,6 +174,7 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         seeds,
         model,
         adapter,
+        edited_from,
     } = lineage;
     let origin = match origin {
         Origin::Human => v1::Origin::Human,
@@ -180,6 +186,7 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         seeds: seeds.iter().map(ToString::to_string).collect(),
         model: model.map(|model| model.to_string()),
         adapter: adapter.map(|adapter| adapter.to_string()),
+        edited_from: edited_from.map(|id| id.to_string()),
     }
 }
 
@@ -296,6 +303,7 @@ mod tests {
                 seeds: vec![plain.id],
                 model: ModelName::new("base").ok(),
                 adapter: CheckpointId::new("w.round-1").ok(),
+                edited_from: Some(plain.id),
             };
             for record in [plain, full] {
                 assert_eq!(example_of(example(record.clone())), Ok(record));

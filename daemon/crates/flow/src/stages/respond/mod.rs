@@ -277,6 +277,7 @@ pub(crate) fn to_example(
             seeds: candidate.seeds.clone(),
             model: Some(model.model.clone()),
             adapter: model.adapter.clone(),
+            edited_from: None,
         },
     }
 }

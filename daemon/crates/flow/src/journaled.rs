@@ -265,6 +265,7 @@ impl Run {
         report.dropped += dropped;
         report.out += recorded.out;
         report.seconds += recorded.seconds;
+        report.tokens += recorded.tokens;
         add_counts(&mut report.reasons, &recorded.reasons);
         self.totals.seconds += recorded.seconds;
         self.totals.tokens += recorded.tokens;

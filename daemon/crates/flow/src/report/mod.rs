@@ -1,11 +1,18 @@
 //! The report: every figure comes from the journal, replayed or fresh.
 
+mod chart;
+mod document;
+mod drops;
+mod html;
 mod markdown;
+mod sections;
+mod spark;
 mod task_types;
 mod words;
 
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::journal::StageName;
+use autodidact_domain::ports::ReportTexts;
 use autodidact_domain::report::{
     BeforeAfter, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample, StageReport,
 };
@@ -20,7 +27,10 @@ use crate::stages::evaluate::{Evaluation, TaskResult, summarize};
 use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
 
+pub(crate) use drops::{each_verdict, shorten};
+pub use html::to_html;
 pub use markdown::to_markdown;
+pub(crate) use sections::final_model;
 pub(crate) use task_types::by_task_type;
 pub use words::{reason_name, stage_name};
 
@@ -77,15 +87,23 @@ pub(crate) fn write(
     held_out: &[Example],
     done: bool,
 ) -> Result<(), FlowError> {
-    let report = build(run, outcome, held_out, done);
+    let report = build(run, outcome, held_out, done)?;
     run.ports.workflows.put_report(&report)?;
-    run.ports
-        .reports
-        .write(&report.workflow, &to_json(&report)?, &to_markdown(&report))?;
+    let texts = ReportTexts {
+        json: to_json(&report)?,
+        markdown: to_markdown(&report),
+        html: to_html(&report),
+    };
+    run.ports.reports.write(&report.workflow, &texts)?;
     Ok(())
 }
 
-fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> Report {
+fn build(
+    run: &Run,
+    outcome: &RunOutcome,
+    held_out: &[Example],
+    done: bool,
+) -> Result<Report, PortError> {
     let spec = run.spec();
     let totals = &run.totals;
     let rate = if totals.generation_seconds > 0.0 {
@@ -93,7 +111,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
     } else {
         0.0
     };
-    Report {
+    Ok(Report {
         workflow: spec.name.clone(),
         state: if done {
             WorkflowState::Done
@@ -118,6 +136,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
             .iter()
             .map(|round| round_report(run, round))
             .collect(),
+        dropped: drops::dropped_examples(&*run.ports.journal, &spec.name, spec.seed)?,
         evaluations: outcome
             .evaluations
             .iter()
@@ -134,18 +153,24 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
                 used: used.clone(),
             })
             .collect(),
-    }
+    })
 }
 
 fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
+    let trained = round.trained.as_ref();
     let stages: Vec<StageReport> = run
         .totals
         .stages
         .iter()
         .filter(|((of, _), _)| *of == round.round)
-        .map(|(_, stage)| stage.clone())
+        .map(|((_, name), stage)| StageReport {
+            tokens: match (name, trained) {
+                (StageName::Train, Some(trained)) => trained.tokens,
+                _ => stage.tokens,
+            },
+            ..stage.clone()
+        })
         .collect();
-    let trained = round.trained.as_ref();
     RoundReport {
         round: round.round,
         promoted: round.promotion.as_ref().map(|promotion| promotion.promoted),

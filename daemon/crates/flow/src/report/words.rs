@@ -64,13 +64,16 @@ const TASK_TYPES_ZH: [(&str, &str); 10] = [
     ("unknown", "未注明"),
 ];
 
-/// Measures of task types by their code, in English and Chinese.
-const METRICS: [(&str, &str, &str); 5] = [
+/// Measures of task types and of diversity by their code, in English and Chinese.
+const METRICS: [(&str, &str, &str); 8] = [
     ("accuracy", "accuracy", "准确率"),
     ("macro_f1", "macro-F1", "宏平均 F1"),
     ("span_f1", "span F1", "片段 F1"),
     ("chrf", "chrF", "chrF"),
     ("rouge_l", "ROUGE-L", "ROUGE-L"),
+    ("distinct_1", "distinct-1", "distinct-1"),
+    ("distinct_2", "distinct-2", "distinct-2"),
+    ("token_entropy", "token entropy (bits)", "词元熵（比特）"),
 ];
 
 /// Names a task type for people.

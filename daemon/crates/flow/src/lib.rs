@@ -5,11 +5,13 @@
 //! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
 
 mod chain;
+pub mod compare;
 mod embedders;
 mod error;
 mod journaled;
 mod labels;
 mod ledger;
+pub mod lineage;
 mod pin;
 mod preflight;
 mod prompts;

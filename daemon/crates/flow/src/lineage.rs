@@ -406,7 +406,11 @@ fn read_what_is_left(ports: &Ports, version: Option<&DatasetSummary>) -> PortRes
 fn begins_with(id: &ExampleId, prefix: &str) -> bool {
     let digit = |place: usize| {
         let byte = id.as_bytes()[place / 2];
-        let half = if place % 2 == 0 { byte >> 4 } else { byte & 15 };
+        let half = if place.is_multiple_of(2) {
+            byte >> 4
+        } else {
+            byte & 15
+        };
         char::from_digit(u32::from(half), 16)
     };
     let mut digits = prefix.chars().enumerate();

@@ -246,8 +246,9 @@ fn a_dropped_instruction_is_followed_to_its_prompt_and_its_writer() {
         let found = of(&world, &id.to_string()).expect("either id");
         assert_eq!(found.record, validated.record);
         assert_eq!(found.ids, [validated.record, instruction]);
-        let reasons = found.verdicts.iter().map(|v| (v.stage, v.verdict.decision));
-        assert!(reasons.last() == Some((StageName::Validate, Decision::Drop)));
+        let last = found.verdicts.last().expect("it was judged");
+        let decided = (last.stage, last.verdict.decision);
+        assert_eq!(decided, (StageName::Validate, Decision::Drop));
     }
     // Of a completion that holds no instruction there is its verdict.
     let unread = dropped(StageName::Generate);
@@ -255,6 +256,38 @@ fn a_dropped_instruction_is_followed_to_its_prompt_and_its_writer() {
     assert!(found.example.is_none() && found.prompt.is_empty());
     assert_eq!(found.text, unread.text);
     assert_eq!(found.standing, RecordStanding::Dropped);
+}
+
+#[test]
+fn a_report_shows_some_of_each_reason_and_what_its_stages_took() {
+    let world = world();
+    run(&world, WORKFLOW);
+    let report = world.state.lock().expect("no panic").reports[&name("loop")].clone();
+    let all = verdicts(&world, "loop");
+    assert!(report.dropped.len() >= 4, "{:?}", report.dropped);
+    for group in &report.dropped {
+        let stages = report.rounds.iter().flat_map(|round| &round.stages);
+        let of_it = stages.filter(|stage| stage.name == group.stage);
+        let counts = of_it.filter_map(|stage| stage.reasons.get(&group.reason));
+        assert_eq!(counts.sum::<u64>(), group.count, "{group:?}");
+        assert_eq!(group.examples.len() as u64, group.count.min(3), "{group:?}");
+        for shown in &group.examples {
+            let is_it = |v: &RecordedVerdict| {
+                let same = v.stage.name() == group.stage && v.verdict.reason == group.reason;
+                same && v.record == shown.record && v.round == shown.round
+            };
+            assert!(all.iter().any(is_it), "{shown:?}");
+        }
+    }
+    let tokens = |name: &str| {
+        let stages = report.rounds.iter().flat_map(|round| &round.stages);
+        let of_it = stages.filter(|stage| stage.name == name);
+        of_it.map(|stage| stage.tokens).sum::<u64>()
+    };
+    for stage in ["generate", "respond", "train", "evaluate"] {
+        assert!(tokens(stage) > 0, "{stage}");
+    }
+    assert_eq!((tokens("filter"), tokens("promote")), (0, 0));
 }
 
 #[test]

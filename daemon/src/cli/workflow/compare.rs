@@ -197,7 +197,7 @@ mod tests {
                 workflow: workflow.into(),
                 final_model: "round-1".into(),
                 dataset: dataset.into(),
-                seconds: 1.25,
+                seconds: 1.5,
                 tokens: 30,
                 ..v1::ComparedRun::default()
             })
@@ -245,7 +245,7 @@ mod tests {
            one      two
 ends with  round-1  round-1
 kept       one@1    none
-seconds    1.2      1.2
+seconds    1.5      1.5
 tokens     30       30
 
 Settings that differ

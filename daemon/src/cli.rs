@@ -249,7 +249,7 @@ mod tests {
             verbs("workflow"),
             [
                 "fields", "check", "submit", "list", "show", "watch", "pause", "resume", "cancel",
-                "verdicts", "report"
+                "verdicts", "report", "lineage", "compare"
             ]
         );
         assert_eq!(

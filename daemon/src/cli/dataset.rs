@@ -338,7 +338,8 @@ async fn show(
     Ok(())
 }
 
-fn tell_record(record: &v1::Example) -> Result<(), Failure> {
+/// Shows what a record says.
+pub(super) fn tell_record(record: &v1::Example) -> Result<(), Failure> {
     match &record.body {
         Some(v1::example::Body::Instruction(body)) => {
             output::line(format!("instruction: {}", body.instruction))?;

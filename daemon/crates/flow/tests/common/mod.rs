@@ -465,7 +465,7 @@ impl Journal for Fake {
 
     fn verdicts(
         &self,
-        _: &WorkflowName,
+        workflow: &WorkflowName,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<RecordedVerdict>> {
@@ -474,6 +474,7 @@ impl Journal for Fake {
             .read()
             .verdicts
             .iter()
+            .filter(|(key, _)| key.workflow == *workflow)
             .skip(from as usize)
             .take(limit)
             .map(|(_, v)| v.clone())
@@ -482,13 +483,15 @@ impl Journal for Fake {
 
     fn verdict_counts(
         &self,
-        _: &WorkflowName,
+        workflow: &WorkflowName,
         round: u32,
         stage: StageName,
     ) -> PortResult<(u64, u64)> {
         let state = self.0.read();
         let count = |decision| {
-            let mine = |v: &&(StepKey, RecordedVerdict)| v.1.round == round && v.1.stage == stage;
+            let mine = |v: &&(StepKey, RecordedVerdict)| {
+                v.0.workflow == *workflow && v.1.round == round && v.1.stage == stage
+            };
             state
                 .verdicts
                 .iter()
@@ -962,7 +965,7 @@ impl Clock for Fake {
 }
 
 impl ReportFiles for Fake {
-    fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+    fn write(&self, _: &WorkflowName, _: &ReportTexts) -> PortResult<()> {
         Ok(())
     }
 

@@ -255,7 +255,8 @@ mod tests {
         assert_eq!(
             verbs("dataset"),
             [
-                "import", "list", "show", "preview", "export", "delete", "stats", "diff", "dedup"
+                "import", "list", "show", "preview", "filter", "export", "delete", "stats", "diff",
+                "dedup"
             ]
         );
         assert_eq!(

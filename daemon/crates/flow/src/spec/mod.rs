@@ -68,7 +68,7 @@ stages:
   generate:
   filter: {chain: [rouge_l: {}, rules: {}, score: {}, plugin: {}]}
   respond: {constraint: {}}
-  validate:
+  validate: {chain: [checks: {}, consistency: {}]}
   train:
   evaluate:
   promote:

@@ -88,6 +88,7 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         seeds,
         model,
         adapter,
+        corrected_from,
     } = lineage;
     let origin = match origin {
         Origin::Human => v1::Origin::Human,
@@ -99,6 +100,7 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         seeds: seeds.iter().map(ToString::to_string).collect(),
         model: model.map(|model| model.to_string()),
         adapter: adapter.map(|adapter| adapter.to_string()),
+        corrected_from,
     }
 }
 

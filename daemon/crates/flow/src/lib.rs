@@ -7,6 +7,7 @@
 mod chain;
 mod embedders;
 mod error;
+mod instruction;
 mod journaled;
 mod labels;
 mod ledger;

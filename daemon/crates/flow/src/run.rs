@@ -12,6 +12,7 @@ use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
 use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, PromptPool};
 use crate::stages::promote::Promotion;
+use crate::stages::respond::{Answerer, LabelShares};
 use crate::stages::train::{self, Trained};
 use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
 
@@ -114,7 +115,8 @@ impl Chains {
             .validate
             .as_ref()
             .map(|s| Chain::for_validate(&s.chain, plugins, &run.spec().languages))
-            .transpose()?;
+            .transpose()?
+            .map(|chain| chain.showing(human));
         Ok(Self { filter, validate })
     }
 }
@@ -237,7 +239,9 @@ fn generate_until_target(
         asked += count;
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
-        let examples = respond_wave(run, round, generator, human, passed, &mut answered)?;
+        let shares = LabelShares::of(&generated);
+        let makers = (generator, human, shares);
+        let examples = respond_wave(run, round, makers, passed, &mut answered)?;
         kept.extend(validate_wave(
             run,
             round,
@@ -349,8 +353,7 @@ fn filter_wave(
 fn respond_wave(
     run: &mut Run,
     round: u32,
-    generator: &ModelRef,
-    human: &[Example],
+    (generator, human, shares): (&ModelRef, &[Example], LabelShares),
     candidates: Vec<Candidate>,
     answered: &mut usize,
 ) -> Result<Vec<Example>, FlowError> {
@@ -361,8 +364,13 @@ fn respond_wave(
             .map(|candidate| bare_example(round, &maker, candidate))
             .collect());
     };
-    let answerer = model_for(run, ModelRole::Answerer, generator);
-    let examples = respond::wave(run, round, &spec, &answerer, human, &candidates, *answered)?;
+    let answerer = Answerer {
+        spec: &spec,
+        model: &model_for(run, ModelRole::Answerer, generator),
+        human,
+        shares,
+    };
+    let examples = respond::wave(run, round, answerer, &candidates, *answered)?;
     *answered += candidates.len();
     Ok(examples)
 }
@@ -417,18 +425,13 @@ fn judge_dataset(
                 instruction: example.body.instruction_text().to_string(),
                 language: language_of(example, default),
                 seeds: Vec::new(),
+                task_type: example.task_type,
             })
             .collect();
         let mut examples = done;
         if run.spec().stages.respond.is_some() {
-            examples.extend(respond_wave(
-                run,
-                round,
-                generator,
-                human,
-                candidates,
-                &mut answered,
-            )?);
+            let makers = (generator, human, LabelShares::of(&kept));
+            examples.extend(respond_wave(run, round, makers, candidates, &mut answered)?);
         } else {
             examples.extend(open);
         }

@@ -59,13 +59,8 @@ fn judge(
 }
 
 fn to_record(candidate: &Candidate) -> ChainRecord {
-    ChainRecord {
-        id: instruction_id(&candidate.instruction),
-        instruction: candidate.instruction.clone(),
-        input: String::new(),
-        output: String::new(),
-        language: candidate.language,
-    }
+    let instruction = &candidate.instruction;
+    ChainRecord::of_instruction(instruction_id(instruction), instruction, candidate.language)
 }
 
 /// Judges records of a dataset, which keep what is known about them.
@@ -82,6 +77,7 @@ pub(crate) fn dataset_wave(
             instruction: example.body.instruction_text().to_string(),
             language: language_of(example, default),
             seeds: Vec::new(),
+            task_type: example.task_type,
         })
         .collect();
     let kept = self::judge(run, round, chain, &candidates)?;

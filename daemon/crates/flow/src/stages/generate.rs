@@ -9,7 +9,7 @@ use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::GenerateSpec;
 use autodidact_domain::{
     Body, Completion, Digest, Example, ExampleId, GenerateRequest, Language, ModelRef, Sampling,
-    Verdict,
+    TaskType, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub(crate) struct Candidate {
     pub(crate) language: Language,
     /// The examples in its prompt.
     pub(crate) seeds: Vec<ExampleId>,
+    /// The type of task that it was asked for or is known to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) task_type: Option<TaskType>,
 }
 
 /// What prompts are made from.
@@ -66,6 +69,7 @@ pub(crate) fn wave(
                     instruction,
                     language: prompt.language,
                     seeds: prompt.seeds.clone(),
+                    task_type: None,
                 }));
         }
         outcome.out = outcome.value.len() as u64;

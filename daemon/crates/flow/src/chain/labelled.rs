@@ -75,12 +75,11 @@ fn chain(stage: &str, rules: RulesSpec, languages: &[Language]) -> Chain {
 }
 
 fn record(language: Language, instruction: &str, input: &str, output: &str) -> ChainRecord {
+    let id = Body::instruction(instruction, input, output).id();
     ChainRecord {
-        id: Body::instruction(instruction, input, output).id(),
-        instruction: instruction.to_string(),
         input: input.to_string(),
         output: output.to_string(),
-        language,
+        ..ChainRecord::of_instruction(id, instruction, language)
     }
 }
 

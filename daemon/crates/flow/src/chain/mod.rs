@@ -1,5 +1,9 @@
-//! Chains of rules over records: the first drop decides, and every decision says why.
+//! Chains of rules over records: the first drop decides, and every decision says why. A link of the validate chain may correct a
+//! record; the links after it see it corrected.
 
+mod checks;
+mod consistency;
+mod correction;
 #[cfg(test)]
 mod labelled;
 mod plugin;
@@ -9,12 +13,16 @@ mod score;
 use std::collections::HashMap;
 
 use autodidact_domain::verdict::Evidence;
-use autodidact_domain::workflow::{ChainRule, OnPluginError, ScoreSpec};
-use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, Verdict};
+use autodidact_domain::workflow::{
+    ChainRule, ChecksSpec, ConsistencySpec, OnPluginError, ScoreSpec,
+};
+use autodidact_domain::{Example, ExampleId, Language, Lineage, PluginSummary, TaskType, Verdict};
 use autodidact_text::NearDuplicateIndex;
 
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
+use crate::stages::language_of;
+use correction::Corrections;
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
 use rules::Rules;
 
@@ -26,12 +34,57 @@ pub(crate) struct ChainRecord {
     pub(crate) input: String,
     pub(crate) output: String,
     pub(crate) language: Language,
+    /// The form of task, where it is known.
+    pub(crate) task_type: Option<TaskType>,
+    /// The declared labels of a classification.
+    pub(crate) labels: Vec<String>,
+    /// Where an answered record comes from.
+    pub(crate) lineage: Option<Lineage>,
+}
+
+impl ChainRecord {
+    /// Shows an instruction that has no answer yet.
+    pub(crate) fn of_instruction(id: ExampleId, instruction: &str, language: Language) -> Self {
+        Self {
+            id,
+            instruction: instruction.to_string(),
+            input: String::new(),
+            output: String::new(),
+            language,
+            task_type: None,
+            labels: Vec::new(),
+            lineage: None,
+        }
+    }
+
+    /// Shows an answered example.
+    pub(crate) fn of_example(example: &Example, default: Language) -> Self {
+        Self {
+            id: example.id,
+            instruction: example.body.instruction_text().to_string(),
+            input: example.body.input_text().to_string(),
+            output: example.body.output_text().to_string(),
+            language: language_of(example, default),
+            task_type: example.task_type,
+            labels: example.labels.clone(),
+            lineage: Some(example.lineage.clone()),
+        }
+    }
+}
+
+/// What a chain decided on a record.
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// The answer that a kept record goes on with, where a link corrected it.
+    pub(crate) corrected: Option<String>,
 }
 
 /// A chain with the memory of what it kept, for the rules that compare.
 pub(crate) struct Chain {
     stage: &'static str,
     links: Vec<Link>,
+    /// What people wrote, for links that have questions answered again.
+    human: Vec<Example>,
 }
 
 enum Link {
@@ -43,6 +96,8 @@ enum Link {
     InstructionRules(Rules),
     InstanceRules(Rules),
     Score(ScoreSpec),
+    Checks(ChecksSpec),
+    Consistency(ConsistencySpec),
     Plugin {
         plugin: PluginSummary,
         config: serde_json::Value,
@@ -89,6 +144,8 @@ impl Chain {
                     }
                     ChainRule::Rules(spec) => Link::InstructionRules(Rules::new(spec, languages)),
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
+                    ChainRule::Checks(spec) => Link::Checks(spec.clone()),
+                    ChainRule::Consistency(spec) => Link::Consistency(spec.clone()),
                     ChainRule::Plugin {
                         name,
                         config,
@@ -101,7 +158,20 @@ impl Chain {
                 })
             })
             .collect::<Result<_, FlowError>>()?;
-        Ok(Self { stage, links })
+        Ok(Self {
+            stage,
+            links,
+            human: Vec::new(),
+        })
+    }
+
+    /// Takes the examples that a model sees answered before it answers a question again.
+    pub(crate) fn showing(mut self, human: &[Example]) -> Self {
+        let asks = |link: &Link| matches!(link, Link::Consistency(_));
+        if self.links.iter().any(asks) {
+            self.human = human.to_vec();
+        }
+        self
     }
 
     /// Remembers a record that was kept before, or that people wrote, so that later ones are compared with it.
@@ -130,7 +200,19 @@ impl Chain {
         records: &[ChainRecord],
         outcome: &mut Outcome<T>,
     ) -> Result<Vec<Verdict>, FlowError> {
+        let judged = self.judge_and_correct(run, records.to_vec(), outcome)?;
+        Ok(judged.into_iter().map(|judged| judged.verdict).collect())
+    }
+
+    /// Judges records as [`Self::judge`] does, and gives the answers that links corrected.
+    pub(crate) fn judge_and_correct<T>(
+        &mut self,
+        run: &Run,
+        mut records: Vec<ChainRecord>,
+        outcome: &mut Outcome<T>,
+    ) -> Result<Vec<Judgement>, FlowError> {
         let mut asked: Vec<Asked> = Vec::with_capacity(self.links.len());
+        let mut corrections = Corrections::none(records.len());
         for link in &self.links {
             let answers = match link {
                 Link::Plugin {
@@ -142,27 +224,54 @@ impl Chain {
                     plugin,
                     config,
                     *on_error,
-                    records,
+                    &records,
                 )?),
                 Link::Score(spec) => {
-                    let open = self.passing(&asked, records)?;
-                    Asked::Model(score::ask(run, self.stage, spec, records, &open, outcome)?)
+                    let open = self.passing(&asked, &records)?;
+                    Asked::Model(score::ask(run, self.stage, spec, &records, &open, outcome)?)
                 }
-                _ => Asked::Nobody,
+                Link::Checks(spec) => {
+                    let open = self.passing(&asked, &records)?;
+                    let drops = checks::judge(spec, &mut records, &open, &mut corrections);
+                    Asked::Model(drops)
+                }
+                Link::Consistency(spec) => {
+                    let open = self.passing(&asked, &records)?;
+                    Asked::Model(consistency::ask(
+                        run,
+                        spec,
+                        &self.human,
+                        &mut records,
+                        &open,
+                        &mut corrections,
+                        outcome,
+                    )?)
+                }
+                // What it says of a record holds of it as it is now, before a later link corrects it.
+                Link::InstanceRules(_) => {
+                    Asked::Model(records.iter().map(|record| link.judge(record)).collect())
+                }
+                Link::Exact(_) | Link::RougeL { .. } | Link::InstructionRules(_) => Asked::Nobody,
             };
             asked.push(answers);
         }
-        let mut verdicts = Vec::with_capacity(records.len());
-        for (i, record) in records.iter().enumerate() {
-            let verdict = self
-                .first_drop(&asked, i, record)?
-                .unwrap_or_else(|| Verdict::keep(self.stage));
-            if verdict.decision == Decision::Keep {
+        let mut judged = Vec::with_capacity(records.len());
+        for (i, record) in records.into_iter().enumerate() {
+            let drop = self.first_drop(&asked, i, &record)?;
+            let is_kept = drop.is_none();
+            let corrected = corrections.verdict(i).filter(|_| is_kept);
+            let is_corrected = corrected.is_some();
+            let verdict = drop.or(corrected);
+            let verdict = verdict.unwrap_or_else(|| Verdict::keep(self.stage));
+            if is_kept {
                 self.remember(record.id, &record.instruction);
             }
-            verdicts.push(verdict);
+            judged.push(Judgement {
+                verdict,
+                corrected: is_corrected.then_some(record.output),
+            });
         }
-        Ok(verdicts)
+        Ok(judged)
     }
 
     /// Tells which records the links so far let pass, so that a model is not asked about the others.
@@ -198,7 +307,7 @@ impl Chain {
 enum Asked {
     Nobody,
     Plugin(Vec<PluginVerdict>),
-    /// The drops; none also for those that it was not asked about.
+    /// The drops of a model, or of a link that a later one might judge otherwise; none also for those that it was not asked about.
     Model(Vec<Option<Verdict>>),
 }
 
@@ -224,7 +333,7 @@ impl Link {
             }
             Self::InstructionRules(rules) => rules.judge_instruction(record),
             Self::InstanceRules(rules) => rules.judge_instance(record),
-            Self::Score(_) | Self::Plugin { .. } => None,
+            Self::Score(_) | Self::Checks(_) | Self::Consistency(_) | Self::Plugin { .. } => None,
         }
     }
 }

@@ -34,7 +34,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// The only crate that may name each of these.
-const OWNERS: [(&str, &str); 10] = [
+const OWNERS: [(&str, &str); 11] = [
     ("sled", "autodidact-store"),
     ("candle-core", "autodidact-engine"),
     ("candle-nn", "autodidact-engine"),
@@ -45,6 +45,7 @@ const OWNERS: [(&str, &str); 10] = [
     ("jieba-rs", "autodidact-text"),
     ("whichlang", "autodidact-text"),
     ("tonic-reflection", "autodidact-server"),
+    ("parquet", "autodidact-formats"),
 ];
 
 #[test]

@@ -12,6 +12,7 @@ mod model;
 pub(crate) mod output;
 mod plugin;
 mod quickstart;
+mod review;
 mod serve;
 mod system;
 mod train;
@@ -104,6 +105,9 @@ enum Command {
     /// Show what training made, and choose what is served
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    /// Look at what workflows made, and decide what goes on
+    #[command(subcommand)]
+    Review(review::ReviewCommand),
     /// Install and manage WebAssembly plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -175,6 +179,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Checkpoint(command) => {
             runtime.block_on(interruptible(checkpoint::run(command, &global)))
         }
+        Command::Review(command) => runtime.block_on(interruptible(review::run(command, &global))),
         Command::Plugin(command) => runtime.block_on(interruptible(plugin::run(command, &global))),
         Command::Bench(command) => runtime.block_on(interruptible(bench::run(command, &global))),
         Command::System(command) => runtime.block_on(interruptible(system::run(command, &global))),
@@ -249,7 +254,9 @@ mod tests {
         );
         assert_eq!(
             verbs("dataset"),
-            ["import", "list", "show", "preview", "export", "delete"]
+            [
+                "import", "list", "show", "preview", "export", "delete", "stats", "diff", "dedup"
+            ]
         );
         assert_eq!(
             verbs("model"),
@@ -259,6 +266,10 @@ mod tests {
             ]
         );
         assert_eq!(verbs("checkpoint"), ["list", "show", "promote"]);
+        assert_eq!(
+            verbs("review"),
+            ["next", "accept", "reject", "edit", "stats"]
+        );
         assert_eq!(
             verbs("plugin"),
             ["install", "list", "show", "enable", "disable", "remove"]

@@ -43,6 +43,17 @@ pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
+/// Finds the mapping file that stands beside a dataset file and says what its columns are.
+pub(crate) fn mapping_beside(path: &Path) -> Option<PathBuf> {
+    let named = |suffix: &str| {
+        let mut name = path.as_os_str().to_os_string();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let mut candidates = autodidact_formats::MAPPING_SUFFIXES.into_iter().map(named);
+    candidates.find(|candidate| candidate.is_file())
+}
+
 /// Names the temporary file that stands beside a file while it is written.
 fn temporary_beside(path: &Path) -> PathBuf {
     let name = path

@@ -212,6 +212,7 @@ impl Parts {
             reader: Arc::new(Reader),
             requests: store.requests(),
             spending: store.spending(),
+            reviews: store.reviews(),
             clock,
             reports: Arc::new(ReportFolder::new(data_dir.join("reports"))),
             embedders: Arc::new(config.embedders.table()),

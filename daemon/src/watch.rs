@@ -19,7 +19,7 @@ use autodidact_domain::{
     DatasetName, Digest, EventBody, FileReport, Interrupt, LineFault, PortError, PortResult,
 };
 use autodidact_flow::Supervisor;
-use autodidact_server::import_file;
+use autodidact_server::{IncomingFile, import_file};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecursiveMode, Watcher as _};
 
@@ -207,17 +207,23 @@ impl Watch<'_> {
                 return Ok(());
             }
         };
-        let digest = Digest::of(&bytes);
+        let mapping = match read_mapping(path, self.options.max_bytes) {
+            Ok(mapping) => mapping,
+            Err(reason) => {
+                self.tell_once(path, &reason);
+                return Ok(());
+            }
+        };
+        let file = IncomingFile {
+            name: &name,
+            bytes: &bytes,
+            mapping: mapping.as_deref(),
+        };
+        let digest = file.digest();
         if already_reported(path, digest, &candidate.dataset, self.ports)? {
             return Ok(());
         }
-        let imported = import_file(
-            self.ports,
-            self.supervisor,
-            &candidate.dataset,
-            &name,
-            &bytes,
-        )?;
+        let imported = import_file(self.ports, self.supervisor, &candidate.dataset, file)?;
         for workflow in &imported.started {
             tracing::info!(workflow = %workflow.spec.name, dataset = %candidate.dataset, "started by a dropped file");
         }
@@ -315,6 +321,29 @@ fn already_reported(
         }
         _ => Ok(false),
     }
+}
+
+/// Reads the mapping file beside a file, where one stands there; the error is for people.
+fn read_mapping(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, String> {
+    let Some(mapping) = files::mapping_beside(path) else {
+        return Ok(None);
+    };
+    let name = mapping.display();
+    let cannot = |error: std::io::Error| format!("its mapping file {name} cannot be read: {error}");
+    let real = mapping.canonicalize().map_err(cannot)?;
+    let folder = path.parent().unwrap_or(Path::new(".")).canonicalize();
+    if !real.starts_with(folder.map_err(cannot)?) {
+        return Err(format!(
+            "its mapping file {name} is a link that leaves the folder"
+        ));
+    }
+    let size = std::fs::metadata(&mapping).map_err(cannot)?.len();
+    if size > max_bytes {
+        return Err(format!(
+            "its mapping file {name} is too large: {size} bytes"
+        ));
+    }
+    std::fs::read(&mapping).map(Some).map_err(cannot)
 }
 
 /// Names the report that stands beside a file.

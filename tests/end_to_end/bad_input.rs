@@ -372,3 +372,56 @@ fn without_a_daemon_commands_say_how_to_start_one() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn held_out_tasks_among_the_seeds_are_refused_with_the_pairs_and_thin_seeds_are_warned_of()
+-> Result<()> {
+    let home = Home::new()?;
+    let _daemon = home.serve(&[])?;
+    home.prepare()?;
+    let examples = autodidact_tests::repository().join("examples/data");
+    let seeds = std::fs::read_to_string(examples.join("seeds-en.jsonl"))?;
+    let some: Vec<&str> = seeds.lines().take(12).collect();
+    let file = home.path().join("some.jsonl");
+    std::fs::write(&file, some.join("\n"))?;
+    home.text(&["dataset", "import", "some", &file.to_string_lossy()])?;
+    let workflow = |name: &str, seeds: &str, held_out: &str| -> Result<String> {
+        let file = home.path().join(format!("{name}.yaml"));
+        let text = format!(
+            "name: {name}\nmodel: tiny\nseeds: {seeds}\nheld_out: {held_out}\nstages:\n  generate: {{target: 4}}\n  evaluate:\n"
+        );
+        std::fs::write(&file, text)?;
+        Ok(file.to_string_lossy().into_owned())
+    };
+    let overlapping = workflow("overlapping", "seeds-en", "some")?;
+    for verb in ["check", "submit"] {
+        let output = home.run(&["workflow", verb, &overlapping])?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        for part in [
+            "overlapping.yaml:4",
+            "held_out",
+            "12 pairs",
+            "ROUGE-L 1.00",
+            "haiku",
+        ] {
+            assert!(told.contains(part), "{verb}: {part:?} is not in {told}");
+        }
+    }
+    let error = refused(&home, &["workflow", "submit", &overlapping])?;
+    assert_eq!(error["reason"], "INVALID_WORKFLOW");
+
+    let thin = workflow("thin", "some", "heldout-en")?;
+    let output = home.run(&["workflow", "check", &thin])?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("warning: seeds: 12 are English, 50 to 200 are recommended"),
+        "{told}"
+    );
+    let output = home.run(&["workflow", "check", &thin, "--json"])?;
+    serde_json::from_slice::<Value>(&output.stdout).context("the workflow alone on stdout")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("\"code\":\"seeds_few\""), "{told}");
+    Ok(())
+}

@@ -1,11 +1,17 @@
 //! `autodidact dataset …`
 
+mod dedup;
+mod diff;
+mod duplicates;
 mod preview;
+mod source;
+mod stats;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use autodidact_client::{Client, v1};
+use autodidact_formats::FORMAT_NAMES;
 use autodidact_proto::json as messages;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -18,19 +24,51 @@ const MAX_SENT_BYTES: u64 = 1 << 30;
 
 #[derive(Subcommand)]
 pub(super) enum DatasetCommand {
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+    #[command(flatten)]
+    Records(RecordsCommand),
+}
+
+/// What looks at records, of a stored dataset or of a file: without a daemon where they are files.
+#[derive(Subcommand)]
+pub(super) enum RecordsCommand {
+    /// Count what a dataset or file is made of: languages, task types, topics, lengths, duplicates, first words
+    Stats(stats::StatsArgs),
+    /// Compare two datasets, versions or files record by record
+    Diff(diff::DiffArgs),
+    /// Drop the records of a dataset or file that repeat others, word for word or nearly
+    Dedup(dedup::DedupArgs),
+}
+
+/// What is asked of a daemon.
+#[derive(Subcommand)]
+pub(super) enum DaemonCommand {
     /// Read files into new versions of a dataset
     #[command(after_help = "\
-The format is found out from the content: Alpaca, Self-Instruct seeds, chat messages, plain
-texts, texts with a label or words with a tag each, as JSON or JSON Lines.
+What a file is, is found out from its content: Alpaca, Self-Instruct seeds, chat messages, ShareGPT, prompts with completions,
+preferences (the chosen answer is taken), questions with answers (GSM8K), inputs with targets, plain texts, texts with a label or
+words with a tag each, as JSON, JSON Lines, CSV, TSV or Parquet; task files of Super-NaturalInstructions; InstructLab's qna.yaml.
+In UTF-8, UTF-16 or GB18030, plain or compressed with gzip or zstd.
 
-Example:
-  autodidact dataset import seeds my-seeds.jsonl")]
+Columns of other names are told by a mapping file beside the file, FILE.mapping.yaml (or .json), or by --mapping:
+  columns:
+    Frage: instruction
+    Antwort: output
+
+Examples:
+  autodidact dataset import seeds my-seeds.jsonl
+  autodidact dataset import sums train-00000-of-00001.parquet
+  autodidact dataset import faq faq.csv --mapping columns.yaml")]
     Import {
         /// The dataset; it is made where it does not exist
         dataset: String,
         /// The files, each a version of its own; - for stdin
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// A file that says which column is which field [default: the one beside each file, where there is one]
+        #[arg(long, value_name = "FILE")]
+        mapping: Option<PathBuf>,
     },
     /// List the datasets
     List,
@@ -48,9 +86,16 @@ Example:
     /// Show what a training run would train on, and what it would leave out
     Preview(preview::PreviewArgs),
     /// Write a version to a file
-    #[command(
-        after_help = "Example:\n  autodidact dataset export seeds --format alpaca --out seeds.jsonl"
-    )]
+    #[command(after_help = "\
+jsonl holds records of every kind, each in the format of its own, and is read again as it was; so is parquet. Records that another
+format has no place for (a text with a label as alpaca) are left out, counted and named.
+
+Examples:
+  autodidact dataset export seeds --out seeds.jsonl
+  autodidact dataset export seeds --format alpaca --out alpaca.json
+  autodidact dataset export talks --format sharegpt --out talks.json
+  autodidact dataset export talks --format parquet --out talks.parquet
+  autodidact dataset export talks --version 2 --format chat | head")]
     Export(ExportArgs),
     /// Remove a dataset with all its versions
     Delete {
@@ -67,8 +112,8 @@ pub(super) struct ExportArgs {
     /// The version [default: the newest]
     #[arg(long)]
     version: Option<u32>,
-    /// The format: alpaca, seeds, chat, text, labelled or tagged
-    #[arg(long, default_value = "alpaca")]
+    /// The format
+    #[arg(long, default_value = "jsonl", value_parser = FORMAT_NAMES)]
     format: String,
     /// The file, or - for stdout
     #[arg(long, default_value = "-")]
@@ -80,8 +125,20 @@ pub(super) struct ExportArgs {
 
 /// Runs a dataset command.
 pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), Failure> {
+    let command = match command {
+        DatasetCommand::Daemon(command) => command,
+        DatasetCommand::Records(RecordsCommand::Stats(args)) => {
+            return stats::run(args, global).await;
+        }
+        DatasetCommand::Records(RecordsCommand::Diff(args)) => {
+            return diff::run(args, global).await;
+        }
+        DatasetCommand::Records(RecordsCommand::Dedup(args)) => {
+            return dedup::run(args, global).await;
+        }
+    };
     let starting = match &command {
-        DatasetCommand::Export(args) => Starting::of_flag(args.start),
+        DaemonCommand::Export(args) => Starting::of_flag(args.start),
         _ => Starting::Never,
     };
     with_client(global, starting, async |client| {
@@ -90,20 +147,22 @@ pub(super) async fn run(command: DatasetCommand, global: &Global) -> Result<(), 
     .await
 }
 
-async fn ask(connection: &Client, command: DatasetCommand, global: &Global) -> Result<(), Failure> {
+async fn ask(connection: &Client, command: DaemonCommand, global: &Global) -> Result<(), Failure> {
     match command {
-        DatasetCommand::Export(args) => export(connection, args, global).await,
-        DatasetCommand::Import { dataset, files } => {
-            import(connection, &dataset, &files, global).await
-        }
-        DatasetCommand::List => list(connection, global).await,
-        DatasetCommand::Preview(args) => preview::run(connection, args, global).await,
-        DatasetCommand::Show {
+        DaemonCommand::Export(args) => export(connection, args, global).await,
+        DaemonCommand::Import {
+            dataset,
+            files,
+            mapping,
+        } => import(connection, &dataset, &files, mapping.as_deref(), global).await,
+        DaemonCommand::List => list(connection, global).await,
+        DaemonCommand::Preview(args) => preview::run(connection, args, global).await,
+        DaemonCommand::Show {
             name,
             version,
             records,
         } => show(connection, name, version, records, global).await,
-        DatasetCommand::Delete { name } => {
+        DaemonCommand::Delete { name } => {
             let request = v1::DeleteDatasetRequest {
                 request_id: request_id(),
                 name: name.clone(),
@@ -122,6 +181,7 @@ async fn import(
     connection: &Client,
     dataset: &str,
     files: &[PathBuf],
+    mapping: Option<&Path>,
     global: &Global,
 ) -> Result<(), Failure> {
     let mut refused_whole = Vec::new();
@@ -130,8 +190,10 @@ async fn import(
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
+        let mapping = read_mapping(file, mapping)?;
+        let bytes = read_bounded(file)?;
         let answer = connection
-            .import_dataset(dataset, &name, read_bounded(file)?, &request_id())
+            .import_mapped_dataset(dataset, &name, bytes, mapping, &request_id())
             .await?;
         let report = answer.report.clone().unwrap_or_default();
         if global.json {
@@ -317,14 +379,25 @@ async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Resul
     let exported = connection
         .export_dataset(&args.name, args.version, &args.format)
         .await?;
+    let header = &exported.header;
+    let faults = header
+        .errors
+        .iter()
+        .map(|fault| (fault.line, fault.found.as_str()));
+    tell_left_out(&args.format, header.records, header.refused, faults);
     if out == Path::new("-") {
         return output::bytes(&exported.bytes);
     }
     crate::files::write_atomically(out, &exported.bytes)
         .map_err(|error| Failure::local(format!("write {}: {error}", out.display())))?;
-    let dataset = exported.header.dataset.unwrap_or_default();
+    let header = exported.header;
+    let dataset = header.dataset.unwrap_or_default();
     if global.json {
-        return output::json(&messages::of("Dataset", &dataset));
+        let mut told = messages::of("Dataset", &dataset);
+        told["written"] = json!(header.records);
+        told["refused"] = json!(header.refused);
+        told["errors"] = messages::list("LineFault", &header.errors);
+        return output::json(&told);
     }
     output::note(format!(
         "{}@{} is written to {}",
@@ -333,6 +406,36 @@ async fn export(connection: &Client, args: ExportArgs, global: &Global) -> Resul
         out.display()
     ));
     Ok(())
+}
+
+/// Tells which records a format had no place for, by their places and what it lacks.
+fn tell_left_out<'fault>(
+    format: &str,
+    written: u64,
+    refused: u64,
+    faults: impl Iterator<Item = (u64, &'fault str)>,
+) {
+    const SHOWN: usize = 10;
+    if refused == 0 {
+        return;
+    }
+    let all = written + refused;
+    output::note(format!(
+        "{refused} of {all} records do not fit {format} and are left out:"
+    ));
+    for (place, found) in faults.take(SHOWN) {
+        output::note(format!("  record {place}: {found}"));
+    }
+    if refused > SHOWN as u64 {
+        output::note(format!("  … and {} more", refused - SHOWN as u64));
+    }
+}
+
+/// Reads the mapping file that is named, or the one that stands beside a file.
+fn read_mapping(file: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let beside = crate::files::mapping_beside(file);
+    let mapping = named.or(beside.as_deref());
+    mapping.map(read_bounded).transpose()
 }
 
 /// Reads a file that is sent whole.

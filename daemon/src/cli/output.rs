@@ -87,6 +87,24 @@ pub(crate) fn facts(facts: &[(&str, String)]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Shows the beginning of a text on one line, its control characters by their escapes.
+pub(crate) fn excerpt(text: &str) -> String {
+    const CHARACTERS: usize = 80;
+    let mut shown = String::new();
+    for (place, character) in text.chars().enumerate() {
+        match character {
+            _ if place == CHARACTERS => {
+                shown.push('…');
+                break;
+            }
+            '\n' | '\t' => shown.push(' '),
+            other if other.is_control() => shown.extend(other.escape_unicode()),
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
 /// Shows a number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
@@ -123,6 +141,19 @@ pub(crate) fn time(ms: u64) -> String {
     )
 }
 
+/// Shows control characters by their escapes, so that a record's text cannot steer the terminal.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            other if other.is_control() => shown.extend(other.escape_unicode()),
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
 fn written(result: io::Result<()>) -> Result<(), Failure> {
     result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::reader_gone(),
@@ -155,6 +186,8 @@ mod tests {
         ] {
             assert_eq!(time(ms), expected);
         }
+        assert_eq!(excerpt("a\nb\u{1b}c"), "a b\\u{1b}c");
+        assert_eq!(excerpt(&"写".repeat(90)), format!("{}…", "写".repeat(80)));
         assert_eq!(size(999), "999 B");
         assert_eq!(size(98_000_000), "98.0 MB");
     }

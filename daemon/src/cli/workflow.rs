@@ -81,7 +81,7 @@ Example:
         /// The workflow's name
         name: String,
     },
-    /// Let a paused or failed workflow go on from its last step
+    /// Let a paused, waiting or failed workflow go on from its last step
     Resume {
         /// The workflow's name
         name: String,
@@ -214,6 +214,16 @@ async fn check(
             Some(&file.display().to_string()),
             &answer.faults,
         ));
+    }
+    // Stdout has the workflow alone under --json, so that it can be submitted.
+    for warning in &answer.warnings {
+        output::note(match global.json {
+            true => {
+                serde_json::json!({"warning": {"code": warning.code, "message": warning.message}})
+                    .to_string()
+            }
+            false => format!("warning: {}", warning.message),
+        });
     }
     if global.json {
         return output::json(&messages::of(

@@ -387,6 +387,14 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
             ))
         }
         Body::TrainingNeed(need) => Some(training_need(language, need)),
+        Body::PlanChanged(change) => {
+            let (round, what) = (change.round + 1, &change.what);
+            let (before, after, reason) = (&change.before, &change.after, &change.reason);
+            Some(language.pick(
+                format!("round {round} will have {what} at {after} instead of {before}: {reason}"),
+                format!("第 {round} 轮的 {what} 由 {before} 改为 {after}：{reason}"),
+            ))
+        }
         Body::Warning(warning) => Some(format!(
             "{}{}",
             language.pick("note: ", "提示："),
@@ -438,6 +446,7 @@ pub(super) fn state_name(language: Language, state: v1::WorkflowState) -> String
         State::Pending => "等待中",
         State::Running => "正在运行",
         State::Paused => "已暂停",
+        State::Waiting => "正在等待审核",
         State::Done => "已完成",
         State::Failed => "失败",
         State::Cancelled => "已取消",

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use autodidact_domain::DatasetName;
+use autodidact_formats::MAPPING_SUFFIXES;
 
 use super::quiet::Look;
 use crate::config::InboxFolder;
+use crate::files::mapping_beside;
 
 /// What the names of reports end with.
 pub(super) const REPORT_SUFFIX: &str = ".report.json";
@@ -88,9 +90,11 @@ fn scan_folder(folder: &Path, dataset: &DatasetName, found: &mut (Vec<Candidate>
             let reason = format!("it is a link that leaves the folder, to {}", real.display());
             found.1.push(Refusal { path, reason });
         } else if metadata.is_file() {
+            let mapping = mapping_beside(&path).and_then(|mapping| mapping.metadata().ok());
             let look = Look {
                 size: metadata.len(),
                 modified: metadata.modified().ok(),
+                mapping: mapping.map(|metadata| (metadata.len(), metadata.modified().ok())),
             };
             found.0.push(Candidate {
                 path,
@@ -114,5 +118,6 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 fn ignored(name: &str) -> bool {
     name.starts_with('.')
         || name.ends_with(REPORT_SUFFIX)
+        || MAPPING_SUFFIXES.iter().any(|ending| name.ends_with(ending))
         || UNFINISHED.iter().any(|ending| name.ends_with(ending))
 }

@@ -18,6 +18,8 @@ pub(super) struct Look {
     pub(super) size: u64,
     /// When it was last written.
     pub(super) modified: Option<SystemTime>,
+    /// Size and time of the mapping file beside it, where one stands there: with another one the file is read anew.
+    pub(super) mapping: Option<(u64, Option<SystemTime>)>,
 }
 
 /// What is known of each file.
@@ -106,6 +108,7 @@ mod tests {
         Look {
             size,
             modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(size)),
+            mapping: None,
         }
     }
 

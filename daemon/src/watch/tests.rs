@@ -12,6 +12,8 @@ fn a_scan_finds_finished_names_and_refuses_what_leaves_the_folder() {
     for name in [
         "d/b.json",
         "d/a.jsonl",
+        "d/a.jsonl.mapping.yaml",
+        "d/table.csv.mapping.json",
         "d/.hidden",
         "d/a.jsonl.report.json",
         "d/c.json.part",
@@ -33,7 +35,8 @@ fn a_scan_finds_finished_names_and_refuses_what_leaves_the_folder() {
     };
     let (found, refused) = folders::scan(&inbox, &[extra]);
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    let found: Vec<_> = found
+    let looks = found;
+    let found: Vec<_> = looks
         .iter()
         .map(|c| (c.dataset.to_string(), name(&c.path)))
         .collect();
@@ -44,6 +47,13 @@ fn a_scan_finds_finished_names_and_refuses_what_leaves_the_folder() {
         ("other", "e.json"),
     ];
     assert_eq!(found, expected.map(|(d, f)| (d.to_string(), f.to_string())));
+    let has_mapping = |c: &&Candidate| c.look.mapping.is_some();
+    let mapped: Vec<_> = looks
+        .iter()
+        .filter(has_mapping)
+        .map(|c| name(&c.path))
+        .collect();
+    assert_eq!(mapped, ["a.jsonl"]);
     let refused: Vec<_> = refused.iter().map(|r| name(&r.path)).collect();
     assert_eq!(refused, ["bad name", "link.json", "loose.json"]);
 }

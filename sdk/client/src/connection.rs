@@ -90,6 +90,8 @@ services! {
     checkpoints: checkpoint_service_client::CheckpointServiceClient;
     /// Keeps plugins.
     plugins: plugin_service_client::PluginServiceClient;
+    /// Lays examples before people, and takes what they say of them.
+    reviews: review_service_client::ReviewServiceClient;
     /// Tells what happens in the whole daemon.
     events: event_service_client::EventServiceClient;
     /// Describes the daemon.

@@ -45,6 +45,22 @@ impl Client {
         bytes: Vec<u8>,
         request_id: &str,
     ) -> Result<v1::ImportDatasetResponse, ClientError> {
+        self.import_mapped_dataset(dataset, file_name, bytes, None, request_id)
+            .await
+    }
+
+    /// Reads a file's bytes into a new version of a dataset, its columns named by a mapping file's content, where there is one.
+    ///
+    /// # Errors
+    /// When the daemon refuses it. Records that cannot be read are no error: the report names them.
+    pub async fn import_mapped_dataset(
+        &self,
+        dataset: &str,
+        file_name: &str,
+        bytes: Vec<u8>,
+        mapping: Option<Vec<u8>>,
+        request_id: &str,
+    ) -> Result<v1::ImportDatasetResponse, ClientError> {
         use v1::import_dataset_request::Message;
         let header = Message::Header(v1::ImportHeader {
             request_id: request_id.to_string(),
@@ -52,6 +68,7 @@ impl Client {
             file_name: file_name.to_string(),
             size: Some(bytes.len() as u64),
             digest: Some(digest(&bytes)),
+            mapping,
         });
         let messages = std::iter::once(header).chain(chunks(bytes).map(Message::Chunk));
         let messages = messages.map(|message| v1::ImportDatasetRequest {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelName;
+use crate::{Language, ModelName};
 
 /// One link of a chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,8 +15,16 @@ pub enum ChainRule {
         /// Above this ROUGE-L F it is a near-duplicate.
         threshold: f64,
     },
+    /// Drops what means nearly the same as something kept before, by the cosine of embeddings.
+    Embedding(EmbeddingSpec),
     /// Length and word rules.
     Rules(RulesSpec),
+    /// Drops instructions that the model finds unlikely.
+    Perplexity(PerplexitySpec),
+    /// Drops answers that do not follow from their instruction, or hardly need it.
+    Difficulty(DifficultySpec),
+    /// Keeps the most diverse of what is left.
+    Diversity(DiversitySpec),
     /// Drops what a model gives too low a mark.
     Score(ScoreSpec),
     /// Drops answers that their task's form makes wrong, and corrects those that can be.
@@ -175,6 +183,104 @@ impl Default for RulesSpec {
             except: Vec::new(),
         }
     }
+}
+
+/// Near duplicates in meaning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddingSpec {
+    /// Above this cosine it is a duplicate; none calibrates it on the seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// The embedder; none takes what the configuration sets for the language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+}
+
+/// How likely a model finds an instruction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PerplexitySpec {
+    /// The greatest perplexity that is kept; none calibrates it on the seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<f64>,
+    /// The model, where it is another than the workflow's base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+}
+
+/// Bounds on the instruction-following difficulty (Li et al. 2024): the loss of an answer after its instruction, over its loss alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DifficultySpec {
+    /// Below it the instruction says the answer nearly by itself.
+    pub least: f64,
+    /// Above it the instruction makes the answer less likely, so they do not belong together.
+    pub most: f64,
+    /// The model, where it is another than the workflow's base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+}
+
+impl Default for DifficultySpec {
+    fn default() -> Self {
+        // The paper drops what is above 1.
+        Self {
+            least: 0.0,
+            most: 1.0,
+            model: None,
+        }
+    }
+}
+
+/// A choice of the most diverse of what passed the rules before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiversitySpec {
+    /// What is maximised.
+    pub method: DiversityMethod,
+    /// The share of each wave that is kept, above 0 to 1.
+    pub share: f64,
+    /// The most that one task type may have of all that is kept.
+    pub max_task_type_share: f64,
+    /// The most that one topic may have.
+    pub max_topic_share: f64,
+}
+
+impl Default for DiversitySpec {
+    fn default() -> Self {
+        Self {
+            method: DiversityMethod::FacilityLocation,
+            share: 0.75,
+            max_task_type_share: 0.4,
+            max_topic_share: 0.3,
+        }
+    }
+}
+
+/// What makes a choice diverse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiversityMethod {
+    /// Everything has something near it among what is kept: the sum of each one's greatest similarity to what is kept.
+    #[default]
+    FacilityLocation,
+    /// What is kept lies far apart: each time the one that is farthest from all that is kept (Gonzalez 1985).
+    KCenter,
+}
+
+/// A bound that was measured on the seeds, or given, for the texts of a language.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The rule: `embedding` or `perplexity`.
+    pub rule: String,
+    /// The language.
+    pub language: Language,
+    /// The model that measures.
+    pub model: ModelName,
+    /// The bound.
+    pub bound: f64,
+    /// The seeds that it was measured on; 0 where it was given or is a default.
+    pub seeds: u64,
+    /// What was measured: the likeness of the likest seeds, or the seeds' mean perplexity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<f64>,
 }
 
 /// A check of an answer by what its task asks for; its code is also the reason of its drops.

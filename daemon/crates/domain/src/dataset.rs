@@ -37,10 +37,23 @@ pub struct ParsedFile {
     pub refused: u64,
 }
 
+/// Examples as a file.
+#[derive(Clone, Debug, Default)]
+pub struct WrittenFile {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// How many records it holds.
+    pub written: u64,
+    /// How many it does not, since the format has no place for what they say.
+    pub refused: u64,
+    /// Which, by their place counted from 1, and why; the first thousand.
+    pub faults: Vec<LineFault>,
+}
+
 /// A line or record that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineFault {
-    /// The line in the file, counted from 1 (for a JSON array: the line its record starts on).
+    /// The line in the file, counted from 1 (for a JSON array: the line its record starts on; for Parquet: the row).
     pub line: u64,
     /// A stable reason code, such as `bad_json`, `missing_field`.
     pub reason: String,
@@ -55,7 +68,7 @@ pub struct LineFault {
 pub struct FileReport {
     /// The file's name.
     pub file: String,
-    /// The BLAKE3 digest of its bytes.
+    /// The BLAKE3 digest of its bytes; of both digests where a mapping file says what its columns are.
     pub digest: Digest,
     /// The dataset version made, as `name@version`; none when every record was refused.
     pub dataset: Option<String>,

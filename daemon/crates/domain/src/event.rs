@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::journal::StageName;
+use crate::plan::PlanChange;
 use crate::preflight::Preflight;
 use crate::training::{EvalLoss, StepMetrics};
 use crate::{WorkflowName, WorkflowState};
@@ -104,6 +105,13 @@ pub enum EventBody {
         round: u32,
         /// The figures.
         preflight: Preflight,
+    },
+    /// Failures changed what the next round asks for.
+    PlanChanged {
+        /// The round that failed so; the next one has the change.
+        round: u32,
+        /// What changes, and why.
+        change: PlanChange,
     },
     /// Something a person should know that stopped nothing.
     Warning {

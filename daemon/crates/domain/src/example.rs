@@ -388,6 +388,9 @@ pub struct Lineage {
     /// The adapter on that model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<CheckpointId>,
+    /// The example that a reviewer edited into this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_from: Option<ExampleId>,
     /// The answer as it was before validation corrected it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrected_from: Option<String>,
@@ -402,6 +405,7 @@ impl Lineage {
             seeds: Vec::new(),
             model: None,
             adapter: None,
+            edited_from: None,
             corrected_from: None,
         }
     }

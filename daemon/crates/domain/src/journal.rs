@@ -18,21 +18,25 @@ pub enum StageName {
     Filter,
     Respond,
     Validate,
+    Review,
     Train,
     Evaluate,
     Promote,
+    Adapt,
 }
 
 impl StageName {
     /// Every stage with the name that files use.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Generate, "generate"),
         (Self::Filter, "filter"),
         (Self::Respond, "respond"),
         (Self::Validate, "validate"),
+        (Self::Review, "review"),
         (Self::Train, "train"),
         (Self::Evaluate, "evaluate"),
         (Self::Promote, "promote"),
+        (Self::Adapt, "adapt"),
     ];
 
     /// Shows the name that files use.

@@ -16,8 +16,8 @@ use crate::{
     Completion, Constraint, DatasetName, DatasetSummary, Digest, EmbedReport, EmbedderRef,
     EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt,
     Message, ModelName, ModelRef, ModelSummary, ParsedFile, PluginSummary, PortError, PortResult,
-    Report, StepKey, StepRecord, TrainRequest, TrainSegment, WorkflowName, WorkflowState,
-    WorkflowSummary,
+    Report, ReviewDecision, ReviewItem, ReviewRound, StepKey, StepRecord, TrainRequest,
+    TrainSegment, WorkflowName, WorkflowState, WorkflowSummary, WrittenFile,
 };
 
 /// What an engine of models elsewhere says.
@@ -375,8 +375,13 @@ pub trait Plugins: Send + Sync {
 pub trait DatasetReader: Send + Sync {
     /// Sniffs the format and reads every record it can. Never fails: what cannot be read is a fault with its line.
     fn read(&self, file_name: &str, bytes: &[u8]) -> ParsedFile;
-    /// Writes examples in a named format.
-    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>>;
+    /// Reads a file whose columns a mapping file (its bytes) names; a fault of the mapping refuses the file.
+    fn read_mapped(&self, file_name: &str, bytes: &[u8], mapping: &[u8]) -> ParsedFile;
+    /// Writes the examples that a named format can hold, and tells of those that it cannot.
+    ///
+    /// # Errors
+    /// When there is no such format, or it can hold none of the examples.
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<WrittenFile>;
 }
 
 /// Answers of mutations by request id, so that a repeated request changes nothing.
@@ -399,6 +404,29 @@ pub trait Spending: Send + Sync {
     fn spent(&self, workflow: &WorkflowName) -> PortResult<f64>;
     /// Adds to it, and tells the sum. Returns when it survives a kill.
     fn spend(&self, workflow: &WorkflowName, cost: f64) -> PortResult<f64>;
+}
+
+/// What people say of examples that are laid before them.
+pub trait Reviews: Send + Sync {
+    /// Lays examples of a round before people, after those that lie there; one that lies there already stays as it is. Tells how
+    /// many are new.
+    fn lay(&self, workflow: &WorkflowName, round: u32, items: &[ReviewItem]) -> PortResult<u64>;
+    /// Notes how many different examples the round kept, now that it makes no more.
+    fn complete(&self, workflow: &WorkflowName, round: u32, examples: u64) -> PortResult<()>;
+    /// Reads a round's review; an empty one where nothing was laid out.
+    fn get(&self, workflow: &WorkflowName, round: u32) -> PortResult<ReviewRound>;
+    /// Lists the rounds with a review, of one workflow or all, by name and round.
+    fn rounds(&self, workflow: Option<&WorkflowName>) -> PortResult<Vec<(WorkflowName, u32)>>;
+    /// Writes a decision on an example that lies there. A later one on the same example replaces it, until the stage has used
+    /// them; all are kept. The same one again changes nothing. Returns the decision as it is kept.
+    fn decide(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        decision: &ReviewDecision,
+    ) -> PortResult<ReviewDecision>;
+    /// Closes a round's review: its first `counted` decisions are the ones that count. Closing it again changes nothing.
+    fn settle(&self, workflow: &WorkflowName, round: u32, counted: u64) -> PortResult<ReviewRound>;
 }
 
 /// The wall clock.
@@ -444,6 +472,7 @@ pub struct Ports {
     pub reader: Arc<dyn DatasetReader>,
     pub requests: Arc<dyn Requests>,
     pub spending: Arc<dyn Spending>,
+    pub reviews: Arc<dyn Reviews>,
     pub clock: Arc<dyn Clock>,
     pub reports: Arc<dyn ReportFiles>,
     /// The embedders that the configuration sets by language.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Calibration;
+use crate::figures::{DiversityReport, JudgeMarks, JudgeReport, SeedsReport};
+use crate::plan::PlanChange;
 use crate::{
     CheckpointId, Digest, EvalLoss, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState,
 };
@@ -46,9 +49,18 @@ pub struct Report {
     pub before_after: Option<BeforeAfter>,
     /// The plugins that took part, with how many records each dropped.
     pub plugins: Vec<PluginReport>,
+    /// The bounds of rules that were measured on the seeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calibrations: Vec<Calibration>,
     /// What remote models did and what that cost; a restart's repeated requests are in the workflow's account alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remote_models: Vec<RemoteModelReport>,
+    /// What the seeds are made of and what they lack, where prompts are made from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<SeedsReport>,
+    /// How far the judge of the held-out answers can be trusted, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeReport>,
 }
 
 /// Reports of earlier daemons do not say.
@@ -94,6 +106,29 @@ pub struct RoundReport {
     /// Whether training ended because the evaluations got no better.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped_early: bool,
+    /// The mean complexity of the round's kept instructions, by language: demands, limits, steps and length, in a unit of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub complexity: BTreeMap<String, Measure>,
+    /// What its failures change for the next round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan_changes: Vec<PlanChange>,
+    /// Seeds that would help, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seed_suggestions: Vec<String>,
+    /// How varied the instructions are that it kept, by language.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diversity: Vec<DiversityReport>,
+}
+
+/// A mean with its 95% interval beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// The mean.
+    pub mean: f64,
+    /// The lower end.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
 }
 
 /// One stage of a round. `in = kept + dropped`, always.
@@ -140,12 +175,16 @@ pub struct EvaluationReport {
     pub rouge_l: f64,
     /// The share of tasks that succeeded.
     pub success_rate: f64,
-    /// 95% intervals of `heldout_loss`, `rouge_l` and `success_rate`.
+    /// 95% intervals of `heldout_loss`, `rouge_l`, `success_rate` and the figures of `diversity`.
     pub intervals: BTreeMap<String, Interval>,
     /// Success and measures by task type; `unknown` where none is told.
     pub task_types: BTreeMap<String, TaskTypeReport>,
-    /// Diversity of the answers: `distinct_1`, `distinct_2`, `token_entropy`.
+    /// Diversity of the answers: `distinct_1`, `distinct_2`, `token_entropy` (bits), `nearest_similarity` (the mean ROUGE-L F of an
+    /// answer with the one most like it).
     pub diversity: BTreeMap<String, f64>,
+    /// What the judge says of the answers, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeMarks>,
 }
 
 /// Success on the tasks of one type, and what such tasks are measured by.
@@ -159,7 +198,7 @@ pub struct TaskTypeReport {
     /// translations, `rouge_l` of all others; the mean over the tasks, but for `macro_f1`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
-    /// 95% intervals of the metrics.
+    /// 95% intervals of the metrics, and of the share that succeeded as `success_rate`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub intervals: BTreeMap<String, Interval>,
 }

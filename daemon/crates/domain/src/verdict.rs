@@ -40,18 +40,24 @@ impl RuleRef {
 /// What a decision rests on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The nearest neighbour, for near-duplicates.
+    /// The nearest neighbour, for near-duplicates; of what a reviewer edited, what it became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest: Option<ExampleId>,
     /// The neighbour's text, so that a person can judge at sight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest_text: Option<String>,
-    /// The score that crossed a threshold.
+    /// The score that crossed a threshold; of a keep the lowest mark that a model gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Anything else worth saying, such as the word that was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The person who decided, in a review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewer: Option<String>,
+    /// When that was, in milliseconds since 1970 (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_ms: Option<u64>,
 }
 
 /// A decision on one record.

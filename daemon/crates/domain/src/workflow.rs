@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::chain::{
-    ChainRule, Check, ChecksSpec, ConsistencySpec, MARKS, OnPluginError, RulesSpec, ScoreSpec,
+    Calibration, ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod,
+    DiversitySpec, EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec,
     TextRule,
 };
+pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
+pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
+pub use crate::review::{ReviewGate, ReviewSpec, SampleOrder, SampleSize};
 use crate::training::TrainOptions;
 use crate::{
     CheckpointId, Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName,
@@ -81,18 +85,32 @@ impl WorkflowSpec {
             roles.filter_map(|role| Some((role.field().to_string(), self.model_of(*role)?))),
         );
         for (path, rule) in self.chain_rules() {
-            let (word, model) = match rule {
+            let (rule, model) = match rule {
                 ChainRule::Score(spec) => ("score", &spec.model),
                 ChainRule::Consistency(spec) => ("consistency", &spec.model),
+                ChainRule::Embedding(spec) => ("embedding", &spec.model),
+                ChainRule::Perplexity(spec) => ("perplexity", &spec.model),
+                ChainRule::Difficulty(spec) => ("difficulty", &spec.model),
                 _ => continue,
             };
             named.extend(
                 model
-                    .iter()
-                    .map(|model| (format!("{path}.{word}.model"), model)),
+                    .as_ref()
+                    .map(|model| (format!("{path}.{rule}.model"), model)),
             );
         }
+        let judge = self.stages.evaluate.iter().flat_map(|stage| &stage.judge);
+        let judge = judge.flat_map(|judge| &judge.model);
+        named.extend(judge.map(|model| ("stages.evaluate.judge.model".to_string(), model)));
         named
+    }
+
+    /// Finds when a record counts as one of the held-out tasks.
+    pub fn contamination(&self) -> ContaminationSpec {
+        let evaluate = self.stages.evaluate.as_ref();
+        evaluate
+            .map(|stage| stage.contamination)
+            .unwrap_or_default()
     }
 
     /// Lists the rules of all chains, with their places, such as `stages.filter.chain[0]`.
@@ -144,12 +162,18 @@ pub struct Stages {
     pub respond: Option<RespondSpec>,
     /// Keeps or drops answered examples.
     pub validate: Option<ValidateSpec>,
+    /// Lays some of what is kept before people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewSpec>,
     /// Fine-tunes.
     pub train: Option<TrainSpec>,
     /// Measures on the held-out tasks.
     pub evaluate: Option<EvaluateSpec>,
     /// Decides which adapter generates next.
     pub promote: Option<PromoteSpec>,
+    /// Lets failures change what the next round asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<AdaptSpec>,
 }
 
 /// How candidates are made.
@@ -157,8 +181,11 @@ pub struct Stages {
 pub struct GenerateSpec {
     /// Examples that a round wants kept at the end of its last record stage.
     pub target: u32,
-    /// The prompt template: `list`, the numbered list of Self-Instruct.
+    /// The prompt template: one of those that come with the daemon (`list`, `alpaca`), or `custom`.
     pub template: String,
+    /// The template that `custom` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_template: Option<PromptTemplate>,
     /// Sampling temperature.
     pub temperature: f32,
     /// Nucleus sampling.
@@ -180,6 +207,12 @@ pub struct GenerateSpec {
     /// The model that makes them, where it is another than the workflow's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// What the prompts ask for; none asks for tasks of any kind, or, with an adapt stage, for each type that the seeds have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<Quota>,
+    /// The share of the prompts that asks for harder versions of what was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evolve: Option<EvolveSpec>,
 }
 
 /// How candidates are filtered: in the order of the chain, the first drop decides.
@@ -324,6 +357,12 @@ pub struct EvaluateSpec {
     pub max_tokens: u32,
     /// Tasks sent to the engine at once.
     pub batch: u32,
+    /// Who gives the answers marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSpec>,
+    /// When a record counts as one of the held-out tasks, and is not trained on.
+    #[serde(default, skip_serializing_if = "ContaminationSpec::is_default")]
+    pub contamination: ContaminationSpec,
 }
 
 /// When a new adapter becomes the generator.
@@ -331,6 +370,21 @@ pub struct EvaluateSpec {
 pub struct PromoteSpec {
     /// The least distinct-2 of the round's kept instructions.
     pub min_diversity: f64,
+    /// The least share of the seeds' own distinct-2, at equal numbers of texts, that the round's kept instructions of a language
+    /// may have.
+    #[serde(
+        default = "min_diversity_ratio",
+        skip_serializing_if = "is_min_diversity_ratio"
+    )]
+    pub min_diversity_ratio: f64,
+}
+
+fn min_diversity_ratio() -> f64 {
+    MIN_DIVERSITY_RATIO
+}
+
+fn is_min_diversity_ratio(ratio: &f64) -> bool {
+    *ratio == MIN_DIVERSITY_RATIO
 }
 
 /// Where a workflow stands.
@@ -343,6 +397,8 @@ pub enum WorkflowState {
     Running,
     /// Held by a person until resumed.
     Paused,
+    /// Not at work until people have reviewed enough; then it goes on by itself, after a restart too.
+    Waiting,
     /// Ended with every round done.
     Done,
     /// Ended by an error; `resume` tries again from the last step.
@@ -399,7 +455,7 @@ pub struct WorkflowSummary {
     pub spec_digest: Digest,
     /// Where it stands.
     pub state: WorkflowState,
-    /// Why, for failed ones and paused ones.
+    /// Why, for failed, paused and waiting ones.
     pub message: String,
     /// When it was submitted, in milliseconds since 1970 (UTC).
     pub created_ms: u64,

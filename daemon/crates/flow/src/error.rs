@@ -11,6 +11,9 @@ pub enum FlowError {
     /// The run cannot go on as it was asked for; a person must change something.
     #[error("{0}")]
     Stopped(String),
+    /// People must review first; everything up to the last step is kept, and the run begins again once they have.
+    #[error("{0}")]
+    Waiting(String),
     /// A port failed.
     #[error(transparent)]
     Port(PortError),

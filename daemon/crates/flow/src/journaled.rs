@@ -14,6 +14,7 @@ use autodidact_domain::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::contamination::Contamination;
 use crate::error::FlowError;
 use crate::ledger::Ledger;
 
@@ -31,7 +32,7 @@ impl Figures {
             .collect()
     }
 
-    fn update(
+    pub(crate) fn update(
         &self,
         round: u32,
         stage: StageName,
@@ -123,6 +124,10 @@ pub(crate) struct Run {
     pub(crate) workflow: WorkflowSummary,
     pub(crate) interrupt: Interrupt,
     pub(crate) totals: Totals,
+    /// The held-out tasks that nothing may overlap; none before they are read, or where there are none.
+    pub(crate) contamination: Option<Arc<Contamination>>,
+    /// Whether no step was begun before, so that nobody was told anything yet.
+    pub(crate) is_new: bool,
     ledger: Ledger,
     figures: Figures,
     replay: BTreeMap<(u32, StageName, u32), serde_json::Value>,
@@ -142,6 +147,7 @@ impl Run {
             workflow.spec.spending_cap,
             Arc::clone(&ports.spending),
         )?;
+        let is_new = steps.is_empty();
         let replay = steps
             .into_iter()
             .filter_map(|step| {
@@ -156,6 +162,8 @@ impl Run {
             workflow,
             interrupt: interrupt.clone(),
             totals: Totals::default(),
+            contamination: None,
+            is_new,
             ledger,
             figures: figures.clone(),
             replay,
@@ -237,6 +245,16 @@ impl Run {
             .events
             .publish(Some(&self.workflow.spec.name), EventBody::Stage(progress))?;
         Ok(recorded.value)
+    }
+
+    /// Tells people something that stops nothing.
+    pub(crate) fn warn(&self, message: String) -> Result<(), FlowError> {
+        let events = &self.ports.events;
+        events.publish(
+            Some(&self.workflow.spec.name),
+            EventBody::Warning { message },
+        )?;
+        Ok(())
     }
 
     /// Tells whether the stage's next step is in the journal already.

@@ -5,17 +5,24 @@
 //! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
 
 mod chain;
+mod complexity;
+mod contamination;
+mod diversity;
 mod embedders;
 mod error;
 mod instruction;
 mod journaled;
+mod judge;
 mod labels;
 mod ledger;
 mod pin;
 mod preflight;
 mod prompts;
 pub mod report;
+pub mod review;
 mod run;
+mod seeds;
+mod shown;
 pub mod spec;
 mod stages;
 mod statistics;
@@ -24,4 +31,4 @@ mod supervisor;
 pub use embedders::{choose_embedder, embed_by_language};
 pub use error::FlowError;
 pub use spec::Fault;
-pub use supervisor::{SubmitError, Supervisor};
+pub use supervisor::{Checked, SubmitError, Supervisor};

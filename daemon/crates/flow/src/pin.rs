@@ -5,11 +5,13 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::training::keeps_base_quantised;
 use autodidact_domain::workflow::{ChainRule, ConstraintSpec, Pinned};
 use autodidact_domain::{
-    BaseDtype, CheckpointId, CheckpointSummary, DatasetSummary, ModelSummary, WorkflowName,
-    WorkflowSpec,
+    BaseDtype, CheckpointId, CheckpointSummary, DatasetSummary, Language, ModelSummary,
+    WorkflowName, WorkflowSpec,
 };
 
+use crate::contamination::{Contamination, NAMED_PAIRS, name_pair};
 use crate::labels;
+use crate::run::read_dataset;
 use crate::spec::{Fault, nearest_name};
 
 /// Finds the fault of a model that cannot generate.
@@ -26,6 +28,95 @@ fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault>
         found: format!("{name:?}"),
         nearest: None,
     })
+}
+
+/// Finds the faults of rules that need the probabilities of given texts, which servers do not tell.
+fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Vec<Fault> {
+    let fault = |(path, rule): (String, &ChainRule)| {
+        let (word, named) = match rule {
+            ChainRule::Perplexity(rule) => ("perplexity", &rule.model),
+            ChainRule::Difficulty(rule) => ("difficulty", &rule.model),
+            _ => return None,
+        };
+        let name = named.as_ref().unwrap_or(&spec.model);
+        let model = ports.models.get(name).ok()?;
+        model.is_remote().then(|| Fault {
+            line: line_of(yaml, word, ""),
+            path: format!("{path}.{word}.model"),
+            message: format!(
+                "{name} runs on a server, which does not tell how likely a given text is"
+            ),
+            expected: "a model on this machine".to_string(),
+            found: format!("{:?}", name.as_str()),
+            nearest: None,
+        })
+    };
+    spec.chain_rules().filter_map(fault).collect()
+}
+
+/// Finds the faults of seeds that are held-out tasks, or have long parts of them: one for all of them, and one for each of the first
+/// pairs.
+fn refuse_overlap(
+    ports: &Ports,
+    spec: &WorkflowSpec,
+    seeds: Option<&DatasetSummary>,
+    held_out: Option<&DatasetSummary>,
+    yaml: &str,
+) -> Vec<Fault> {
+    let (Some(seeds), Some(held_out)) = (seeds, held_out) else {
+        return Vec::new();
+    };
+    if seeds.digest == held_out.digest && spec.stages.evaluate.is_some() {
+        // That has a fault of its own.
+        return Vec::new();
+    }
+    let fault = |message: String, expected: String, found: String| Fault {
+        line: line_of(yaml, "held_out", held_out.name.as_str()),
+        path: "held_out".into(),
+        message,
+        expected,
+        found,
+        nearest: None,
+    };
+    let read = |summary| read_dataset(ports, Some(summary));
+    let (records, tasks) = match (read(seeds), read(held_out)) {
+        (Ok(records), Ok(tasks)) => (records, tasks),
+        (Err(error), _) | (_, Err(error)) => {
+            let message = format!("it cannot be compared with the seeds: {error}");
+            return vec![fault(message, String::new(), String::new())];
+        }
+    };
+    let limits = spec.contamination();
+    let index = Contamination::new(limits, &tasks);
+    let pairs: Vec<_> = index
+        .iter()
+        .flat_map(|index| index.pairs(&records))
+        .collect();
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    let named = pairs.iter().take(NAMED_PAIRS);
+    let named: Vec<String> = named.map(|pair| name_pair(Language::En, pair)).collect();
+    let rest = match pairs.len() - named.len() {
+        0 => String::new(),
+        rest => format!(
+            " (the first {} follow, and there are {rest} more)",
+            named.len()
+        ),
+    };
+    let summary = fault(
+        format!(
+            "the seeds overlap the held-out tasks, which would measure what was learnt by heart{rest}"
+        ),
+        format!(
+            "no record of {} in {}: remove one of each pair, or set other limits in stages.evaluate.contamination (rouge_l {}, ngram_en {}, ngram_zh {})",
+            held_out.name, seeds.name, limits.rouge_l, limits.ngram_en, limits.ngram_zh
+        ),
+        format!("{} pairs", pairs.len()),
+    );
+    let named = named.into_iter();
+    let named = named.map(|pair| fault(pair, String::new(), String::new()));
+    std::iter::once(summary).chain(named).collect()
 }
 
 /// Finds the fault of a form of answers that cannot be compiled.
@@ -102,8 +193,11 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
     let named = spec.named_models();
     let mut faults: Vec<Fault> = named
         .iter()
+        // What embeds may be an encoder, and best is one.
+        .filter(|(path, _)| !path.ends_with(".embedding.model"))
         .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?, yaml))
         .collect();
+    faults.extend(refuse_unscored(ports, spec, yaml));
     let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
         faults.push(Fault {
             line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
@@ -230,6 +324,13 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             nearest: None,
         });
     }
+    faults.extend(refuse_overlap(
+        ports,
+        spec,
+        seeds.as_ref(),
+        held_out.as_ref(),
+        yaml,
+    ));
     faults.extend(refuse_constraint(ports, spec, yaml));
     for (field, adapter) in &found {
         let misfit = model

@@ -4,76 +4,6 @@ use autodidact_domain::example::join_input;
 use autodidact_domain::example::{Example, Language};
 use autodidact_domain::{FinishReason, Message, Prompt};
 
-/// Lays out the numbered list of Self-Instruct: examples first, the next number open.
-pub(crate) fn instruction_list(language: Language, examples: &[&str]) -> Prompt {
-    let mut text = String::from(match language {
-        Language::En => "Come up with a series of different tasks:\n\n",
-        Language::Zh => "请想出一系列各不相同的任务：\n\n",
-    });
-    for (i, example) in examples.iter().enumerate() {
-        text.push_str(&format!("{}. {}\n", i + 1, flatten(example)));
-    }
-    text.push_str(&format!("{}.", examples.len() + 1));
-    Prompt::Text(text)
-}
-
-/// What an instruction list's continuation must not run on into.
-pub(crate) fn instruction_list_stops() -> Vec<String> {
-    vec!["\n\n\n".to_string()]
-}
-
-/// Reads the items of a continued list, the first of which follows its number directly.
-///
-/// Items keep their inner lines; a rule may judge those. The last item of a completion that was cut off by its length
-/// counts only when it ends like a sentence.
-pub(crate) fn parse_instruction_list(text: &str, finish: FinishReason) -> Vec<String> {
-    let mut items: Vec<String> = vec![String::new()];
-    for line in text.lines() {
-        match strip_number(line) {
-            Some(rest) => items.push(rest.to_string()),
-            None => {
-                let item = items.last_mut().expect("it starts with one item");
-                if !item.is_empty() {
-                    item.push('\n');
-                }
-                item.push_str(line.trim());
-            }
-        }
-    }
-    let cut_off = finish == FinishReason::Length
-        && !items.last().is_some_and(|item| ends_like_a_sentence(item));
-    if cut_off {
-        items.pop();
-    }
-    items
-        .into_iter()
-        .map(|item| item.trim().to_string())
-        .filter(|item| !item.is_empty())
-        .collect()
-}
-
-/// Strips a list number in either script: `12.`, `12)`, `12、`, `12．`, `（12）`.
-fn strip_number(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    let inner = line.strip_prefix(['(', '（']).unwrap_or(line);
-    let digits = inner.len() - inner.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    if digits == 0 || digits > 3 {
-        return None;
-    }
-    let rest = &inner[digits..];
-    let marked = rest.strip_prefix(['.', ')', '、', '．', '。', '）', ':', '：'])?;
-    // "3.5 metres" is text, not the third item.
-    if rest.starts_with('.') && marked.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    Some(marked.trim())
-}
-
-fn ends_like_a_sentence(text: &str) -> bool {
-    text.trim_end_matches(['"', '\'', '”', '’', '」', '）', ')'])
-        .ends_with(['.', '?', '!', '。', '？', '！'])
-}
-
 /// Lays out instruction and input of a few examples, and the instruction whose input is wanted.
 pub(crate) fn input_request(
     language: Language,
@@ -223,31 +153,6 @@ pub(crate) fn label_list_request(language: Language, instruction: &str) -> Promp
 /// Ends a list at the empty line after it.
 pub(crate) fn paragraph_stops() -> Vec<String> {
     vec!["\n\n".to_string()]
-}
-
-/// The most labels that a list is read for; a longer one has run on.
-const MOST_LABELS: usize = 12;
-/// The longest label, in tokens.
-const LONGEST_LABEL: usize = 8;
-
-/// Reads a list of labels, each once; none where there are not two short ones.
-pub(crate) fn parse_label_list(text: &str, finish: FinishReason) -> Option<Vec<String>> {
-    let (mut labels, mut seen) = (Vec::new(), Vec::new());
-    for item in parse_instruction_list(text, finish) {
-        let label = item.lines().next().unwrap_or_default();
-        let label = label
-            .trim()
-            .trim_end_matches(['.', '。', ',', '，', ';', '；']);
-        let normal = autodidact_text::normalize(label);
-        if normal.is_empty() || autodidact_text::count_tokens(label) > LONGEST_LABEL {
-            return None;
-        }
-        if !seen.contains(&normal) {
-            seen.push(normal);
-            labels.push(label.to_string());
-        }
-    }
-    (2..=MOST_LABELS).contains(&labels.len()).then_some(labels)
 }
 
 /// Lays out some classifications, label before input, and the instruction whose label is wanted.
@@ -413,6 +318,20 @@ pub(crate) fn parse_answer(text: &str, finish: FinishReason) -> Option<String> {
     (!whole.is_empty()).then(|| whole.to_string())
 }
 
+/// Shows a prompt to people and to a judge; of a conversation every turn, with who says it.
+pub(crate) fn show_prompt(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Chat(turns) => match turns.as_slice() {
+            [question] => question.content.clone(),
+            turns => {
+                let told = |turn: &Message| format!("{}: {}", turn.role.as_str(), turn.content);
+                turns.iter().map(told).collect::<Vec<_>>().join("\n")
+            }
+        },
+    }
+}
+
 /// Puts a text on one line.
 pub(crate) fn flatten(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -421,39 +340,6 @@ pub(crate) fn flatten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn list_items_survive_numbering_in_either_script() {
-        let check = |text: &str, finish, expect: &[&str]| {
-            assert_eq!(parse_instruction_list(text, finish), expect, "{text:?}");
-        };
-        check(
-            " Name a fruit.\n10. Add 1 and 2.\n",
-            FinishReason::Eos,
-            &["Name a fruit.", "Add 1 and 2."],
-        );
-        check(
-            " 写一首诗。\n10、翻译这句话。\n（11）算一算",
-            FinishReason::Eos,
-            &["写一首诗。", "翻译这句话。", "算一算"],
-        );
-        check(
-            " Say hi.\n10. Explain how to",
-            FinishReason::Length,
-            &["Say hi."],
-        );
-        check(
-            " Say hi.\n10. Explain it.",
-            FinishReason::Length,
-            &["Say hi.", "Explain it."],
-        );
-        check(
-            " Convert\n3.5 metres to feet.\n",
-            FinishReason::Eos,
-            &["Convert\n3.5 metres to feet."],
-        );
-        check("", FinishReason::Eos, &[]);
-    }
 
     #[test]
     fn all_ways_to_say_no_input_are_none() {
@@ -478,21 +364,6 @@ mod tests {
         let cut = read_input("apples, pears and", FinishReason::Length);
         assert_eq!(cut, ToldInput::Cut);
         assert_eq!(read_input("", FinishReason::NoRoom), ToldInput::Cut);
-    }
-
-    #[test]
-    fn label_lists_need_two_short_labels() {
-        let check = |text: &str, expect: Option<&[&str]>| {
-            let found = parse_label_list(text, FinishReason::Stop);
-            let expect = expect.map(|labels| labels.iter().map(ToString::to_string).collect());
-            assert_eq!(found, expect, "{text:?}");
-        };
-        check(" spam\n2. not spam\n", Some(&["spam", "not spam"]));
-        check(" 好评\n2、差评。\n3. 好评", Some(&["好评", "差评"]));
-        check(" yes", None);
-        check(" yes\n2. Yes.", None);
-        check(" <noinput>", None);
-        check(" one two three four five six seven eight nine\n2. b", None);
     }
 
     #[test]

@@ -1,20 +1,28 @@
 //! Puts the stages of a workflow in order, round by round.
 
+use std::sync::Arc;
+
+use autodidact_domain::figures::JudgeReport;
 use autodidact_domain::journal::StageName;
+use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{GenerateSpec, ModelRole, TrainSpec};
+use autodidact_domain::workflow::{Calibration, GenerateSpec, ModelRole, TrainSpec};
 use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, ChainRecord};
+use crate::contamination::Contamination;
+use crate::diversity;
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{RoundOutcome, RunOutcome, reason_name, stage_name};
+use crate::shown::look_at_seeds;
+use crate::stages::adapt::{self, Known};
 use crate::stages::evaluate::{self, Evaluation};
-use crate::stages::generate::{self, Candidate, PromptPool};
-use crate::stages::promote::Promotion;
+use crate::stages::generate::{self, Candidate, Generation, PromptPool};
+use crate::stages::promote::{Compared, Promotion};
 use crate::stages::respond::{Answerer, LabelShares};
 use crate::stages::train::{self, Trained};
-use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, validate};
+use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, review, validate};
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -26,10 +34,16 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let human = read_dataset(&run.ports, run.workflow.pinned.seeds.as_ref())?;
     let held_out = read_dataset(&run.ports, run.workflow.pinned.held_out.as_ref())?;
     let eval_dataset = read_dataset(&run.ports, run.workflow.pinned.eval_dataset.as_ref())?;
-    let mut chains = Chains::build(&run, &human)?;
+    run.contamination = Contamination::new(run.spec().contamination(), &held_out).map(Arc::new);
     let mut outcome = RunOutcome::default();
+    let shown = look_at_seeds(&run, &human, &mut outcome)?;
+    let mut chains = Chains::build(&mut run, [&human, &shown])?;
+    outcome.calibrations.clone_from(&chains.calibrations);
+    let first_plan = generate::first_plan(run.spec(), &shown);
+    let mut plan = first_plan.clone();
     let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
-    outcome.evaluations.extend(incumbent.clone());
+    outcome.add_evaluation(&run, incumbent.as_ref(), &held_out);
+    outcome.judge = judge_agreement(&mut run)?;
     for round in 1..=run.spec().rounds {
         // An adapter with a head of labels continues no texts.
         let trains_head = |train: &TrainSpec| train.options.task_type.has_head();
@@ -42,12 +56,16 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &mut run,
             round,
             &generator,
-            &human,
+            [&human, &shown],
             &outcome.kept,
+            &plan,
             &mut chains,
         )?;
+        let kept = review_round(&mut run, round, kept, &mut chains)?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
-        let mut done = RoundOutcome::new(round);
+        let mut done = RoundOutcome::new(round, &kept, run.spec());
+        let (language, seed) = (run.spec().languages[0], run.spec().seed);
+        done.diversity = diversity::of_instructions(&kept, language, seed);
         let pools = [&human, &kept[..], &outcome.kept];
         if let Some(trained) = train_round(&mut run, round, pools, &eval_dataset, &mut done)? {
             let candidate = ModelRef {
@@ -61,9 +79,9 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
                 incumbent.as_ref(),
                 evaluation.as_ref(),
                 &trained,
-                &kept,
+                [&kept, &shown],
             )?;
-            outcome.evaluations.extend(evaluation.clone());
+            outcome.add_evaluation(&run, evaluation.as_ref(), &held_out);
             if promotion.promoted {
                 outcome.adapter = Some(trained.adapter.clone());
                 outcome.adapter_digest = Some(trained.adapter_digest);
@@ -72,11 +90,32 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             done.trained = Some(trained);
             done.promotion = Some(promotion);
         }
+        if let (Some(spec), Some(evaluation)) = (run.spec().stages.adapt, &incumbent) {
+            let known = Known {
+                first: &first_plan,
+                current: &plan,
+                evaluation,
+                held_out: &held_out,
+                human: &human,
+            };
+            let adapted = adapt::adapt(&mut run, round, &spec, &known)?;
+            plan = adapted.plan.clone();
+            done.adapted = Some(adapted);
+        }
         outcome.kept.extend(kept);
         outcome.rounds.push(done);
         crate::report::write(&run, &outcome, &held_out, false)?;
     }
     crate::report::write(&run, &outcome, &held_out, true)
+}
+
+/// Measures the judge of held-out answers against people, where there is one.
+fn judge_agreement(run: &mut Run) -> Result<Option<JudgeReport>, FlowError> {
+    let evaluate = run.spec().stages.evaluate.clone();
+    let judge = evaluate.and_then(|stage| stage.judge);
+    judge
+        .map(|judge| evaluate::agreement(run, &judge))
+        .transpose()
 }
 
 /// Finds the model for a role: the one named for it, or the workflow's own with its latest adapter.
@@ -90,34 +129,51 @@ fn model_for(run: &Run, role: ModelRole, generator: &ModelRef) -> ModelRef {
     }
 }
 
-/// The two chains, which remember over rounds what was kept.
+/// The two chains, which remember over rounds what was kept, and what lays some of it before people.
 struct Chains {
     filter: Option<Chain>,
     validate: Option<Chain>,
+    /// The bounds that the seeds gave.
+    calibrations: Vec<Calibration>,
+    desk: review::Desk,
 }
 
 impl Chains {
-    fn build(run: &Run, human: &[Example]) -> Result<Self, FlowError> {
-        let stages = &run.spec().stages;
-        let plugins = &run.workflow.pinned.plugins;
-        let mut filter = stages
-            .filter
-            .as_ref()
-            .map(|s| Chain::for_filter(&s.chain, plugins, &run.spec().languages))
+    fn build(run: &mut Run, [human, shown]: [&[Example]; 2]) -> Result<Self, FlowError> {
+        let stages = run.spec().stages.clone();
+        let plugins = run.workflow.pinned.plugins.clone();
+        let filter = stages.filter.as_ref();
+        let mut filter = filter
+            .map(|stage| Chain::for_filter(&stage.chain, &plugins, &run.spec().languages))
             .transpose()?;
-        // Where the dataset itself is filtered, its records must not count as their own duplicates.
-        if let (Some(filter), true) = (filter.as_mut(), stages.generate.is_some()) {
-            for example in human {
-                filter.remember(example.id, &example.body.instruction_text());
+        // Candidates are held to the held-out tasks whether a workflow filters or not.
+        if filter.is_none() && stages.generate.is_some() && run.contamination.is_some() {
+            filter = Some(Chain::for_filter(&[], &plugins, &run.spec().languages)?);
+        }
+        let mut calibrations = Vec::new();
+        if let Some(chain) = filter.as_mut() {
+            let default = run.spec().languages[0];
+            let seeds = human.iter().map(|seed| filter::seed_record(seed, default));
+            let seeds: Vec<ChainRecord> = seeds.collect();
+            if chain.wants_calibration() {
+                calibrations = filter::calibrate(run, chain, &seeds)?;
+            }
+            // Where the dataset itself is filtered, its records must not count as their own duplicates.
+            if stages.generate.is_some() {
+                seeds.iter().for_each(|seed| chain.remember(seed));
             }
         }
-        let validate = stages
-            .validate
-            .as_ref()
-            .map(|s| Chain::for_validate(&s.chain, plugins, &run.spec().languages))
+        let validate = stages.validate.as_ref();
+        let validate = validate
+            .map(|stage| Chain::for_validate(&stage.chain, &plugins, &run.spec().languages))
             .transpose()?
-            .map(|chain| chain.showing(human));
-        Ok(Self { filter, validate })
+            .map(|chain| chain.showing(shown));
+        Ok(Self {
+            filter,
+            validate,
+            calibrations,
+            desk: review::Desk::default(),
+        })
     }
 }
 
@@ -181,25 +237,35 @@ fn make_examples(
     run: &mut Run,
     round: u32,
     generator: &ModelRef,
-    human: &[Example],
+    [human, shown]: [&[Example]; 2],
     earlier: &[Example],
+    plan: &RoundPlan,
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
     let stages = run.spec().stages.clone();
     let kept = match &stages.generate {
-        Some(spec) => generate_until_target(run, round, spec, generator, human, earlier, chains)?,
+        Some(spec) => {
+            let generation = Generation {
+                spec,
+                template: &generate::template_of(spec, &run.spec().languages)?,
+                plan,
+                model: &model_for(run, ModelRole::Generator, generator),
+                round,
+            };
+            generate_until_target(run, &generation, generator, shown, earlier, chains)?
+        }
         None if round == 1
             && (stages.filter.is_some()
                 || stages.respond.is_some()
                 || stages.validate.is_some()) =>
         {
-            judge_dataset(run, round, generator, human, chains)?
+            judge_dataset(run, round, generator, [human, shown], chains)?
         }
         None => Vec::new(),
     };
     for (stage, present) in [
         (StageName::Generate, stages.generate.is_some()),
-        (StageName::Filter, stages.filter.is_some()),
+        (StageName::Filter, chains.filter.is_some()),
         (StageName::Respond, stages.respond.is_some()),
         (StageName::Validate, stages.validate.is_some()),
     ] {
@@ -212,17 +278,18 @@ fn make_examples(
 
 fn generate_until_target(
     run: &mut Run,
-    round: u32,
-    spec: &GenerateSpec,
+    generation: &Generation<'_>,
     generator: &ModelRef,
     human: &[Example],
     earlier: &[Example],
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
+    let (spec, round) = (generation.spec, generation.round);
     let mut kept: Vec<Example> = Vec::new();
-    let (mut asked, mut candidates_seen, mut answered) = (0u32, 0u64, 0usize);
-    let maker = model_for(run, ModelRole::Generator, generator);
-    while (kept.len() as u32) < spec.target && asked < spec.max_requests {
+    let (mut candidates_seen, mut answered) = (0u64, 0usize);
+    let mut quotas: Vec<Option<usize>> = Vec::new();
+    while (kept.len() as u32) < spec.target && (quotas.len() as u32) < spec.max_requests {
+        let asked = quotas.len() as u32;
         let count = next_requests(spec, asked, kept.len());
         run.progress(
             round,
@@ -234,22 +301,19 @@ fn generate_until_target(
         let pool = PromptPool {
             human,
             generated: &generated,
+            kept: &kept,
         };
-        let candidates = generate::wave(run, round, spec, &maker, &pool, asked, count)?;
-        asked += count;
+        let wave = generate::wave(run, generation, &pool, &quotas, count)?;
+        quotas.extend(wave.quotas);
+        let (asked, candidates) = (asked + count, wave.candidates);
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
-        let shares = LabelShares::of(&generated);
-        let makers = (generator, human, shares);
+        let makers = (generator, human, LabelShares::of(&generated));
         let examples = respond_wave(run, round, makers, passed, &mut answered)?;
-        kept.extend(validate_wave(
-            run,
-            round,
-            chains,
-            examples,
-            kept.len() as u64,
-            u64::from(spec.target),
-        )?);
+        let target = u64::from(spec.target);
+        let valid = validate_wave(run, round, chains, examples, kept.len() as u64, target)?;
+        chains.desk.lay_early(run, round, &valid, target)?;
+        kept.extend(valid);
         run.progress(
             round,
             StageName::Generate,
@@ -258,18 +322,16 @@ fn generate_until_target(
         );
     }
     if kept.is_empty() {
+        let asked = quotas.len() as u32;
         return Err(FlowError::Stopped(empty_round(run, round, asked)));
     }
     if (kept.len() as u32) < spec.target {
-        let (count, target) = (kept.len(), spec.target);
+        let (count, target, asked) = (kept.len(), spec.target, quotas.len());
         let message = run.spec().languages[0].pick(
             format!("round {round} kept {count} of {target} examples within {asked} prompts (generate.max_requests); it goes on with these"),
             format!("第 {round} 轮在 {asked} 个提示（generate.max_requests）内保留了 {count} 条，目标 {target} 条；将用这些继续"),
         );
-        run.ports.events.publish(
-            Some(&run.spec().name),
-            autodidact_domain::EventBody::Warning { message },
-        )?;
+        run.warn(message)?;
     }
     Ok(kept)
 }
@@ -402,12 +464,28 @@ fn validate_wave(
     Ok(kept)
 }
 
+/// Lets people look at what a round kept. The filter remembers what they wrote, so that no later round makes it again.
+fn review_round(
+    run: &mut Run,
+    round: u32,
+    kept: Vec<Example>,
+    chains: &mut Chains,
+) -> Result<Vec<Example>, FlowError> {
+    let kept = review::review(run, round, &mut chains.desk, kept)?;
+    let default = run.spec().languages[0];
+    let edited = kept.iter().filter(|e| e.lineage.edited_from.is_some());
+    if let Some(filter) = &mut chains.filter {
+        edited.for_each(|e| filter.remember(&filter::seed_record(e, default)));
+    }
+    Ok(kept)
+}
+
 /// Filters, answers and validates the records of the seeds dataset itself.
 fn judge_dataset(
     run: &mut Run,
     round: u32,
     generator: &ModelRef,
-    human: &[Example],
+    [human, shown]: [&[Example]; 2],
     chains: &mut Chains,
 ) -> Result<Vec<Example>, FlowError> {
     let default = run.spec().languages[0];
@@ -426,24 +504,21 @@ fn judge_dataset(
                 language: language_of(example, default),
                 seeds: Vec::new(),
                 task_type: example.task_type,
+                topic: example.topic.clone(),
+                is_evolved: false,
             })
             .collect();
         let mut examples = done;
         if run.spec().stages.respond.is_some() {
-            let makers = (generator, human, LabelShares::of(&kept));
+            let makers = (generator, shown, LabelShares::of(&kept));
             examples.extend(respond_wave(run, round, makers, candidates, &mut answered)?);
         } else {
             examples.extend(open);
         }
         let total = human.len() as u64;
-        kept.extend(validate_wave(
-            run,
-            round,
-            chains,
-            examples,
-            kept.len() as u64,
-            total,
-        )?);
+        let valid = validate_wave(run, round, chains, examples, kept.len() as u64, total)?;
+        chains.desk.lay_early(run, round, &valid, total)?;
+        kept.extend(valid);
     }
     Ok(kept)
 }
@@ -503,7 +578,8 @@ fn train_round(
     let Some(spec) = run.workflow.pinned.train_of(run.spec()) else {
         return Ok(None);
     };
-    let mixed = train::mix(run.spec(), round, human, kept, earlier);
+    let mut mixed = train::mix(run.spec(), round, human, kept, earlier);
+    mixed.find_overlaps(run.contamination.as_deref());
     (done.human, done.generated, done.replayed) = (mixed.human, mixed.generated, mixed.replayed);
     train::train(run, round, &spec, &mixed, eval_dataset).map(Some)
 }
@@ -515,12 +591,18 @@ fn decide(
     incumbent: Option<&Evaluation>,
     candidate: Option<&Evaluation>,
     trained: &Trained,
-    kept: &[Example],
+    [kept, seeds]: [&[Example]; 2],
 ) -> Result<Promotion, FlowError> {
     let spec = run.spec().stages.promote.clone();
     match (spec, incumbent, candidate) {
         (Some(spec), Some(incumbent), Some(candidate)) => {
-            promote::promote(run, round, &spec, incumbent, candidate, trained, kept)
+            let compared = Compared {
+                incumbent,
+                candidate,
+                kept,
+                seeds,
+            };
+            promote::promote(run, round, &spec, &compared, trained)
         }
         _ => Ok(Promotion {
             promoted: true,

@@ -5,6 +5,8 @@ use autodidact_domain::report::Interval;
 
 /// Resamples of a bootstrap; the 2.5% ends then rest on 50 resamples each.
 const RESAMPLES: usize = 2000;
+/// The 97.5% point of the normal distribution.
+const Z: f64 = 1.959_963_984_540_054;
 
 /// The mean, 0 of nothing.
 pub(crate) fn mean(values: &[f64]) -> f64 {
@@ -32,20 +34,65 @@ pub(crate) fn mean_interval(values: &[f64], seed: u64) -> Interval {
 
 /// The 95% Wilson score interval of a share (Wilson 1927).
 pub(crate) fn wilson_interval(successes: u64, n: u64) -> Interval {
+    const Z: f64 = 1.959_963_984_540_054; // the 97.5% point of the normal distribution
+    score_interval(successes, n, Z)
+}
+
+/// Finds where the normal distribution's cumulative probability is `p`, from 0.5 to 0.9999, by bisection.
+pub(crate) fn normal_quantile(p: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 5.0);
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        match normal_probability(middle) < p {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    (low + high) / 2.0
+}
+
+/// The normal distribution's cumulative probability from 0 to 5, by its series (Marsaglia 2004, "Evaluating the Normal
+/// Distribution").
+fn normal_probability(x: f64) -> f64 {
+    let (mut sum, mut term, mut divisor) = (x, x, 1.0);
+    while term > sum * f64::EPSILON {
+        divisor += 2.0;
+        term *= x * x / divisor;
+        sum += term;
+    }
+    0.5 + sum * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt()
+}
+
+/// The Wilson score interval of a share, at a quantile of the normal distribution.
+pub(crate) fn score_interval(successes: u64, n: u64, z: f64) -> Interval {
     if n == 0 {
         return Interval {
             low: 0.0,
             high: 1.0,
         };
     }
-    const Z: f64 = 1.959_963_984_540_054; // the 97.5% point of the normal distribution
     let (n, p) = (n as f64, successes as f64 / n as f64);
-    let center = p + Z * Z / (2.0 * n);
-    let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
+    let center = p + z * z / (2.0 * n);
+    let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + z * z / n;
     Interval {
         low: ((center - spread) / scale).max(0.0),
         high: ((center + spread) / scale).min(1.0),
+    }
+}
+
+/// The 95% normal interval of a statistic by its delete-one jackknife (Tukey 1958, Efron & Stein 1981): `without_one` has its values
+/// without each of the things that it is of.
+pub(crate) fn jackknife_interval(value: f64, without_one: &[f64]) -> Interval {
+    let (n, center) = (without_one.len() as f64, mean(without_one));
+    let squares: f64 = without_one.iter().map(|x| (x - center).powi(2)).sum();
+    let half = match without_one.len() {
+        0 => 0.0,
+        _ => Z * (squares * (n - 1.0) / n).sqrt(),
+    };
+    Interval {
+        low: value - half,
+        high: value + half,
     }
 }
 
@@ -98,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn quantiles_are_those_of_tables() {
+        for (p, z) in [
+            (0.5, 0.0),
+            (0.9, 1.281552),
+            (0.95, 1.644854),
+            (0.975, 1.959964),
+            (0.9999, 3.719016),
+        ] {
+            assert!((normal_quantile(p) - z).abs() < 1e-6, "{p}");
+        }
+        let two_sided = wilson_interval(81, 263);
+        let each = |confidence| score_interval(81, 263, normal_quantile(confidence)).low;
+        assert!((two_sided.low - each(0.975)).abs() < 1e-12);
+        assert!(each(0.95) > two_sided.low);
+    }
+
+    #[test]
     fn a_bootstrap_interval_is_near_the_normal_one() {
         let values: Vec<f64> = (0..400).map(|i| f64::from(i % 20)).collect();
         let interval = mean_interval(&values, 1);
@@ -106,6 +170,18 @@ mod tests {
             (interval.low - (9.5 - half)).abs() < 0.1 && (interval.high - (9.5 + half)).abs() < 0.1,
             "{interval:?}"
         );
+    }
+
+    #[test]
+    fn the_jackknife_of_a_mean_is_its_normal_interval() {
+        let values: Vec<f64> = (0..20).map(f64::from).collect();
+        let without = |place: usize| (190.0 - values[place]) / 19.0;
+        let without: Vec<f64> = (0..20).map(without).collect();
+        let interval = jackknife_interval(9.5, &without);
+        // The standard error of the mean of 0 to 19 is the root of 35 / 20.
+        let half = 1.959_964 * (35.0f64 / 20.0).sqrt();
+        assert!((interval.high - 9.5 - half).abs() < 1e-5, "{interval:?}");
+        assert!((9.5 - interval.low - half).abs() < 1e-5, "{interval:?}");
     }
 
     #[test]

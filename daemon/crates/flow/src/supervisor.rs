@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use autodidact_domain::event::StageProgress;
+use autodidact_domain::figures::SeedWarning;
+use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::preflight::Preflight;
 use autodidact_domain::workflow::Pinned;
@@ -19,7 +21,9 @@ use crate::journaled::{Figures, Run};
 use crate::labels;
 use crate::pin::pin;
 use crate::preflight;
-use crate::run::run_workflow;
+use crate::review::{self, Standing};
+use crate::run::{read_dataset, run_workflow};
+use crate::seeds;
 use crate::spec::{Fault, read_what_is_there};
 
 /// The most workflows that run at once; the engine serves them in turn, so more would only wait.
@@ -36,6 +40,15 @@ pub enum SubmitError {
     /// A port failed, or another workflow has the name.
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+/// A workflow file without faults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// What it says, with every default filled in.
+    pub spec: WorkflowSpec,
+    /// What a person should know that stops nothing.
+    pub warnings: Vec<SeedWarning>,
 }
 
 struct Running {
@@ -60,12 +73,22 @@ impl Supervisor {
         })
     }
 
-    /// Checks a workflow file against its schema and against what is registered, without starting anything.
+    /// Checks a workflow file against its schema and against what is registered, without starting anything. Warnings stop nothing:
+    /// they tell what the seeds lack that prompts would be made from.
     ///
     /// # Errors
     /// Every fault at once.
-    pub fn check(&self, yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
-        self.check_and_pin(yaml).map(|(spec, _)| spec)
+    pub fn check(&self, yaml: &str) -> Result<Checked, Vec<Fault>> {
+        let (spec, pinned) = self.check_and_pin(yaml)?;
+        let seeds = match spec.stages.generate.is_some() {
+            true => read_dataset(&self.ports, pinned.seeds.as_ref()).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let warnings = match seeds.is_empty() {
+            true => Vec::new(),
+            false => seeds::check(&spec.languages, &seeds).warnings,
+        };
+        Ok(Checked { spec, warnings })
     }
 
     /// Tells what the training of a workflow takes, without submitting it; none where it trains nothing, or nobody can tell.
@@ -200,11 +223,12 @@ impl Supervisor {
     /// # Errors
     /// The workflow does not exist, or is not running.
     pub fn pause(&self, name: &WorkflowName) -> PortResult<WorkflowSummary> {
+        let running = self.running();
         let summary = self.ports.workflows.get(name)?;
         match summary.state {
             WorkflowState::Paused => Ok(summary),
-            WorkflowState::Running => {
-                self.raise(name, InterruptReason::Pause);
+            WorkflowState::Running | WorkflowState::Waiting => {
+                raise(&running, name, InterruptReason::Pause);
                 self.set_state(
                     name,
                     WorkflowState::Paused,
@@ -215,7 +239,7 @@ impl Supervisor {
         }
     }
 
-    /// Lets a paused or failed workflow go on from its last step.
+    /// Lets a paused, waiting or failed workflow go on from its last step.
     ///
     /// # Errors
     /// The workflow does not exist, or is done or cancelled.
@@ -224,7 +248,10 @@ impl Supervisor {
         match summary.state {
             WorkflowState::Running => Ok(summary),
             WorkflowState::Pending if summary.spec.on_drop.is_some() => Ok(summary),
-            WorkflowState::Paused | WorkflowState::Failed | WorkflowState::Pending => {
+            WorkflowState::Paused
+            | WorkflowState::Waiting
+            | WorkflowState::Failed
+            | WorkflowState::Pending => {
                 self.join(name);
                 self.start(name)
             }
@@ -237,30 +264,90 @@ impl Supervisor {
     /// # Errors
     /// The workflow does not exist, or is done.
     pub fn cancel(&self, name: &WorkflowName) -> PortResult<WorkflowSummary> {
+        let running = self.running();
         let summary = self.ports.workflows.get(name)?;
         match summary.state {
             WorkflowState::Cancelled => Ok(summary),
             WorkflowState::Done => Err(refused("cancel", name, summary.state)),
             _ => {
-                self.raise(name, InterruptReason::Cancel);
+                raise(&running, name, InterruptReason::Cancel);
                 self.set_state(name, WorkflowState::Cancelled, "cancelled")
             }
         }
     }
 
-    /// Starts what was running when the daemon went down.
+    /// Hears that somebody has reviewed an example of a workflow: what waits for it goes on where the decisions suffice, and else
+    /// says how many are missing.
+    ///
+    /// # Errors
+    /// The workflow does not exist, or a port's failure.
+    pub fn reviewed(self: &Arc<Self>, name: &WorkflowName) -> PortResult<()> {
+        let mut running = self.running();
+        let summary = self.ports.workflows.get(name)?;
+        let Some(standing) = review::latest(&self.ports, &summary)? else {
+            return Ok(());
+        };
+        if summary.state != WorkflowState::Waiting {
+            return Ok(());
+        }
+        self.show(name, &standing);
+        let message = standing.told(name, summary.spec.languages[0]);
+        if !standing.calls_for_work() {
+            self.set_state(name, WorkflowState::Waiting, &message)?;
+            return Ok(());
+        }
+        match self.start_among(&mut running, name) {
+            // It waits on; what was decided is kept, and it will be started with any other one.
+            Err(PortError::Unavailable(why)) => {
+                let message =
+                    format!("{message}; {why}, then: `autodidact workflow resume {name}`");
+                self.set_state(name, WorkflowState::Waiting, &message)?;
+                Ok(())
+            }
+            started => started.map(drop),
+        }
+    }
+
+    /// Tells watchers how many of a sample are reviewed.
+    fn show(&self, name: &WorkflowName, standing: &Standing) {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(figures) = figures.get(name) {
+            let progress = figures.update(standing.round, StageName::Review, |progress| {
+                (progress.done, progress.total) = (standing.reviewed, standing.sampled);
+            });
+            self.ports
+                .events
+                .tell(Some(name), EventBody::Stage(progress));
+        }
+    }
+
+    /// Starts what was running when the daemon went down, and looks at what waits for reviews.
     ///
     /// # Errors
     /// A port's failure.
     pub fn resume_all(self: &Arc<Self>) -> PortResult<u32> {
         let mut resumed = 0;
+        let mut waiting = Vec::new();
         for summary in self.ports.workflows.list()? {
+            if summary.state == WorkflowState::Waiting {
+                let standing = review::latest(&self.ports, &summary)?;
+                let is_ready = standing.is_some_and(|standing| standing.calls_for_work());
+                waiting.push((!is_ready, summary.spec.name.clone()));
+            }
             let cut_off = summary.state == WorkflowState::Running;
             let never_started =
                 summary.state == WorkflowState::Pending && summary.spec.on_drop.is_none();
             if cut_off || never_started {
                 self.start(&summary.spec.name)?;
                 resumed += 1;
+            }
+        }
+        // Those that can go on come first; the others only show where they are, and need not.
+        waiting.sort();
+        for (_, name) in waiting {
+            match self.start(&name) {
+                Err(PortError::Unavailable(_)) => break,
+                started => resumed += u32::from(started.map(|_| true)?),
             }
         }
         Ok(resumed)
@@ -304,12 +391,6 @@ impl Supervisor {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn raise(&self, name: &WorkflowName, reason: InterruptReason) {
-        if let Some(run) = self.running().get(name) {
-            run.interrupt.raise(reason);
-        }
-    }
-
     /// Waits for a run that was asked to stop.
     fn join(&self, name: &WorkflowName) {
         let run = self.running().remove(name);
@@ -339,7 +420,14 @@ impl Supervisor {
     }
 
     fn start(self: &Arc<Self>, name: &WorkflowName) -> PortResult<WorkflowSummary> {
-        let mut running = self.running();
+        self.start_among(&mut self.running(), name)
+    }
+
+    fn start_among(
+        self: &Arc<Self>,
+        running: &mut BTreeMap<WorkflowName, Running>,
+        name: &WorkflowName,
+    ) -> PortResult<WorkflowSummary> {
         running.retain(|_, run| !run.thread.is_finished());
         if running.contains_key(name) {
             return self.ports.workflows.get(name);
@@ -360,45 +448,101 @@ impl Supervisor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.clone(), figures.clone());
-        let (ports, workflow, flag) = (self.ports.clone(), summary.clone(), interrupt.clone());
+        let (supervisor, workflow, flag) = (Arc::clone(self), summary.clone(), interrupt.clone());
         let thread = std::thread::Builder::new()
             .name(format!("workflow-{name}"))
-            .spawn(move || work(&ports, workflow, &flag, &figures))
+            .spawn(move || supervisor.work(workflow, &flag, &figures))
             .map_err(|error| {
                 PortError::Unavailable(format!("start a thread for workflow {name}: {error}"))
             })?;
         running.insert(name.clone(), Running { interrupt, thread });
         Ok(summary)
     }
+
+    /// Runs a workflow on its own thread and writes down how it ended.
+    fn work(&self, workflow: WorkflowSummary, interrupt: &Interrupt, figures: &Figures) {
+        let (ports, name) = (&self.ports, workflow.spec.name.clone());
+        let ended = loop {
+            let workflow = workflow.clone();
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                Run::open(ports, workflow, interrupt, figures).and_then(run_workflow)
+            }));
+            match outcome {
+                Ok(Ok(())) => break (WorkflowState::Done, String::new()),
+                Ok(Err(FlowError::Interrupted)) => return,
+                Ok(Err(FlowError::Waiting(_))) => match self.park_in_time(&name, interrupt) {
+                    Parking::Parked => return,
+                    Parking::GoesOn => {}
+                },
+                Ok(Err(error)) => {
+                    break (
+                        WorkflowState::Failed,
+                        format!("{error}; `workflow resume {name}` tries again from the last step"),
+                    );
+                }
+                Err(_) => {
+                    break (
+                        WorkflowState::Failed,
+                        "a defect stopped the run; the log names it".to_string(),
+                    );
+                }
+            }
+        };
+        let (state, message) = ended;
+        // A cancel that came in while the last step ran stands.
+        if interrupt.reason() == Some(InterruptReason::Cancel) {
+            return;
+        }
+        if set_state(ports, &name, state, &message).is_err() {
+            write_the_end_later(ports, &name, state, &message, interrupt);
+        }
+    }
+
+    /// Parks a run that waits for people, as soon as that can be written.
+    fn park_in_time(&self, name: &WorkflowName, interrupt: &Interrupt) -> Parking {
+        loop {
+            match self.park(name, interrupt) {
+                Ok(parking) => return parking,
+                Err(_) => std::thread::sleep(END_RETRY_INTERVAL),
+            }
+        }
+    }
+
+    /// Lets go of a run that waits for people, unless a decision has come since it looked.
+    ///
+    /// INVARIANT: whoever has written a decision calls [`Supervisor::reviewed`] then, which sees either the run at work, that looks
+    /// once more here, or the workflow waiting and nobody at work on it.
+    fn park(&self, name: &WorkflowName, interrupt: &Interrupt) -> PortResult<Parking> {
+        let mut running = self.running();
+        if interrupt.is_raised() {
+            return Ok(Parking::Parked);
+        }
+        let summary = self.ports.workflows.get(name)?;
+        let Some(standing) = review::latest(&self.ports, &summary)? else {
+            return Ok(Parking::GoesOn);
+        };
+        if standing.calls_for_work() {
+            return Ok(Parking::GoesOn);
+        }
+        self.show(name, &standing);
+        let message = standing.told(name, summary.spec.languages[0]);
+        self.set_state(name, WorkflowState::Waiting, &message)?;
+        running.remove(name);
+        Ok(Parking::Parked)
+    }
 }
 
-/// Runs a workflow on its own thread and writes down how it ended.
-fn work(ports: &Ports, workflow: WorkflowSummary, interrupt: &Interrupt, figures: &Figures) {
-    let name = workflow.spec.name.clone();
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        Run::open(ports, workflow, interrupt, figures).and_then(run_workflow)
-    }));
-    let ended = match outcome {
-        Ok(Ok(())) => Some((WorkflowState::Done, String::new())),
-        Ok(Err(FlowError::Interrupted)) => None,
-        Ok(Err(error)) => Some((
-            WorkflowState::Failed,
-            format!("{error}; `workflow resume {name}` tries again from the last step"),
-        )),
-        Err(_) => Some((
-            WorkflowState::Failed,
-            "a defect stopped the run; the log names it".to_string(),
-        )),
-    };
-    let Some((state, message)) = ended else {
-        return;
-    };
-    // A cancel that came in while the last step ran stands.
-    if interrupt.reason() == Some(InterruptReason::Cancel) {
-        return;
-    }
-    if set_state(ports, &name, state, &message).is_err() {
-        write_the_end_later(ports, &name, state, &message, interrupt);
+/// What becomes of a run that waits for people.
+enum Parking {
+    /// Its thread ends, and another one goes on once they have decided.
+    Parked,
+    /// They just did.
+    GoesOn,
+}
+
+fn raise(running: &BTreeMap<WorkflowName, Running>, name: &WorkflowName, reason: InterruptReason) {
+    if let Some(run) = running.get(name) {
+        run.interrupt.raise(reason);
     }
 }
 

@@ -20,13 +20,15 @@ seeds: seeds
 held_out: held
 rounds: 2
 stages:
-  generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2}
-  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {score: {least: 2}}, {plugin: {name: form}}]}
+  generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2, max_requests: 200, evolve: {share: 0.3}}
+  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}]}
   respond: {batch: 3, examples: 2, classify: true}
-  validate: {chain: [rules]}
+  validate: {chain: [rules, {difficulty: {most: 0.99}}]}
+  review: {sample: 4}
   train: {batch_size: 4, checkpoint_steps: 2}
   evaluate: {batch: 4}
   promote: {min_diversity: 0.1}
+  adapt: {temperature_step: 0.2}
 ";
 
 fn world() -> Arc<World> {
@@ -36,13 +38,16 @@ fn world() -> Arc<World> {
     for (name, count) in [("seeds", 12), ("held", 6)] {
         let examples: Vec<Example> = (0..count)
             .map(|i| {
-                let instruction =
-                    format!("Tell the {name} number {i} of all the things that are known.");
+                let instruction = match name {
+                    "held" => format!("Explain why {i} lamps burn in an empty house at night."),
+                    _ => format!("Tell the {name} number {i} of all the things that are known."),
+                };
                 let mut example =
                     Example::human(Body::instruction(&instruction, "", &format!("Answer {i}.")));
                 example.language = Some(Language::En);
                 if i % 4 == 0 {
-                    let body = Body::instruction(&instruction, &format!("Thing {i}."), "right");
+                    let body =
+                        Body::instruction(&instruction, &format!("Thing {i} of {name}."), "right");
                     (example.id, example.body) = (body.id(), body);
                     example.task_type = Some(TaskType::Classification);
                 }
@@ -99,6 +104,12 @@ fn a_straight_run_adds_up() {
     assert_eq!(report.rounds.len(), 2);
     assert_eq!(report.evaluations.len(), 3);
     assert!(report.adapter_digest.is_some() && report.dataset_digest.is_some());
+    let calibrated: Vec<&str> = report
+        .calibrations
+        .iter()
+        .map(|bound| bound.rule.as_str())
+        .collect();
+    assert_eq!(calibrated, ["embedding", "perplexity"]);
     let fake = Fake(Arc::clone(&world));
     for round in &report.rounds {
         let by_name = |name: &str| {
@@ -129,6 +140,8 @@ fn a_straight_run_adds_up() {
         assert_eq!(by_name("filter").kept, by_name("respond").taken);
         assert_eq!(by_name("respond").out, by_name("validate").taken);
         assert!(by_name("validate").kept >= 9);
+        assert_eq!(by_name("validate").kept, by_name("review").taken);
+        assert_eq!(by_name("review").out, by_name("review").taken);
         assert_eq!(
             by_name("train").taken,
             round.human + round.generated + round.replayed
@@ -145,6 +158,10 @@ fn a_straight_run_adds_up() {
         "violin",
         "plugin_error",
         "ends_with_colon",
+        "embedding_duplicate",
+        "less_diverse",
+        "ungrammatical",
+        "misaligned",
     ] {
         assert!(
             reasons.iter().any(|r| *r == reason),
@@ -447,8 +464,15 @@ fn unknown_and_misplaced_models_are_refused_with_their_line() {
     let faults = supervisor
         .check(&WORKFLOW.replace("model: tiny", "model: far"))
         .expect_err("a remote model cannot be trained");
+    let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
     assert!(
-        faults[0].to_string().contains("can only generate"),
-        "{faults:?}"
+        told[0].contains("perplexity.model: far runs on a server"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("can only generate"), "{told:?}");
+    assert!(
+        told[2].contains("difficulty.model: far runs on a server"),
+        "{told:?}"
     );
 }

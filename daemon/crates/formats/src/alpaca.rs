@@ -8,7 +8,7 @@
 //! | `system` | text; may be absent, null or empty |
 //! | `history` | a list of [question, answer] pairs that came before; may be absent, null or empty |
 //!
-//! A record with a system text or a history becomes a conversation.
+//! A record with a system text or a history becomes a conversation. It is written as one JSON list, as Alpaca's own file is.
 
 use autodidact_domain::example::join_input;
 use autodidact_domain::{Body, Example, Message, Role};
@@ -17,15 +17,15 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, optional_list, optional_text, required_text, wrong_type};
-use crate::format::{Format, held_elsewhere, to_line};
+use crate::format::{Format, Write, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_leniently};
 
 pub(crate) const FORMAT: Format = Format {
     name: "alpaca",
-    fields: "instruction, input?, output",
+    fields: "instruction, input?, output, system?, history?",
     recognises,
     read,
-    write,
+    write: Some(Write::list(write)),
 };
 
 fn recognises(fields: &Fields) -> bool {
@@ -59,6 +59,18 @@ fn read(fields: &Fields) -> Result<Example, Fault> {
         Body::Chat { messages }
     };
     Ok(example_leniently(body, fields))
+}
+
+/// Reads a record that has no output yet; nothing of one that has, or that is no task of this format.
+pub(crate) fn read_unanswered(fields: &Fields) -> Option<Example> {
+    let output = optional_text(fields, "output").ok()?.unwrap_or("");
+    if !recognises(fields) || !output.trim().is_empty() {
+        return None;
+    }
+    let instruction = required_text(fields, "instruction").ok()?;
+    let input = optional_text(fields, "input").ok()?.unwrap_or("");
+    let body = Body::instruction(instruction, input, "");
+    Some(example_leniently(body, fields))
 }
 
 fn question_and_answer(turn: &Value) -> Result<(&str, &str), Fault> {

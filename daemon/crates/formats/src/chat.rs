@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::fault::{Fault, Reason};
 use crate::fields::{Fields, object, required_list, required_text, wrong_type};
-use crate::format::{Format, held_elsewhere, to_line};
+use crate::format::{Format, Write, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_leniently};
 
 pub(crate) const FORMAT: Format = Format {
@@ -20,7 +20,7 @@ pub(crate) const FORMAT: Format = Format {
     fields: "messages[{role, content}]",
     recognises,
     read,
-    write,
+    write: Some(Write::lines(write)),
 };
 
 /// The names of roles in files.
@@ -36,41 +36,53 @@ fn recognises(fields: &Fields) -> bool {
 }
 
 fn read(fields: &Fields) -> Result<Example, Fault> {
-    let items = required_list(fields, "messages")?;
-    let messages = items
-        .iter()
-        .enumerate()
-        .map(|(i, item)| message(i, item))
-        .collect::<Result<Vec<_>, _>>()?;
-    if !messages.iter().any(|message| message.role == Role::User) {
-        let found = if messages.is_empty() {
-            "an empty list"
-        } else {
-            "none"
-        };
-        return Err(Fault::new(
-            Reason::EmptyField,
-            "a user turn in `messages`",
-            found,
-        ));
-    }
+    let messages = turns(fields, "messages")?;
+    check_user_turn(&messages, "messages")?;
     Ok(example_leniently(Body::Chat { messages }, fields))
 }
 
-fn message(position: usize, item: &Value) -> Result<Message, Fault> {
-    let fields = object(item, "objects {role, content} in `messages`")?;
-    let name = required_text(fields, "role")?;
-    let known = ROLES.iter().find(|(role, _)| *role == name);
-    let (_, role) = *known
-        .ok_or_else(|| wrong_type("`system`, `user` or `assistant` in `role`", &name.into()))?;
-    if role == Role::System && position > 0 {
-        let found = format!("it is turn {}", position + 1);
-        return Err(Fault::new(
-            Reason::WrongType,
-            "the system turn first in `messages`",
-            found,
-        ));
+/// Reads a field's list of turns.
+pub(crate) fn turns(fields: &Fields, name: &str) -> Result<Vec<Message>, Fault> {
+    let items = required_list(fields, name)?;
+    items
+        .iter()
+        .enumerate()
+        .map(|(position, item)| message(position, item, name))
+        .collect()
+}
+
+/// Refuses a conversation in which nobody asks.
+pub(crate) fn check_user_turn(messages: &[Message], name: &str) -> Result<(), Fault> {
+    if messages.iter().any(|message| message.role == Role::User) {
+        return Ok(());
     }
+    let found = match messages {
+        [] => "an empty list",
+        _ => "none",
+    };
+    let expected = format!("a user turn in `{name}`");
+    Err(Fault::new(Reason::EmptyField, expected, found))
+}
+
+/// Refuses a system turn that is not the first.
+pub(crate) fn check_system_turn(position: usize, role: Role, name: &str) -> Result<(), Fault> {
+    if role != Role::System || position == 0 {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Reason::WrongType,
+        format!("the system turn first in `{name}`"),
+        format!("it is turn {}", position + 1),
+    ))
+}
+
+fn message(position: usize, item: &Value, name: &str) -> Result<Message, Fault> {
+    let fields = object(item, &format!("objects {{role, content}} in `{name}`"))?;
+    let role = required_text(fields, "role")?;
+    let known = ROLES.iter().find(|(known, _)| *known == role);
+    let (_, role) = *known
+        .ok_or_else(|| wrong_type("`system`, `user` or `assistant` in `role`", &role.into()))?;
+    check_system_turn(position, role, name)?;
     Ok(Message {
         role,
         content: required_text(fields, "content")?.to_string(),

@@ -2,7 +2,7 @@
 
 use autodidact_domain::PortError;
 
-use crate::format::FORMAT_NAMES;
+use crate::writer::FORMAT_NAMES;
 
 /// Why [`crate::Reader`] could not write a dataset; either way the caller names another format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +10,7 @@ pub enum WriteError {
     /// No format has this name.
     #[error("unknown dataset format {0:?}: expected one of {known}", known = FORMAT_NAMES.join(", "))]
     UnknownFormat(String),
-    /// An example says something that the format has no place for.
+    /// No example can be written: the first says something that the format has no place for.
     #[error("record {position} cannot be written as {format}: {detail}")]
     Unfit {
         /// The format asked for.

@@ -1,5 +1,6 @@
 //! What is wrong with a record, without its line, which only the reader knows.
 
+use autodidact_domain::LineFault;
 use serde_json::Value;
 
 /// The stable reason codes of [`autodidact_domain::LineFault`].
@@ -15,6 +16,12 @@ pub(crate) enum Reason {
     Duplicate,
     WrongLength,
     LabelNotDeclared,
+    BadCompression,
+    BadRow,
+    BadYaml,
+    BadParquet,
+    BadMapping,
+    Unfit,
 }
 
 impl Reason {
@@ -30,6 +37,12 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::WrongLength => "wrong_length",
             Self::LabelNotDeclared => "label_not_declared",
+            Self::BadCompression => "bad_compression",
+            Self::BadRow => "bad_row",
+            Self::BadYaml => "bad_yaml",
+            Self::BadParquet => "bad_parquet",
+            Self::BadMapping => "bad_mapping",
+            Self::Unfit => "unfit",
         }
     }
 }
@@ -52,6 +65,18 @@ impl Fault {
             reason,
             expected: expected.into(),
             found: found.into(),
+        }
+    }
+}
+
+impl Fault {
+    /// Adds the line, as reports have it.
+    pub(crate) fn on_line(self, line: u64) -> LineFault {
+        LineFault {
+            line,
+            reason: self.reason.code().to_string(),
+            expected: self.expected,
+            found: self.found,
         }
     }
 }
@@ -79,13 +104,15 @@ pub(crate) fn describe(value: &Value) -> String {
     }
 }
 
-/// Lists an object's field names.
+/// Lists an object's field names, in the order of the alphabet: whether a file's own is known depends on the build.
 pub(crate) fn describe_keys(fields: &serde_json::Map<String, Value>) -> String {
     if fields.is_empty() {
         return "an object without fields".to_string();
     }
     let mut names = String::from("an object with the fields ");
-    for (position, name) in fields.keys().enumerate() {
+    let mut sorted: Vec<&String> = fields.keys().collect();
+    sorted.sort_unstable();
+    for (position, name) in sorted.into_iter().enumerate() {
         if position > 0 {
             names.push_str(", ");
         }

@@ -4,7 +4,10 @@ use autodidact_domain::{Body, Example};
 
 use crate::fault::Fault;
 use crate::fields::Fields;
-use crate::{alpaca, chat, labelled, seeds, tagged, text};
+use crate::{
+    alpaca, chat, input_target, instructlab, labelled, natural_instructions, preference,
+    prompt_completion, question_answer, seeds, sharegpt, tagged, text,
+};
 
 /// One dataset format.
 pub(crate) struct Format {
@@ -16,54 +19,104 @@ pub(crate) struct Format {
     pub(crate) recognises: fn(&Fields) -> bool,
     /// Reads a record.
     pub(crate) read: fn(&Fields) -> Result<Example, Fault>,
-    /// Writes a record as one line of JSON without the line end; the number counts from 1. The error says what the format
-    /// has no place for.
-    pub(crate) write: fn(&Example, usize) -> Result<String, &'static str>,
+    /// Writes records; nothing where the format is only read.
+    pub(crate) write: Option<Write>,
 }
 
-/// Every format.
-pub(crate) const FORMATS: [&Format; 6] = [
+/// How a format is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Write {
+    /// How the records lie in the file.
+    pub(crate) layout: Layout,
+    /// Writes a record as one line of JSON without the line end; the number counts from 1. The error says what the format has
+    /// no place for.
+    pub(crate) record: WriteRecord,
+}
+
+/// Writes a record.
+pub(crate) type WriteRecord = fn(&Example, usize) -> Result<String, &'static str>;
+
+/// How written records lie in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// JSON Lines.
+    Lines,
+    /// A JSON list, with a record a line.
+    List,
+}
+
+impl Write {
+    pub(crate) const fn lines(record: WriteRecord) -> Self {
+        let layout = Layout::Lines;
+        Self { layout, record }
+    }
+
+    pub(crate) const fn list(record: WriteRecord) -> Self {
+        let layout = Layout::List;
+        Self { layout, record }
+    }
+}
+
+/// Every format of records.
+pub(crate) const FORMATS: [&Format; 13] = [
     &alpaca::FORMAT,
     &seeds::FORMAT,
     &chat::FORMAT,
+    &sharegpt::FORMAT,
     &text::FORMAT,
     &labelled::FORMAT,
     &tagged::FORMAT,
-];
-
-/// The names of the formats that can be read and written.
-pub const FORMAT_NAMES: [&str; 6] = [
-    alpaca::FORMAT.name,
-    seeds::FORMAT.name,
-    chat::FORMAT.name,
-    text::FORMAT.name,
-    labelled::FORMAT.name,
-    tagged::FORMAT.name,
+    &natural_instructions::FORMAT,
+    &instructlab::FORMAT,
+    &preference::FORMAT,
+    &prompt_completion::FORMAT,
+    &question_answer::FORMAT,
+    &input_target::FORMAT,
 ];
 
 /// The fields that make a record a task or a talk, whatever stands beside them.
-pub(crate) const OF_TASKS: [&str; 3] = ["instruction", "instances", "messages"];
+pub(crate) const OF_TASKS: [&str; 4] = ["instruction", "instances", "messages", "conversations"];
 
 /// Tells whether a record is a task or a talk.
 pub(crate) fn is_task(fields: &Fields) -> bool {
     OF_TASKS.iter().any(|field| fields.contains_key(*field))
 }
 
+/// The fields that tell the formats of questions and answers, where a record is no task, talk or text. The first that are all
+/// there decide: `question` is beside a `task_description` another thing than alone.
+const TELL_TALES: [(&str, &[&str]); 7] = [
+    ("natural-instructions", &["Definition"]),
+    ("instructlab", &["task_description", "question"]),
+    ("preference", &["chosen"]),
+    ("preference", &["prompt", "rejected"]),
+    ("prompt-completion", &["prompt"]),
+    ("question-answer", &["question"]),
+    ("input-target", &["input", "target"]),
+];
+
+/// Tells whether a record is one of the named format of questions and answers.
+pub(crate) fn is_told_as(name: &str, fields: &Fields) -> bool {
+    let has = |field: &str| fields.contains_key(field);
+    if is_task(fields) || has("text") || has("tokens") || has("ner_tags") {
+        return false;
+    }
+    let told = |(_, tells): &&(&str, &[&str])| tells.iter().all(|field| has(field));
+    TELL_TALES
+        .iter()
+        .find(told)
+        .is_some_and(|(format, _)| *format == name)
+}
+
 /// Says what a body is and which formats hold such, where a format has no place for it.
 pub(crate) fn held_elsewhere(body: &Body) -> &'static str {
     match body {
         Body::Instruction { .. } | Body::Chat { .. } => {
-            "it is a task or a talk; alpaca and chat hold these"
+            "it is a task or a talk; alpaca, chat and sharegpt hold these"
         }
         Body::Text { .. } => "it is a plain text; `text` holds these",
         Body::Labelled { .. } => "it is a text with its label; `labelled` holds these",
         Body::Tagged { .. } => "it is a sentence in words with tags; `tagged` holds these",
     }
-}
-
-/// Finds a format by name.
-pub(crate) fn by_name(name: &str) -> Option<&'static Format> {
-    FORMATS.into_iter().find(|format| format.name == name)
 }
 
 /// Finds the format that claims a record.
@@ -85,8 +138,20 @@ mod tests {
     use super::*;
 
     /// What tells formats apart, with what it usually holds and what else it may.
-    fn tell_tales() -> [(&'static str, Value); 11] {
+    fn tell_tales() -> [(&'static str, Value); 23] {
         [
+            ("conversations", json!([])),
+            ("Definition", json!("a")),
+            ("task_description", json!("a")),
+            ("prompt", json!("a")),
+            ("completion", json!("a")),
+            ("chosen", json!("a")),
+            ("rejected", json!("a")),
+            ("question", json!("a")),
+            ("answer", json!("a")),
+            ("input", json!("a")),
+            ("target", json!("a")),
+            ("context", json!("a")),
             ("instruction", json!("a")),
             ("output", json!("b")),
             ("instances", json!([])),
@@ -104,7 +169,12 @@ mod tests {
     #[test]
     fn at_most_one_format_claims_a_record() {
         let tell_tales = tell_tales();
+        // All sets of the eleven last, which formats share, and of any at most five.
+        let shared = tell_tales.len() - 11;
         for chosen in 0..1u32 << tell_tales.len() {
+            if chosen & ((1 << shared) - 1) != 0 && chosen.count_ones() > 5 {
+                continue;
+            }
             let fields: Fields = tell_tales
                 .iter()
                 .enumerate()
@@ -155,5 +225,27 @@ mod tests {
             None,
         );
         check(json!({"label": "b"}), None);
+        check(json!({"conversations": []}), Some("sharegpt"));
+        check(
+            json!({"prompt": "a", "completion": "b"}),
+            Some("prompt-completion"),
+        );
+        check(json!({"prompt": "a", "messages": []}), Some("chat"));
+        check(
+            json!({"prompt": "a", "chosen": "b", "rejected": "c"}),
+            Some("preference"),
+        );
+        check(json!({"prompt": "a", "rejected": "c"}), Some("preference"));
+        check(
+            json!({"question": "a", "answer": "b"}),
+            Some("question-answer"),
+        );
+        check(
+            json!({"question": "a", "answer": "b", "task_description": "c"}),
+            Some("instructlab"),
+        );
+        check(json!({"input": "a", "target": "b"}), Some("input-target"));
+        check(json!({"input": "a", "output": "b"}), None);
+        check(json!({"text": "a", "question": "b"}), Some("text"));
     }
 }

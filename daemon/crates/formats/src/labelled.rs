@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, required_text, wrong_type};
-use crate::format::{Format, held_elsewhere, is_task, to_line};
+use crate::format::{Format, Write, held_elsewhere, is_task, to_line};
 use crate::metadata::{Metadata, example_of_labels};
 use crate::tagged::{has_tags, refuse_label_beside_tags};
 
@@ -23,7 +23,7 @@ pub(crate) const FORMAT: Format = Format {
     fields: "text, label",
     recognises,
     read,
-    write,
+    write: Some(Write::lines(write)),
 };
 
 fn recognises(fields: &Fields) -> bool {

@@ -32,12 +32,23 @@ enum Layout {
     Done,
 }
 
+/// What may come after the end of a list of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Nothing: the list is the file.
+    Nothing,
+    /// The rest of the object that the list is a field of.
+    Object,
+}
+
 /// Cuts a file's text into records.
 pub(crate) struct Records<'text> {
     text: &'text str,
     position: usize,
     line: u64,
     layout: Layout,
+    /// What may come after a list.
+    after: After,
     /// How the lines look that open a record, once one was found broken.
     openings: Option<Openings>,
 }
@@ -64,6 +75,7 @@ impl<'text> Records<'text> {
             position: 0,
             line: 1,
             layout: Layout::Lines,
+            after: After::Nothing,
             openings: None,
         };
         records.skip_blanks();
@@ -80,6 +92,20 @@ impl<'text> Records<'text> {
                 records.layout = Layout::Values;
             }
         }
+        records
+    }
+
+    /// Cuts a list that is a field of the file's one object; `start` is the place of its bracket.
+    pub(crate) fn of_list(text: &'text str, start: usize) -> Self {
+        let mut records = Self {
+            text,
+            position: 0,
+            line: 1,
+            layout: Layout::Array { before_first: true },
+            after: After::Object,
+            openings: None,
+        };
+        records.advance(start + 1);
         records
     }
 
@@ -140,7 +166,7 @@ impl<'text> Records<'text> {
                 self.skip_blanks();
                 let line = self.line;
                 self.layout = Layout::Done;
-                if self.rest().is_empty() {
+                if self.rest().is_empty() || self.after == After::Object {
                     return None;
                 }
                 let found = crate::fault::excerpt(self.rest().lines().next().unwrap_or(""));

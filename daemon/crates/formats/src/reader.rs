@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use autodidact_domain::ports::DatasetReader;
-use autodidact_domain::{Example, ExampleId, LineFault, ParsedFile, PortResult};
-use serde_json::Value;
+use autodidact_domain::{Example, ExampleId, LineFault, ParsedFile, PortResult, WrittenFile};
 
-use crate::WriteError;
+use crate::alpaca;
+use crate::container::{self, Container, Content, Record};
+use crate::encoding::decode;
 use crate::fault::{Fault, Reason, describe_keys, excerpt};
-use crate::fields::{Fields, object};
+use crate::fields::Fields;
 use crate::format::{self, FORMATS, Format};
-use crate::layout::{Chunk, Records, looks_like_json};
+use crate::mapping::Mapping;
+use crate::unpack::unpack;
+use crate::writer;
 
 /// The largest file that is read, in bytes (1 GiB).
 pub const MAX_FILE_BYTES: usize = 1 << 30;
@@ -30,82 +33,157 @@ pub struct Reader;
 
 impl DatasetReader for Reader {
     fn read(&self, _file_name: &str, bytes: &[u8]) -> ParsedFile {
-        let mut file = FileInProgress::default();
-        match decode(bytes) {
-            Ok(text) => file.read(text),
-            Err((line, fault)) => file.refuse(line, fault),
-        }
-        file.finish()
+        read(bytes, None)
     }
 
-    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>> {
-        Ok(write(format, examples)?)
+    fn read_mapped(&self, _file_name: &str, bytes: &[u8], mapping: &[u8]) -> ParsedFile {
+        read(bytes, Some(mapping))
+    }
+
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<WrittenFile> {
+        Ok(writer::write(format, examples)?)
     }
 }
 
-/// Writes examples as JSON Lines of the named format.
-fn write(format: &str, examples: &[Example]) -> Result<Vec<u8>, WriteError> {
-    let unknown = || WriteError::UnknownFormat(excerpt(format));
-    let format = format::by_name(format).ok_or_else(unknown)?;
-    let mut bytes = Vec::new();
-    for (index, example) in examples.iter().enumerate() {
-        let position = index + 1;
-        let unfit = |detail| WriteError::Unfit {
-            format: format.name,
-            position,
-            detail,
+/// Every record of a file, in order.
+#[derive(Clone, Debug)]
+pub struct ListedFile {
+    /// The format found, such as `alpaca`.
+    pub format: &'static str,
+    /// Each record, or why it cannot be read; of a file that is refused as a whole, that alone.
+    pub records: Vec<Result<Example, LineFault>>,
+}
+
+impl Reader {
+    /// Reads every record of a file, for looking at it rather than for learning: one that repeats another is there again, and a
+    /// task may lack its output.
+    pub fn list(&self, bytes: &[u8], mapping: Option<&[u8]>) -> ListedFile {
+        let mut records = Vec::new();
+        let format = read_file(bytes, mapping, Answers::MayLack, &mut |line, record| {
+            records.push(record.map_err(|fault| fault.on_line(line)));
+        });
+        let format = name_of(format);
+        ListedFile { format, records }
+    }
+}
+
+fn read(bytes: &[u8], mapping: Option<&[u8]>) -> ParsedFile {
+    let mut file = FileInProgress::default();
+    let format = read_file(
+        bytes,
+        mapping,
+        Answers::Needed,
+        &mut |line, record| match record {
+            Ok(example) => file.take(line, example),
+            Err(fault) => file.refuse(line, fault),
+        },
+    );
+    ParsedFile {
+        format: name_of(format),
+        examples: file.examples,
+        faults: file.faults,
+        refused: file.refused,
+    }
+}
+
+fn name_of(format: Option<&Format>) -> &'static str {
+    format.map_or("unknown", |format| format.name)
+}
+
+/// Whether a task without an output can be read where its format has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    Needed,
+    MayLack,
+}
+
+/// Takes what was read of each record, and its line.
+type Sink<'sink> = &'sink mut dyn FnMut(u64, Result<Example, Fault>);
+
+/// Reads a file's records one after another, and tells its format: that of most records, or of the first one recognised.
+fn read_file(
+    bytes: &[u8],
+    mapping: Option<&[u8]>,
+    answers: Answers,
+    sink: Sink<'_>,
+) -> Option<&'static Format> {
+    open(bytes, mapping, answers, sink).unwrap_or_else(|(line, fault)| {
+        sink(line, Err(fault));
+        None
+    })
+}
+
+/// Unpacks, decodes and reads; an error is a fault of the file as a whole, with its line.
+fn open(
+    bytes: &[u8],
+    mapping: Option<&[u8]>,
+    answers: Answers,
+    sink: Sink<'_>,
+) -> Result<Option<&'static Format>, (u64, Fault)> {
+    let whole = |fault: Fault| (1, fault);
+    check_size(bytes).map_err(whole)?;
+    let mapping = mapping.map(Mapping::read).transpose()?.unwrap_or_default();
+    let bytes = unpack(bytes).map_err(whole)?;
+    if bytes.starts_with(PARQUET_MAGIC) {
+        return read_content(&Content::Parquet(&bytes), &mapping, answers, sink);
+    }
+    let text = decode(&bytes)?;
+    read_content(&Content::Text(&text), &mapping, answers, sink)
+}
+
+fn read_content(
+    content: &Content<'_>,
+    mapping: &Mapping,
+    answers: Answers,
+    sink: Sink<'_>,
+) -> Result<Option<&'static Format>, (u64, Fault)> {
+    let container = container::recognise(content, mapping)
+        .ok_or_else(|| (1, unknown_container(content.text(), mapping)))?;
+    let mut format = sniff(container, content, mapping);
+    let mut is_empty = true;
+    for Record { line, fields } in (container.records)(content, mapping) {
+        is_empty = false;
+        let read = |fields: Fields| match answers {
+            Answers::MayLack => alpaca::read_unanswered(&fields)
+                .map_or_else(|| read_record(&fields, &mut format), Ok),
+            Answers::Needed => read_record(&fields, &mut format),
         };
-        let line = (format.write)(example, position).map_err(unfit)?;
-        bytes.extend_from_slice(line.as_bytes());
-        bytes.push(b'\n');
+        sink(line, fields.and_then(read));
     }
-    Ok(bytes)
+    if is_empty {
+        let expected = "at least one record";
+        let fault = Fault::new(Reason::UnknownFormat, expected, "an empty list");
+        return Err((1, fault));
+    }
+    Ok(format)
 }
 
-/// Checks size and encoding; a fault comes with its line.
-fn decode(bytes: &[u8]) -> Result<&str, (u64, Fault)> {
-    if bytes.len() > MAX_FILE_BYTES {
-        let expected = format!("a file of at most {} MiB", MAX_FILE_BYTES >> 20);
-        return Err((
-            1,
-            Fault::new(
-                Reason::TooLarge,
-                expected,
-                format!("{} MiB", bytes.len() >> 20),
-            ),
-        ));
-    }
-    let foreign = |found: &str| Err((1, Fault::new(Reason::BadEncoding, "UTF-8 text", found)));
-    match bytes {
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return foreign("UTF-16, by its byte order mark"),
-        [0x1F, 0x8B, ..] => return foreign("gzip-compressed data"),
-        [0x28, 0xB5, 0x2F, 0xFD, ..] => return foreign("zstd-compressed data"),
-        [b'P', b'A', b'R', b'1', ..] => return foreign("a Parquet file"),
-        [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..] => {
-            return foreign("UTF-16 without a byte order mark");
-        }
-        _ => {}
-    }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count() as u64;
-        let byte = bytes[error.valid_up_to()];
-        let found = format!(
-            "byte 0x{byte:02X} at offset {}, as in GB18030 or Latin-1 text",
-            error.valid_up_to()
-        );
-        (line, Fault::new(Reason::BadEncoding, "UTF-8 text", found))
-    })?;
-    Ok(text.strip_prefix('\u{FEFF}').unwrap_or(text))
+/// Reads a record by the format that claims it, or else by the file's, whose fault then names the field it lacks.
+fn read_record(fields: &Fields, of_file: &mut Option<&'static Format>) -> Result<Example, Fault> {
+    let format = format::recognise(fields)
+        .or(*of_file)
+        .ok_or_else(|| unknown_format(fields))?;
+    of_file.get_or_insert(format);
+    (format.read)(fields)
 }
+
+fn check_size(bytes: &[u8]) -> Result<(), Fault> {
+    if bytes.len() <= MAX_FILE_BYTES {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Reason::TooLarge,
+        format!("a file of at most {} MiB", MAX_FILE_BYTES >> 20),
+        format!("{} MiB", bytes.len() >> 20),
+    ))
+}
+
+/// The first bytes of every Parquet file.
+const PARQUET_MAGIC: &[u8] = b"PAR1";
 
 /// What was read so far.
 #[derive(Default)]
 struct FileInProgress {
-    /// The format of most records, or of the first one recognised.
-    format: Option<&'static Format>,
     examples: Vec<Example>,
     /// The line on which each example's content was first seen.
     first_lines: HashMap<ExampleId, u64>,
@@ -114,53 +192,6 @@ struct FileInProgress {
 }
 
 impl FileInProgress {
-    fn read(&mut self, text: &str) {
-        if !looks_like_json(text) {
-            let first_line = text.trim_start().lines().next().unwrap_or("");
-            let found = if first_line.is_empty() {
-                "an empty file".to_string()
-            } else {
-                excerpt(first_line)
-            };
-            return self.refuse(
-                1,
-                Fault::new(
-                    Reason::UnknownFormat,
-                    "a JSON list, a JSON object or JSON Lines",
-                    found,
-                ),
-            );
-        }
-        self.format = sniff(text);
-        for record in Records::new(text) {
-            match record.content.and_then(|chunk| self.read_record(chunk)) {
-                Ok(example) => self.take(record.line, example),
-                Err(fault) => self.refuse(record.line, fault),
-            }
-        }
-        if self.examples.is_empty() && self.refused == 0 {
-            self.refuse(
-                1,
-                Fault::new(
-                    Reason::UnknownFormat,
-                    "at least one record",
-                    "an empty list",
-                ),
-            );
-        }
-    }
-
-    /// Reads a record by the format that claims it, or else by the file's, whose fault then names the field it lacks.
-    fn read_record(&mut self, chunk: Chunk<'_>) -> Result<Example, Fault> {
-        let value = parse(chunk)?;
-        let fields = object(&value, "an object for each record")?;
-        let format = format::recognise(fields)
-            .or(self.format)
-            .ok_or_else(|| unknown_format(fields))?;
-        self.format.get_or_insert(format);
-        (format.read)(fields)
-    }
-
     fn take(&mut self, line: u64, example: Example) {
         match self.first_lines.entry(example.id) {
             Entry::Vacant(entry) => {
@@ -180,36 +211,20 @@ impl FileInProgress {
     fn refuse(&mut self, line: u64, fault: Fault) {
         self.refused += 1;
         if self.faults.len() < MAX_FAULTS {
-            let Fault {
-                reason,
-                expected,
-                found,
-            } = fault;
-            self.faults.push(LineFault {
-                line,
-                reason: reason.code().to_string(),
-                expected,
-                found,
-            });
-        }
-    }
-
-    fn finish(self) -> ParsedFile {
-        ParsedFile {
-            format: self.format.map_or("unknown", |format| format.name),
-            examples: self.examples,
-            faults: self.faults,
-            refused: self.refused,
+            self.faults.push(fault.on_line(line));
         }
     }
 }
 
 /// Finds the format that claims most of the first records; of equal ones, the first in the table.
-fn sniff(text: &str) -> Option<&'static Format> {
+fn sniff(
+    container: &Container,
+    content: &Content<'_>,
+    mapping: &Mapping,
+) -> Option<&'static Format> {
     let mut votes = [0usize; FORMATS.len()];
-    for record in Records::new(text).take(SNIFFED_RECORDS) {
-        let Some(Value::Object(fields)) = record.content.ok().and_then(|chunk| parse(chunk).ok())
-        else {
+    for record in (container.records)(content, mapping).take(SNIFFED_RECORDS) {
+        let Ok(fields) = record.fields else {
             continue;
         };
         for (vote, format) in votes.iter_mut().zip(FORMATS) {
@@ -224,36 +239,21 @@ fn sniff(text: &str) -> Option<&'static Format> {
         .map(|(format, _)| format)
 }
 
-fn parse(chunk: Chunk<'_>) -> Result<Value, Fault> {
-    let Chunk { text, depth } = chunk;
-    if text.len() > MAX_RECORD_BYTES {
-        let expected = format!("a record of at most {} KiB", MAX_RECORD_BYTES >> 10);
-        return Err(Fault::new(
-            Reason::TooLarge,
-            expected,
-            format!("{} KiB", text.len() >> 10),
-        ));
-    }
-    if depth > MAX_DEPTH {
-        let expected = format!("at most {MAX_DEPTH} levels of nesting");
-        return Err(Fault::new(
-            Reason::TooLarge,
-            expected,
-            format!("{depth} levels"),
-        ));
-    }
-    serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        let message = message
-            .rsplit_once(" at line ")
-            .map_or(message.as_str(), |(message, _)| message);
-        let found = format!(
-            "{message}, at line {} and column {} of the record",
-            error.line(),
-            error.column()
-        );
-        Fault::new(Reason::BadJson, "a JSON object", found)
-    })
+fn unknown_container(text: &str, mapping: &Mapping) -> Fault {
+    let first_line = text.trim_start().lines().next().unwrap_or("");
+    let found = match first_line {
+        "" => "an empty file".to_string(),
+        line => excerpt(line),
+    };
+    let hint = match *mapping == Mapping::default() {
+        true => "; a mapping file beside it can say which column is which",
+        false => " that the mapping file makes fields of a format",
+    };
+    Fault::new(
+        Reason::UnknownFormat,
+        format!("{}{hint}", container::names()),
+        found,
+    )
 }
 
 fn unknown_format(fields: &Fields) -> Fault {

@@ -70,6 +70,56 @@ pub(crate) fn scan_value(bytes: &[u8]) -> Scanned {
     }
 }
 
+/// A field of an object as it stands in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'text> {
+    /// Its name, as it is written between the quotation marks.
+    pub(crate) key: &'text str,
+    /// Where its value starts.
+    pub(crate) value: usize,
+    /// Where it ends, or the text does.
+    pub(crate) end: usize,
+}
+
+/// Lists the fields of the object that a text starts with, up to what is wrong in it.
+pub(crate) fn entries(text: &str) -> impl Iterator<Item = Entry<'_>> {
+    let blanks = |from: usize| text[from..].len() - text[from..].trim_start().len();
+    let start = blanks(0);
+    let mut position = text[start..].starts_with('{').then_some(start + 1);
+    std::iter::from_fn(move || {
+        let mut at = position.take()?;
+        at += blanks(at);
+        if text[at..].starts_with(',') {
+            at += 1;
+            at += blanks(at);
+        }
+        let key_start = at + text[at..].strip_prefix('"').map(|_| 1)?;
+        let key_end = key_start + end_of_string(&text.as_bytes()[key_start..])?;
+        at = key_end + 1;
+        at += blanks(at);
+        at += text[at..].strip_prefix(':').map(|_| 1)?;
+        at += blanks(at);
+        let scanned = scan_value(&text.as_bytes()[at..]);
+        let end = at + scanned.end;
+        position = scanned.closed.then_some(end);
+        Some(Entry {
+            key: &text[key_start..key_end],
+            value: at,
+            end,
+        })
+    })
+}
+
+/// Finds the quotation mark that ends a string.
+fn end_of_string(bytes: &[u8]) -> Option<usize> {
+    let mut is_escaped = false;
+    bytes.iter().position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +144,25 @@ mod tests {
         check("\"a,b\"\n", 5, true, 0);
         check("", 0, true, 0);
         check("\"\\", 2, true, 0);
+    }
+
+    #[test]
+    fn an_object_s_fields_are_listed_up_to_what_is_wrong() {
+        let check = |text: &str, expect: &[(&str, &str)]| {
+            let found: Vec<(&str, &str)> = entries(text)
+                .map(|entry| (entry.key, &text[entry.value..entry.end]))
+                .collect();
+            assert_eq!(found, expect, "{text}");
+        };
+        check(
+            " {\"a\": [1, {\"b\": 2}], \n \"c d\": \"x, y\" , \"e\": 3}",
+            &[("a", "[1, {\"b\": 2}]"), ("c d", "\"x, y\" "), ("e", "3")],
+        );
+        check("{\"a\\\"b\": 1, \"c\" 2}", &[("a\\\"b", "1")]);
+        check("{\"a\": [1", &[("a", "[1")]);
+        check("{\"写\": null, 7: 1}", &[("写", "null")]);
+        check("[1]", &[]);
+        check("{\"a", &[]);
+        check("", &[]);
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::fault::Fault;
 use crate::fields::{Fields, object, optional_flag, optional_text, required_list, required_text};
-use crate::format::{Format, held_elsewhere, to_line};
+use crate::format::{Format, Write, held_elsewhere, to_line};
 use crate::metadata::{Metadata, example_strictly};
 
 pub(crate) const FORMAT: Format = Format {
@@ -24,7 +24,7 @@ pub(crate) const FORMAT: Format = Format {
     fields: "instruction, instances[{input, output}], is_classification?",
     recognises,
     read,
-    write,
+    write: Some(Write::lines(write)),
 };
 
 fn recognises(fields: &Fields) -> bool {
@@ -48,6 +48,10 @@ fn read(fields: &Fields) -> Result<Example, Fault> {
     }
     Ok(example)
 }
+
+/// Why a task that has an input and no output cannot be written.
+pub(crate) const INPUT_ALONE: &str =
+    "a task without an answer has an input, which no format holds alone";
 
 /// A record as it is written.
 #[derive(Serialize)]
@@ -77,6 +81,11 @@ fn write(example: &Example, position: usize) -> Result<String, &'static str> {
                 );
             }
         }
+        Body::Instruction {
+            input: Some(_),
+            output: None,
+            ..
+        } => return Err(INPUT_ALONE),
         Body::Instruction { .. } => {}
         body @ (Body::Text { .. } | Body::Labelled { .. } | Body::Tagged { .. }) => {
             return Err(held_elsewhere(body));

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::fault::{Fault, Reason, describe, describe_keys};
 use crate::fields::{Fields, optional_list, required_list, wrong_type};
-use crate::format::{Format, held_elsewhere, is_task, to_line};
+use crate::format::{Format, Write, held_elsewhere, is_task, to_line};
 use crate::metadata::{Metadata, example_of_labels};
 
 pub(crate) const FORMAT: Format = Format {
@@ -22,7 +22,7 @@ pub(crate) const FORMAT: Format = Format {
     fields: "tokens, ner_tags or tags",
     recognises,
     read,
-    write,
+    write: Some(Write::lines(write)),
 };
 
 /// Where tags may stand; writers take the first.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::fault::{Fault, Reason, describe_keys};
 use crate::fields::{Fields, required_text};
-use crate::format::{Format, OF_TASKS, held_elsewhere, is_task, to_line};
+use crate::format::{Format, OF_TASKS, Write, held_elsewhere, is_task, to_line};
 use crate::metadata::{Metadata, example_leniently};
 use crate::tagged::has_tags;
 
@@ -18,7 +18,7 @@ pub(crate) const FORMAT: Format = Format {
     fields: "text",
     recognises,
     read,
-    write,
+    write: Some(Write::lines(write)),
 };
 
 fn recognises(fields: &Fields) -> bool {

@@ -535,15 +535,17 @@ fn files_of_no_known_kind() {
     check(b"", &[(1, "unknown_format")]);
     check(b" \r\n", &[(1, "unknown_format")]);
     check(b"[]", &[(1, "unknown_format")]);
-    check(b"instruction,output\na,b\n", &[(1, "unknown_format")]);
+    check(b"instructions,outputs\na,b\n", &[(1, "unknown_format")]);
     check(
         b"{\"words\": \"a\"}\n{\"words\": \"b\"}",
         &[(1, "unknown_format"), (2, "unknown_format")],
     );
-    check(b"\xFF\xFE{\0", &[(1, "bad_encoding")]);
+    check(b"\xFF\xFE{\0", &[(1, "bad_json")]);
+    check(b"\xFF\xFE{", &[(1, "bad_encoding")]);
     check(b"{\0\"\0", &[(1, "bad_encoding")]);
-    check(b"\x1F\x8B\x08", &[(1, "bad_encoding")]);
-    check(b"{\"a\": 1}\n{\"a\": \"\xD6\xD0\"}", &[(2, "bad_encoding")]);
+    check(b"\x1F\x8B\x08", &[(1, "bad_compression")]);
+    check(b"PAR1", &[(1, "bad_parquet")]);
+    check(b"{\"a\": 1}\n{\"a\": \"\xD6\x20\"}", &[(2, "bad_encoding")]);
     check(b"{\n\"instruction\": \"a\",", &[(1, "bad_json")]);
 }
 
@@ -555,6 +557,29 @@ fn a_broken_first_line_does_not_hide_the_others() {
     let file = read(format!("# a comment\n{ALPACA}\n"));
     assert_eq!(faults(&file), [(1, "bad_json")]);
     assert_eq!(file.examples.len(), 1);
+}
+
+#[test]
+fn a_listed_file_has_every_record_in_its_place() {
+    let file = Reader.list(
+        format!("{ALPACA}\n{{\"instruction\": \"b\"}}\n{ALPACA}\n{{\"output\": \"c\"}}\n")
+            .as_bytes(),
+        None,
+    );
+    assert_eq!(file.format, "alpaca");
+    let shown = file.records.iter().map(|record| match record {
+        Ok(example) => example.body.instruction_text().into_owned(),
+        Err(fault) => format!("{}: {}", fault.line, fault.reason),
+    });
+    let expect = [
+        "Add the numbers.",
+        "b",
+        "Add the numbers.",
+        "4: missing_field",
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expect);
+    let none = Reader.list(b"nothing", None);
+    assert!(matches!(&none.records[..], [Err(fault)] if fault.reason == "unknown_format"));
 }
 
 #[test]

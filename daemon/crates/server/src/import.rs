@@ -25,6 +25,29 @@ pub struct Imported {
     pub started: Vec<WorkflowSummary>,
 }
 
+/// A file as it came, before anything is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct IncomingFile<'a> {
+    /// Its name without folders.
+    pub name: &'a str,
+    /// Its content.
+    pub bytes: &'a [u8],
+    /// The content of the mapping file that stands beside it, where one does.
+    pub mapping: Option<&'a [u8]>,
+}
+
+impl IncomingFile<'_> {
+    /// Digests what decides on what is read: the bytes, and the mapping where there is one, so that a file is read anew when its
+    /// mapping is another.
+    pub fn digest(&self) -> Digest {
+        let bytes = Digest::of(self.bytes);
+        match self.mapping {
+            Some(mapping) => Digest::of(format!("{bytes} {}", Digest::of(mapping)).as_bytes()),
+            None => bytes,
+        }
+    }
+}
+
 /// Reads a file into a new version of a dataset, tells the watchers, and starts the workflows bound to it.
 ///
 /// Doing it again with the same content makes nothing new, but starts what a kill may have kept from starting.
@@ -35,17 +58,19 @@ pub fn import_file(
     ports: &Ports,
     supervisor: &Arc<Supervisor>,
     dataset: &DatasetName,
-    file_name: &str,
-    bytes: &[u8],
+    file: IncomingFile<'_>,
 ) -> PortResult<Imported> {
-    let digest = Digest::of(bytes);
-    let parsed = ports.reader.read(file_name, bytes);
+    let (file_name, digest) = (file.name, file.digest());
+    let parsed = match file.mapping {
+        Some(mapping) => ports.reader.read_mapped(file_name, file.bytes, mapping),
+        None => ports.reader.read(file_name, file.bytes),
+    };
     let mut report = FileReport {
         file: file_name.to_string(),
         digest,
         dataset: None,
         accepted: parsed.examples.len() as u64,
-        refused: parsed.faults.len() as u64,
+        refused: parsed.refused,
         errors: parsed
             .faults
             .into_iter()

@@ -31,7 +31,8 @@ mod watch;
 
 pub use auth::{Auth, Tls, Token};
 pub use context::Limits;
+pub use convert::{example as example_to_wire, example_of as example_from_wire};
 pub use error::ServerError;
-pub use import::{Imported, import_file};
+pub use import::{Imported, IncomingFile, import_file};
 pub use listen::Listener;
 pub use server::Server;

@@ -21,7 +21,7 @@ use crate::error::ServerError;
 use crate::listen::{Bound, Listener};
 use crate::openai;
 use crate::services::{
-    CheckpointApi, DatasetApi, EventApi, ModelApi, PluginApi, SystemApi, WorkflowApi,
+    CheckpointApi, DatasetApi, EventApi, ModelApi, PluginApi, ReviewApi, SystemApi, WorkflowApi,
 };
 
 /// Calls that one connection may have open at once.
@@ -180,6 +180,7 @@ async fn routes(context: &Arc<Context>) -> Result<(HealthReporter, Routes), Serv
     let checkpoints =
         v1::checkpoint_service_server::CheckpointServiceServer::new(CheckpointApi::new(context));
     let plugins = v1::plugin_service_server::PluginServiceServer::new(PluginApi::new(context));
+    let reviews = v1::review_service_server::ReviewServiceServer::new(ReviewApi::new(context));
     let events = v1::event_service_server::EventServiceServer::new(EventApi::new(context));
     let system = v1::system_service_server::SystemServiceServer::new(SystemApi::new(context));
     health.set_service_status("", ServingStatus::Serving).await;
@@ -189,6 +190,7 @@ async fn routes(context: &Arc<Context>) -> Result<(HealthReporter, Routes), Serv
         .add_service(limited!(models))
         .add_service(limited!(checkpoints))
         .add_service(limited!(plugins))
+        .add_service(limited!(reviews))
         .add_service(limited!(events))
         .add_service(limited!(system))
         .add_service(reflection().build_v1().map_err(reflection_error)?)

@@ -331,9 +331,11 @@ fn stage_code(stage: StageName) -> u8 {
         StageName::Filter => 20,
         StageName::Respond => 30,
         StageName::Validate => 40,
+        StageName::Review => 50,
         StageName::Train => 60,
         StageName::Evaluate => 70,
         StageName::Promote => 80,
+        StageName::Adapt => 90,
     }
 }
 

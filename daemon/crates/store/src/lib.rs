@@ -1,4 +1,4 @@
-//! The durable store: journal, workflows, datasets, checkpoints, events, models and answered requests, on sled.
+//! The durable store: journal, workflows, datasets, checkpoints, events, models, reviews and answered requests, on sled.
 //!
 //! Two databases stand in the store's directory. `journal/` holds what is small and written often; `content/`
 //! holds the bytes of datasets and checkpoints, so that rewriting those never slows a journal commit down. The
@@ -28,6 +28,7 @@ mod pace;
 mod parts;
 mod preflight;
 mod requests;
+mod reviews;
 mod schema;
 mod spending;
 mod table;
@@ -75,6 +76,7 @@ pub struct Store {
     models: Arc<models::ModelStore>,
     requests: Arc<requests::RequestStore>,
     spending: Arc<spending::SpendingStore>,
+    reviews: Arc<reviews::ReviewStore>,
 }
 
 impl Store {
@@ -137,6 +139,11 @@ impl Store {
     /// Shows the port to what workflows have spent.
     pub fn spending(&self) -> Arc<dyn ports::Spending> {
         self.spending.clone()
+    }
+
+    /// Shows the port to what people say of examples.
+    pub fn reviews(&self) -> Arc<dyn ports::Reviews> {
+        self.reviews.clone()
     }
 
     /// Sums the bytes of every file in the store's directory.

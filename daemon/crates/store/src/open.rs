@@ -16,6 +16,7 @@ use crate::events::EventStore;
 use crate::journal::JournalStore;
 use crate::models::ModelStore;
 use crate::requests::RequestStore;
+use crate::reviews::ReviewStore;
 use crate::spending::SpendingStore;
 use crate::tensor_files::TensorFiles;
 use crate::workflows::WorkflowStore;
@@ -84,6 +85,7 @@ fn assemble(
         models: Arc::new(ModelStore::open(journal.clone())?),
         requests: Arc::new(RequestStore::open(journal.clone())?),
         spending: Arc::new(SpendingStore::open(journal.clone())?),
+        reviews: Arc::new(ReviewStore::open(journal.clone())?),
         databases: [journal, content],
     })
 }

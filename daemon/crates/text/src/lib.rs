@@ -18,6 +18,7 @@ mod spans;
 mod success;
 mod tags;
 mod tokens;
+mod vector_index;
 mod verbs;
 
 pub use chrf::chrf;
@@ -34,4 +35,5 @@ pub use spans::{find_span, parse_spans, span_f1};
 pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds, task_type_of};
 pub use tags::{TaggedSpan, micro_span_f1, tagged_spans};
 pub use tokens::{count_tokens, split_words, tokenize};
+pub use vector_index::{VectorIndex, cosine};
 pub use verbs::first_verb;

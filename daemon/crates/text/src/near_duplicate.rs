@@ -178,6 +178,21 @@ impl NearDuplicateIndex {
         best
     }
 
+    /// Finds every text with a score above the threshold, in the order in which they were added.
+    pub fn all_near(&self, text: &str) -> Vec<Match> {
+        let Some(query) = Query::new(self, &tokenize(text)) else {
+            return Vec::new();
+        };
+        let mut shared = Vec::new();
+        let least = self.threshold - SLACK;
+        let scored = self.candidates(&query).into_iter().filter_map(|id| {
+            let id = id as usize;
+            let score = query.score_at_least(least, self.tokens_of(id), &mut shared)?;
+            (score > self.threshold).then_some(Match { id, score })
+        });
+        scored.collect()
+    }
+
     /// Lists, ascending, the texts that may be above the threshold.
     fn candidates(&self, query: &Query) -> Vec<u32> {
         let mut candidates = Vec::new();
@@ -321,10 +336,15 @@ mod tests {
 
     /// Compares with every text.
     fn brute_force(texts: &[String], text: &str, threshold: f64) -> Option<Match> {
+        let texts: Vec<Vec<String>> = texts.iter().map(|text| tokenize(text)).collect();
+        compare_with_all(&texts, text, threshold)
+    }
+
+    fn compare_with_all(texts: &[Vec<String>], text: &str, threshold: f64) -> Option<Match> {
         let query = tokenize(text);
         let mut best: Option<Match> = None;
         for (id, other) in texts.iter().enumerate() {
-            let score = rouge_l(&query, &tokenize(other));
+            let score = rouge_l(&query, other);
             if score > best.map_or(threshold, |found| found.score) {
                 best = Some(Match { id, score });
             }
@@ -371,6 +391,15 @@ mod tests {
                         "threshold {threshold} seed {seed}: {text:?}"
                     );
                     found += usize::from(expect.is_some());
+                    let all = index.all_near(&text);
+                    let all_of = |texts: &[String]| -> Vec<Match> {
+                        let scored = texts.iter().enumerate().map(|(id, other)| Match {
+                            id,
+                            score: rouge_l(&tokenize(&text), &tokenize(other)),
+                        });
+                        scored.filter(|found| found.score > threshold).collect()
+                    };
+                    assert_eq!(all, all_of(&texts), "threshold {threshold}: {text:?}");
                     assert_eq!(index.add(&text), texts.len());
                     texts.push(text);
                 }
@@ -415,6 +444,98 @@ mod tests {
             }
             for text in &texts {
                 prop_assert_eq!(index.nearest(text), brute_force(&texts, text, threshold));
+            }
+        }
+    }
+
+    /// Draws a text of words as frequent as a language has them, or one near to an earlier one, in either script or both.
+    fn draw_instruction(random: &mut Random, earlier: &[String]) -> String {
+        const HAN: u32 = 0x4E00;
+        let script = random.below(3);
+        let word = |random: &mut Random| {
+            // The square of an even draw: low numbers are frequent, most are rare.
+            let number = random.below(40);
+            let number = number * number / 2 + random.below(3);
+            let is_han = script == 1 || (script == 2 && random.below(2) == 0);
+            if is_han {
+                let number = u32::try_from(number).expect("it is small");
+                char::from_u32(HAN + number)
+                    .expect("an ideograph")
+                    .to_string()
+            } else {
+                format!(" w{number} ")
+            }
+        };
+        let mut tokens = match earlier.len() {
+            0 => Vec::new(),
+            count if random.below(3) > 0 => tokenize(&earlier[random.below(count)]),
+            _ => Vec::new(),
+        };
+        if tokens.is_empty() {
+            let longest = if random.below(20) == 0 { 150 } else { 25 };
+            tokens = (0..1 + random.below(longest))
+                .map(|_| word(random))
+                .collect();
+        }
+        for _ in 0..random.below(1 + tokens.len() * 2 / 3) {
+            let at = random.below(tokens.len());
+            match random.below(4) {
+                0 if tokens.len() > 1 => drop(tokens.remove(at)),
+                1 => tokens.insert(at, word(random)),
+                2 => {
+                    let other = random.below(tokens.len());
+                    tokens.swap(at, other);
+                }
+                _ => tokens[at] = word(random),
+            }
+        }
+        tokens.join(if script == 1 { "" } else { " " })
+    }
+
+    #[test]
+    fn decides_as_brute_force_does_on_both_scripts_at_every_threshold() {
+        for step in (30..=100).step_by(5) {
+            let threshold = f64::from(step) / 100.0;
+            let mut random = Random::at(17, &["both scripts", &step.to_string()]);
+            let mut index = NearDuplicateIndex::new(threshold);
+            let mut texts: Vec<String> = Vec::new();
+            let mut tokens: Vec<Vec<String>> = Vec::new();
+            let (mut found, mut not_found) = (0, 0);
+            // More texts than the index takes to put its tokens in order once.
+            for _ in 0..300 {
+                let text = draw_instruction(&mut random, &texts);
+                let expect = compare_with_all(&tokens, &text, threshold);
+                assert_eq!(index.nearest(&text), expect, "{threshold}: {text:?}");
+                found += usize::from(expect.is_some());
+                not_found += usize::from(expect.is_none());
+                index.add(&text);
+                tokens.push(tokenize(&text));
+                texts.push(text);
+            }
+            let least = if step <= 90 { 20 } else { 0 };
+            assert!(
+                found >= least && not_found >= 20,
+                "{threshold}: {found} {not_found}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_what_brute_force_keeps(
+            texts in prop::collection::vec("(写|做|给|a |b |c |d ){1,9}", 1..40),
+            threshold in 0.3..=1.0,
+        ) {
+            // As a filter has it: only what is kept is compared with.
+            let mut index = NearDuplicateIndex::new(threshold);
+            let mut kept: Vec<String> = Vec::new();
+            for text in texts {
+                let found = index.nearest(&text);
+                prop_assert_eq!(found, brute_force(&kept, &text, threshold));
+                if found.is_none() {
+                    index.add(&text);
+                    kept.push(text);
+                }
             }
         }
     }

@@ -1,4 +1,6 @@
-//! `autodidact bench dedup`: how long finding near-duplicates by ROUGE-L takes.
+//! `autodidact bench dedup`: how long finding near-duplicates by ROUGE-L, or by the cosine of vectors, takes.
+
+mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,7 +35,8 @@ with a fifth to two fifths of its tokens replaced.
 Examples:
   autodidact bench dedup
   autodidact bench dedup --threshold 0.5 --json
-  autodidact bench dedup --input instructions.jsonl --check 2000")]
+  autodidact bench dedup --input instructions.jsonl --check 2000
+  autodidact bench dedup --embedding --threshold 0.9")]
 pub(in crate::cli) struct DedupArgs {
     /// A dataset file, in any form that `dataset import` reads
     #[arg(long, value_name = "FILE")]
@@ -41,9 +44,15 @@ pub(in crate::cli) struct DedupArgs {
     /// Instructions to draw
     #[arg(long, default_value_t = 52_000, conflicts_with = "input", value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
     count: u32,
-    /// The ROUGE-L above which an instruction is a duplicate
+    /// The ROUGE-L, or with --embedding the cosine, above which an instruction is a duplicate
     #[arg(long, default_value_t = 0.7)]
     threshold: f64,
+    /// Compare drawn vectors by their cosine instead, on all cores
+    #[arg(long, conflicts_with = "input")]
+    embedding: bool,
+    /// The vectors' dimension
+    #[arg(long, default_value_t = 384, requires = "embedding", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    dimension: u32,
     /// Compare so many of the first with every one kept before, and fail where a decision differs
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     check: usize,
@@ -56,6 +65,9 @@ pub(super) fn run(args: &DedupArgs, json: bool, interrupt: &Interrupt) -> Result
             "--threshold: expected a number from 0 to 1, found {}",
             args.threshold
         )));
+    }
+    if args.embedding {
+        return vectors::run(args, json, interrupt);
     }
     let (texts, corpus) = match &args.input {
         Some(path) => (read(path)?, path.display().to_string()),

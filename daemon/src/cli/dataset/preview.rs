@@ -5,6 +5,7 @@ use autodidact_domain::TrainTask;
 use autodidact_proto::json as messages;
 use clap::Args;
 
+use crate::cli::output::visible;
 use crate::cli::{Failure, Global, output};
 
 /// What to show.
@@ -106,19 +107,6 @@ fn render(spans: &[v1::PreviewSpan], marks: &Marks) -> String {
         }
     };
     spans.iter().map(show).collect()
-}
-
-/// Shows control characters by their escapes, so that a record's text cannot steer the terminal.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' | '\t' => shown.push(character),
-            other if other.is_control() => shown.extend(other.escape_unicode()),
-            other => shown.push(other),
-        }
-    }
-    shown
 }
 
 fn heading(record: &v1::PreviewedRecord) -> String {

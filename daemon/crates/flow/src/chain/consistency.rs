@@ -13,7 +13,7 @@ use super::checks::{labels_of, the_label};
 use super::correction::Corrections;
 use super::{ChainRecord, note};
 use crate::error::FlowError;
-use crate::journaled::{Outcome, Run};
+use crate::journaled::Run;
 use crate::prompts;
 use crate::stages::prompt_too_long;
 use crate::stages::respond::{Asker, Question};
@@ -24,72 +24,93 @@ const SHORT_ANSWER_TOKENS: usize = 6;
 /// The most characters of another answer in evidence.
 const SHOWN_CHARACTERS: usize = 60;
 
-/// Has the records that are open answered again, by whoever answered them; gives the drops, and replaces what most of the others
-/// answer otherwise where that is one short answer.
-pub(super) fn ask<T>(
-    run: &Run,
-    spec: &ConsistencySpec,
-    human: &[Example],
-    records: &mut [ChainRecord],
-    open: &[bool],
-    corrections: &mut Corrections,
-    outcome: &mut Outcome<T>,
-) -> Result<Vec<Option<Verdict>>, FlowError> {
-    let mut by_author: BTreeMap<(ModelOrder, u32), Vec<usize>> = BTreeMap::new();
-    for (i, record) in records.iter().enumerate().filter(|(i, _)| open[*i]) {
-        let author = author(run, spec, record);
-        let round = record.lineage.as_ref().and_then(|lineage| lineage.round);
-        let key = (ModelOrder::of(&author), round.unwrap_or(0));
-        by_author.entry(key).or_default().push(i);
+/// What asking again needs.
+pub(super) struct Asking<'a> {
+    pub(super) run: &'a Run,
+    pub(super) spec: &'a ConsistencySpec,
+    pub(super) human: &'a [Example],
+    /// Which records are asked about.
+    pub(super) open: Vec<bool>,
+}
+
+impl Asking<'_> {
+    /// Has the open records answered again, by whoever answered them; gives the drops, and replaces what most of the others answer
+    /// otherwise where that is one short answer. The tokens that it takes are added up.
+    pub(super) fn ask(
+        &self,
+        records: &mut [ChainRecord],
+        corrections: &mut Corrections,
+        tokens: &mut u64,
+    ) -> Result<Vec<Option<Verdict>>, FlowError> {
+        let mut by_author: BTreeMap<(ModelOrder, u32), Vec<usize>> = BTreeMap::new();
+        for (i, record) in records.iter().enumerate().filter(|(i, _)| self.open[*i]) {
+            let author = ModelOrder::of(&author(self.run, self.spec, record));
+            let round = record.lineage.as_ref().and_then(|lineage| lineage.round);
+            let key = (author, round.unwrap_or(0));
+            by_author.entry(key).or_default().push(i);
+        }
+        let mut drops = vec![None; records.len()];
+        for ((author, round), asked) in by_author {
+            let answers = self.answers(&author.model(), round, &asked, records, tokens)?;
+            for (i, answers) in asked.into_iter().zip(answers) {
+                match judge(self.spec, &records[i], &answers) {
+                    Judgement::Agrees => {}
+                    Judgement::Drop(drop) => drops[i] = Some(*drop),
+                    Judgement::Replace { output, done } => {
+                        corrections.note(i, RULE, done);
+                        records[i].output = output;
+                    }
+                }
+            }
+        }
+        Ok(drops)
     }
-    let default = RespondSpec::default();
-    let respond = run.spec().stages.respond.as_ref().unwrap_or(&default);
-    let mut drops = vec![None; records.len()];
-    for ((author, round), asked) in by_author {
+
+    /// Has one model answer some records, each `samples` times.
+    fn answers(
+        &self,
+        model: &ModelRef,
+        round: u32,
+        asked: &[usize],
+        records: &[ChainRecord],
+        tokens: &mut u64,
+    ) -> Result<Vec<Vec<Completion>>, FlowError> {
+        let default = RespondSpec::default();
+        let respond = self.run.spec().stages.respond.as_ref();
         let mut asker = Asker {
-            run,
+            run: self.run,
             round,
-            spec: respond,
-            human,
-            model: &author.model(),
+            spec: respond.unwrap_or(&default),
+            human: self.human,
+            model,
             progress: Box::new(|_| {}),
             tokens: 0,
         };
         let examples = asker.examples()?;
-        let mut requests = Vec::with_capacity(asked.len() * spec.samples as usize);
-        for i in &asked {
-            for sample in 0..spec.samples {
-                let record = &records[*i];
+        let samples = self.spec.samples;
+        let mut requests = Vec::with_capacity(asked.len() * samples as usize);
+        for record in asked.iter().map(|i| &records[*i]) {
+            let question = Question {
+                language: record.language,
+                instruction: &record.instruction,
+                input: &record.input,
+                task_type: record.task_type,
+            };
+            for sample in 0..samples {
                 let coordinates = ["sample", RULE, &record.id.to_string(), &sample.to_string()];
-                let seed = derive_seed(run.spec().seed, &coordinates);
-                let question = Question {
-                    language: record.language,
-                    instruction: &record.instruction,
-                    input: &record.input,
-                    task_type: record.task_type,
-                };
+                let seed = derive_seed(self.run.spec().seed, &coordinates);
                 let mut request = asker.answer_request(examples, question, seed)?;
-                request.sampling.temperature = spec.temperature;
+                request.sampling.temperature = self.spec.temperature;
                 // Answers are compared alone, so one of another form than asked for does no harm.
                 request.constraint_may_lapse = request.constraint.is_some();
                 requests.push(request);
             }
         }
         let completions = asker.generate(requests)?;
-        outcome.tokens += asker.tokens;
-        for (i, answers) in asked.iter().zip(completions.chunks(spec.samples as usize)) {
-            let record = &mut records[*i];
-            match judge(spec, record, answers) {
-                Judgement::Agrees => {}
-                Judgement::Drop(drop) => drops[*i] = Some(*drop),
-                Judgement::Replace { output, done } => {
-                    corrections.note(*i, RULE, done);
-                    record.output = output;
-                }
-            }
-        }
+        *tokens += asker.tokens;
+        let answers = completions.chunks(samples as usize);
+        Ok(answers.map(<[Completion]>::to_vec).collect())
     }
-    Ok(drops)
 }
 
 /// A model in an order that depends on nothing but its name.

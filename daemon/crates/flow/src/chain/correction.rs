@@ -3,8 +3,6 @@
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::{RuleRef, Verdict};
 
-use super::note;
-
 /// What was done to each record of a batch.
 pub(super) struct Corrections(Vec<Option<Correction>>);
 
@@ -28,15 +26,24 @@ impl Corrections {
         correction.done.push(done);
     }
 
-    /// Makes the verdict on a record that is kept as it is now; none where nothing was done to it.
-    pub(super) fn verdict(&self, record: usize) -> Option<Verdict> {
-        let correction = self.0[record].as_ref()?;
-        let evidence: Evidence = note(correction.done.join("; "));
-        Some(Verdict {
+    /// Tells whether anything was done to a record.
+    pub(super) fn has(&self, record: usize) -> bool {
+        self.0[record].is_some()
+    }
+
+    /// Makes the keep of a record that of one that was corrected, where it was.
+    pub(super) fn verdict(&self, record: usize, kept: Verdict) -> Verdict {
+        let Some(correction) = &self.0[record] else {
+            return kept;
+        };
+        Verdict {
             reason: "corrected".to_string(),
             rule: RuleRef::builtin(correction.rule),
-            evidence,
-            ..Verdict::keep(correction.rule)
-        })
+            evidence: Evidence {
+                note: Some(correction.done.join("; ")),
+                ..kept.evidence
+            },
+            ..kept
+        }
     }
 }

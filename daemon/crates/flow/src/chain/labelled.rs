@@ -79,13 +79,14 @@ fn record(language: Language, instruction: &str, input: &str, output: &str) -> C
     ChainRecord {
         input: input.to_string(),
         output: output.to_string(),
-        ..ChainRecord::of_instruction(id, instruction, language)
+        ..ChainRecord::instruction(id, instruction, language)
     }
 }
 
 fn judge(chain: &Chain, record: &ChainRecord) -> Option<Verdict> {
-    let asked: Vec<Asked> = chain.links.iter().map(|_| Asked::Nobody).collect();
-    chain
+    let memory = &chain.memory;
+    let asked: Vec<Asked> = memory.links.iter().map(|_| Asked::Nobody).collect();
+    memory
         .first_drop(&asked, 0, record)
         .expect("nobody is asked, so nothing can fail")
 }
@@ -111,7 +112,7 @@ fn decide((reason, stage): (&str, &str), language: Language, line: &Line) -> Opt
     };
     let mut chain = chain(stage, rules, languages);
     for earlier in &line.earlier {
-        chain.remember(record(language, earlier, "", "").id, earlier);
+        chain.remember(&record(language, earlier, "", ""));
     }
     let record = record(language, &line.instruction, &line.input, &line.output);
     judge(&chain, &record)

@@ -4,8 +4,12 @@
 mod checks;
 mod consistency;
 mod correction;
+mod difficulty;
+mod diversity;
 #[cfg(test)]
 mod labelled;
+mod meaning;
+mod perplexity;
 mod plugin;
 mod rules;
 mod score;
@@ -14,17 +18,22 @@ use std::collections::HashMap;
 
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{
-    ChainRule, ChecksSpec, ConsistencySpec, OnPluginError, ScoreSpec,
+    Calibration, ChainRule, ChecksSpec, ConsistencySpec, DifficultySpec, DiversitySpec,
+    EmbeddingSpec, OnPluginError, PerplexitySpec, ScoreSpec,
 };
-use autodidact_domain::{Example, ExampleId, Language, Lineage, PluginSummary, TaskType, Verdict};
+use autodidact_domain::{
+    Decision, Example, ExampleId, Language, Lineage, PluginSummary, TaskType, Verdict,
+};
 use autodidact_text::NearDuplicateIndex;
 
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
 use crate::stages::language_of;
 use correction::Corrections;
+use meaning::{Meaning, Meanings};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
 use rules::Rules;
+pub(crate) use score::{mark_request, read_mark};
 
 /// What a chain sees of a record.
 #[derive(Clone, Debug)]
@@ -34,8 +43,8 @@ pub(crate) struct ChainRecord {
     pub(crate) input: String,
     pub(crate) output: String,
     pub(crate) language: Language,
-    /// The form of task, where it is known.
     pub(crate) task_type: Option<TaskType>,
+    pub(crate) topic: Option<String>,
     /// The declared labels of a classification.
     pub(crate) labels: Vec<String>,
     /// Where an answered record comes from.
@@ -43,8 +52,8 @@ pub(crate) struct ChainRecord {
 }
 
 impl ChainRecord {
-    /// Shows an instruction that has no answer yet.
-    pub(crate) fn of_instruction(id: ExampleId, instruction: &str, language: Language) -> Self {
+    /// Shows an instruction that is not answered.
+    pub(crate) fn instruction(id: ExampleId, instruction: &str, language: Language) -> Self {
         Self {
             id,
             instruction: instruction.to_string(),
@@ -52,6 +61,7 @@ impl ChainRecord {
             output: String::new(),
             language,
             task_type: None,
+            topic: None,
             labels: Vec::new(),
             lineage: None,
         }
@@ -59,15 +69,15 @@ impl ChainRecord {
 
     /// Shows an answered example.
     pub(crate) fn of_example(example: &Example, default: Language) -> Self {
+        let instruction = example.body.instruction_text();
         Self {
-            id: example.id,
-            instruction: example.body.instruction_text().to_string(),
             input: example.body.input_text().to_string(),
             output: example.body.output_text().to_string(),
-            language: language_of(example, default),
             task_type: example.task_type,
+            topic: example.topic.clone(),
             labels: example.labels.clone(),
             lineage: Some(example.lineage.clone()),
+            ..Self::instruction(example.id, &instruction, language_of(example, default))
         }
     }
 }
@@ -82,11 +92,22 @@ pub(crate) struct Judgement {
 /// A chain with the memory of what it kept, for the rules that compare.
 pub(crate) struct Chain {
     stage: &'static str,
-    links: Vec<Link>,
-    /// What people wrote, for links that have questions answered again.
+    memory: Memory,
+    /// What people wrote, for a link that has questions answered again.
     human: Vec<Example>,
 }
 
+/// The links with what they remember.
+#[derive(Clone)]
+struct Memory {
+    links: Vec<Link>,
+    /// What is kept as vectors, where a link wants them.
+    meanings: Option<Meanings>,
+    /// How many of each kind are kept, where a link wants to know.
+    kinds: diversity::Kinds,
+}
+
+#[derive(Clone)]
 enum Link {
     Exact(HashMap<String, (ExampleId, String)>),
     RougeL {
@@ -95,6 +116,10 @@ enum Link {
     },
     InstructionRules(Rules),
     InstanceRules(Rules),
+    Embedding,
+    Perplexity(PerplexitySpec, Vec<Calibration>),
+    Difficulty(DifficultySpec),
+    Diversity(DiversitySpec),
     Score(ScoreSpec),
     Checks(ChecksSpec),
     Consistency(ConsistencySpec),
@@ -139,6 +164,10 @@ impl Chain {
                         index: NearDuplicateIndex::new(*threshold),
                         kept: Vec::new(),
                     },
+                    ChainRule::Embedding(_) => Link::Embedding,
+                    ChainRule::Perplexity(spec) => Link::Perplexity(spec.clone(), Vec::new()),
+                    ChainRule::Difficulty(spec) => Link::Difficulty(spec.clone()),
+                    ChainRule::Diversity(spec) => Link::Diversity(spec.clone()),
                     ChainRule::Rules(spec) if stage == "validate" => {
                         Link::InstanceRules(Rules::new(spec, languages))
                     }
@@ -158,9 +187,20 @@ impl Chain {
                 })
             })
             .collect::<Result<_, FlowError>>()?;
+        let embedding = rules.iter().find_map(|rule| match rule {
+            ChainRule::Embedding(spec) => Some(spec.clone()),
+            _ => None,
+        });
+        let is_choice = |rule: &ChainRule| matches!(rule, ChainRule::Diversity(_));
+        let wanted = embedding.or_else(|| rules.iter().any(is_choice).then(EmbeddingSpec::default));
+        let memory = Memory {
+            links,
+            meanings: wanted.map(Meanings::new),
+            kinds: diversity::Kinds::default(),
+        };
         Ok(Self {
             stage,
-            links,
+            memory,
             human: Vec::new(),
         })
     }
@@ -168,32 +208,58 @@ impl Chain {
     /// Takes the examples that a model sees answered before it answers a question again.
     pub(crate) fn showing(mut self, human: &[Example]) -> Self {
         let asks = |link: &Link| matches!(link, Link::Consistency(_));
-        if self.links.iter().any(asks) {
+        if self.memory.links.iter().any(asks) {
             self.human = human.to_vec();
         }
         self
     }
 
-    /// Remembers a record that was kept before, or that people wrote, so that later ones are compared with it.
-    pub(crate) fn remember(&mut self, id: ExampleId, instruction: &str) {
-        for link in &mut self.links {
-            match link {
-                Link::Exact(seen) => {
-                    seen.entry(autodidact_text::normalize(instruction))
-                        .or_insert_with(|| (id, instruction.to_string()));
-                }
-                Link::RougeL { index, kept } => {
-                    index.add(instruction);
-                    kept.push((id, instruction.to_string()));
-                }
-                _ => {}
+    /// Tells whether a link has to be measured on the seeds before it can judge.
+    pub(crate) fn wants_calibration(&self) -> bool {
+        let is_measured = |link: &Link| matches!(link, Link::Perplexity(..));
+        self.memory.meanings.is_some() || self.memory.links.iter().any(is_measured)
+    }
+
+    /// Measures the links' bounds on the seeds, inside a step.
+    pub(crate) fn measure(
+        &self,
+        run: &Run,
+        seeds: &[ChainRecord],
+    ) -> Result<Vec<Calibration>, FlowError> {
+        let mut bounds = Vec::new();
+        if let Some(meanings) = &self.memory.meanings {
+            bounds.extend(meanings.measure(run, seeds)?);
+        }
+        for link in &self.memory.links {
+            if let Link::Perplexity(spec, _) = link {
+                bounds.extend(perplexity::measure(run, spec, seeds)?);
             }
         }
+        Ok(bounds)
+    }
+
+    /// Takes bounds that were measured.
+    pub(crate) fn calibrate(&mut self, run: &Run, bounds: &[Calibration]) -> Result<(), FlowError> {
+        if let Some(meanings) = &mut self.memory.meanings {
+            meanings.calibrate(run, bounds)?;
+        }
+        for link in &mut self.memory.links {
+            if let Link::Perplexity(_, own) = link {
+                *own = bounds.to_vec();
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers a record that was kept before, or that people wrote, so that later ones are compared with it.
+    pub(crate) fn remember(&mut self, record: &ChainRecord) {
+        self.memory.remember(record, None);
     }
 
     /// Judges records in order, inside a step; what models generate for it is added to the step's figures.
     ///
-    /// The chain remembers what is kept: within the batch, a record is compared with those before it that are kept.
+    /// The chain remembers what is kept: within the batch, a record is compared with those before it that passed. Where the most
+    /// diverse are chosen among those, only they are remembered.
     pub(crate) fn judge<T>(
         &mut self,
         run: &Run,
@@ -211,9 +277,89 @@ impl Chain {
         mut records: Vec<ChainRecord>,
         outcome: &mut Outcome<T>,
     ) -> Result<Vec<Judgement>, FlowError> {
-        let mut asked: Vec<Asked> = Vec::with_capacity(self.links.len());
         let mut corrections = Corrections::none(records.len());
-        for link in &self.links {
+        let verdicts = self.decide(run, &mut records, &mut corrections, outcome)?;
+        let judged = records.into_iter().zip(verdicts).enumerate();
+        let settle = |(i, (record, verdict)): (usize, (ChainRecord, Verdict))| match verdict
+            .decision
+            == Decision::Keep
+            && corrections.has(i)
+        {
+            true => Judgement {
+                verdict: corrections.verdict(i, verdict),
+                corrected: Some(record.output),
+            },
+            false => Judgement {
+                verdict,
+                corrected: None,
+            },
+        };
+        Ok(judged.map(settle).collect())
+    }
+
+    fn decide<T>(
+        &mut self,
+        run: &Run,
+        records: &mut [ChainRecord],
+        corrections: &mut Corrections,
+        outcome: &mut Outcome<T>,
+    ) -> Result<Vec<Verdict>, FlowError> {
+        if let Some(meanings) = &mut self.memory.meanings {
+            meanings.catch_up(run)?;
+        }
+        let asked = self.ask(run, records, corrections, outcome)?;
+        let records = &*records;
+        let choice = self.memory.links.iter().find_map(|link| match link {
+            Link::Diversity(spec) => Some(spec.clone()),
+            _ => None,
+        });
+        // A choice is made when all have been judged, and what it leaves out is to be forgotten.
+        let mut tried = choice.as_ref().map(|_| self.memory.clone());
+        let mut verdicts = Vec::with_capacity(records.len());
+        for (i, record) in records.iter().enumerate() {
+            let memory = tried.as_mut().unwrap_or(&mut self.memory);
+            let dropped = memory.first_drop(&asked, i, record)?;
+            if dropped.is_none() {
+                memory.remember(record, vector_of(&asked, i));
+            }
+            verdicts.push(dropped.unwrap_or_else(|| keep(self.stage, &asked, i)));
+        }
+        let Some(choice) = choice else {
+            return Ok(verdicts);
+        };
+        let passed: Vec<usize> = (0..records.len())
+            .filter(|i| verdicts[*i].decision == Decision::Keep)
+            .collect();
+        let meanings = self.memory.meanings.as_ref();
+        let kinds = &self.memory.kinds;
+        let vectors = |i: usize| vector_of(&asked, i);
+        for (i, verdict) in diversity::choose(&choice, records, &passed, vectors, meanings, kinds) {
+            verdicts[i] = verdict;
+        }
+        for i in passed {
+            if verdicts[i].decision == Decision::Keep {
+                self.memory.remember(&records[i], vector_of(&asked, i));
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Asks whoever has to be asked, link by link, so that a model is not asked of what a link before it drops.
+    fn ask<T>(
+        &self,
+        run: &Run,
+        records: &mut [ChainRecord],
+        corrections: &mut Corrections,
+        outcome: &mut Outcome<T>,
+    ) -> Result<Vec<Asked>, FlowError> {
+        let memory = &self.memory;
+        let mut asked: Vec<Asked> = Vec::with_capacity(memory.links.len());
+        for link in &memory.links {
+            // The memory only grows while a batch is judged, so what the links so far drop now they drop then.
+            let open = |records: &[ChainRecord]| -> Result<Vec<bool>, FlowError> {
+                let passes = |(i, record)| Ok(memory.first_drop(&asked, i, record)?.is_none());
+                records.iter().enumerate().map(passes).collect()
+            };
             let answers = match link {
                 Link::Plugin {
                     plugin,
@@ -224,62 +370,105 @@ impl Chain {
                     plugin,
                     config,
                     *on_error,
-                    &records,
+                    records,
                 )?),
-                Link::Score(spec) => {
-                    let open = self.passing(&asked, &records)?;
-                    Asked::Model(score::ask(run, self.stage, spec, &records, &open, outcome)?)
-                }
+                Link::Score(spec) => Asked::Model(score::ask(
+                    run,
+                    self.stage,
+                    spec,
+                    records,
+                    &open(records)?,
+                    outcome,
+                )?),
                 Link::Checks(spec) => {
-                    let open = self.passing(&asked, &records)?;
-                    let drops = checks::judge(spec, &mut records, &open, &mut corrections);
-                    Asked::Model(drops)
+                    let open = open(records)?;
+                    Asked::Model(checks::judge(spec, records, &open, corrections))
                 }
                 Link::Consistency(spec) => {
-                    let open = self.passing(&asked, &records)?;
-                    Asked::Model(consistency::ask(
+                    let asking = consistency::Asking {
                         run,
                         spec,
-                        &self.human,
-                        &mut records,
-                        &open,
-                        &mut corrections,
-                        outcome,
-                    )?)
+                        human: &self.human,
+                        open: open(records)?,
+                    };
+                    Asked::Model(asking.ask(records, corrections, &mut outcome.tokens)?)
                 }
-                // What it says of a record holds of it as it is now, before a later link corrects it.
+                // What it says holds of a record as it is now, before a later link corrects it.
                 Link::InstanceRules(_) => {
                     Asked::Model(records.iter().map(|record| link.judge(record)).collect())
                 }
-                Link::Exact(_) | Link::RougeL { .. } | Link::InstructionRules(_) => Asked::Nobody,
+                Link::Perplexity(spec, bounds) => Asked::Model(perplexity::ask(
+                    run,
+                    spec,
+                    bounds,
+                    records,
+                    &open(records)?,
+                )?),
+                Link::Difficulty(spec) => {
+                    Asked::Model(difficulty::ask(run, spec, records, &open(records)?)?)
+                }
+                // One of the two asks for the vectors, and both use them.
+                Link::Embedding | Link::Diversity(_)
+                    if !asked.iter().any(|a| matches!(a, Asked::Vectors(_))) =>
+                {
+                    match &memory.meanings {
+                        Some(meanings) => {
+                            Asked::Vectors(meanings.ask(run, records, &open(records)?)?)
+                        }
+                        None => Asked::Nobody,
+                    }
+                }
+                _ => Asked::Nobody,
             };
             asked.push(answers);
         }
-        let mut judged = Vec::with_capacity(records.len());
-        for (i, record) in records.into_iter().enumerate() {
-            let drop = self.first_drop(&asked, i, &record)?;
-            let is_kept = drop.is_none();
-            let corrected = corrections.verdict(i).filter(|_| is_kept);
-            let is_corrected = corrected.is_some();
-            let verdict = drop.or(corrected);
-            let verdict = verdict.unwrap_or_else(|| Verdict::keep(self.stage));
-            if is_kept {
-                self.remember(record.id, &record.instruction);
-            }
-            judged.push(Judgement {
-                verdict,
-                corrected: is_corrected.then_some(record.output),
-            });
-        }
-        Ok(judged)
+        Ok(asked)
     }
+}
 
-    /// Tells which records the links so far let pass, so that a model is not asked about the others.
-    ///
-    /// The chain's memory only grows while a batch is judged, so what they drop now they drop then.
-    fn passing(&self, asked: &[Asked], records: &[ChainRecord]) -> Result<Vec<bool>, FlowError> {
-        let passes = |(i, record)| Ok(self.first_drop(asked, i, record)?.is_none());
-        records.iter().enumerate().map(passes).collect()
+/// Keeps a record, with the lowest mark that it was given as evidence.
+fn keep(stage: &str, asked: &[Asked], index: usize) -> Verdict {
+    let marked = asked.iter().filter_map(|answers| match answers {
+        Asked::Model(verdicts) => verdicts[index].as_ref(),
+        _ => None,
+    });
+    let mark = |verdict: &&Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
+    let lowest = marked.min_by(|a, b| mark(a).total_cmp(&mark(b)));
+    Verdict {
+        evidence: lowest
+            .map(|verdict| verdict.evidence.clone())
+            .unwrap_or_default(),
+        ..Verdict::keep(stage)
+    }
+}
+
+/// Finds a record's vector, where one was made.
+fn vector_of(asked: &[Asked], index: usize) -> Option<&Meaning> {
+    asked.iter().find_map(|answers| match answers {
+        Asked::Vectors(vectors) => vectors[index].as_ref(),
+        _ => None,
+    })
+}
+
+impl Memory {
+    fn remember(&mut self, record: &ChainRecord, meaning: Option<&Meaning>) {
+        for link in &mut self.links {
+            match link {
+                Link::Exact(seen) => {
+                    seen.entry(autodidact_text::normalize(&record.instruction))
+                        .or_insert_with(|| (record.id, record.instruction.clone()));
+                }
+                Link::RougeL { index, kept } => {
+                    index.add(&record.instruction);
+                    kept.push((record.id, record.instruction.clone()));
+                }
+                Link::Diversity(_) => self.kinds.add(record),
+                _ => {}
+            }
+        }
+        if let Some(meanings) = &mut self.meanings {
+            meanings.remember(record, meaning);
+        }
     }
 
     /// Finds the first drop among the links that have answered.
@@ -290,10 +479,18 @@ impl Chain {
         record: &ChainRecord,
     ) -> Result<Option<Verdict>, FlowError> {
         for (link, answers) in self.links.iter().zip(asked) {
-            let dropped = match answers {
-                Asked::Plugin(verdicts) => verdicts[index].clone().into_drop()?,
-                Asked::Model(drops) => drops[index].clone(),
-                Asked::Nobody => link.judge(record),
+            let dropped = match (link, answers) {
+                (_, Asked::Plugin(verdicts)) => verdicts[index].clone().into_drop()?,
+                (_, Asked::Model(verdicts)) => {
+                    let verdict = verdicts[index].clone();
+                    verdict.filter(|verdict| verdict.decision == Decision::Drop)
+                }
+                (Link::Embedding, _) => {
+                    let meaning = vector_of(asked, index);
+                    let meanings = self.meanings.as_ref().zip(meaning);
+                    meanings.and_then(|(meanings, meaning)| meanings.judge(record, meaning))
+                }
+                (link, _) => link.judge(record),
             };
             if dropped.is_some() {
                 return Ok(dropped);
@@ -307,8 +504,10 @@ impl Chain {
 enum Asked {
     Nobody,
     Plugin(Vec<PluginVerdict>),
-    /// The drops of a model, or of a link that a later one might judge otherwise; none also for those that it was not asked about.
+    /// Its verdicts, keeps with their marks; none for those that it was not asked about or has nothing to say of.
     Model(Vec<Option<Verdict>>),
+    /// The vectors of those that were open.
+    Vectors(Vec<Option<Meaning>>),
 }
 
 impl Link {
@@ -333,7 +532,14 @@ impl Link {
             }
             Self::InstructionRules(rules) => rules.judge_instruction(record),
             Self::InstanceRules(rules) => rules.judge_instance(record),
-            Self::Score(_) | Self::Checks(_) | Self::Consistency(_) | Self::Plugin { .. } => None,
+            Self::Embedding
+            | Self::Perplexity(..)
+            | Self::Difficulty(_)
+            | Self::Diversity(_)
+            | Self::Score(_)
+            | Self::Checks(_)
+            | Self::Consistency(_)
+            | Self::Plugin { .. } => None,
         }
     }
 }
@@ -343,7 +549,7 @@ fn near(id: ExampleId, text: &str, score: f64) -> Evidence {
         nearest: Some(id),
         nearest_text: Some(text.to_string()),
         score: Some(score),
-        note: None,
+        ..Evidence::default()
     }
 }
 

@@ -16,7 +16,7 @@ const PLUGIN_BATCH: usize = 64;
 #[derive(Clone)]
 pub(super) enum PluginVerdict {
     Keep,
-    Drop(Verdict),
+    Drop(Box<Verdict>),
     Stop(String),
 }
 
@@ -25,7 +25,7 @@ impl PluginVerdict {
     pub(super) fn into_drop(self) -> Result<Option<Verdict>, FlowError> {
         match self {
             Self::Keep => Ok(None),
-            Self::Drop(verdict) => Ok(Some(verdict)),
+            Self::Drop(verdict) => Ok(Some(*verdict)),
             Self::Stop(message) => Err(FlowError::Stopped(message)),
         }
     }
@@ -45,12 +45,12 @@ pub(super) fn ask_plugin(
         digest: Some(plugin.digest),
     };
     let dropped = |reason: String, evidence: Evidence| {
-        PluginVerdict::Drop(Verdict {
+        PluginVerdict::Drop(Box::new(Verdict {
             decision: Decision::Drop,
             reason,
             rule: rule.clone(),
             evidence,
-        })
+        }))
     };
     let mut verdicts = Vec::with_capacity(records.len());
     for batch in records.chunks(PLUGIN_BATCH) {

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use autodidact_domain::Language;
 use autodidact_domain::model::REMOTE_SOURCE;
-use autodidact_domain::report::{
-    EvaluationReport, Interval, RemoteModelReport, Report, RoundReport,
-};
+use autodidact_domain::report::{EvaluationReport, RemoteModelReport, Report, RoundReport};
 use autodidact_domain::training::best_evaluation;
 
+use super::measures::{
+    with_interval, write_answer_diversity, write_judge, write_round_diversity, write_seeds,
+};
 use super::words::{metric_name, reason_name, stage_name, task_type_name};
 
 /// Lays a report out as Markdown.
@@ -32,10 +33,14 @@ fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
             format!("随机种子 {seed}，计算路径 `{compute}`，用时 {seconds:.0} 秒，内存最多 {memory} MiB，生成速度 {rate:.0} 词元/秒。"),
         )
     )?;
+    write_seeds(text, language, report.seeds.as_ref())?;
     for round in &report.rounds {
         write_round(text, language, round)?;
+        write_round_diversity(text, language, round.round, &round.diversity)?;
     }
     write_evaluations(text, language, &report.evaluations)?;
+    let judge = report.judge.as_ref();
+    write_judge(text, language, &report.evaluations, judge)?;
     if !report.plugins.is_empty() {
         heading(
             text,
@@ -67,7 +72,7 @@ fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 /// Writes a heading with the head of the table under it.
-fn heading(text: &mut String, title: &str, columns: &[&str]) -> std::fmt::Result {
+pub(super) fn heading(text: &mut String, title: &str, columns: &[&str]) -> std::fmt::Result {
     writeln!(text, "## {title}\n\n| {} |", columns.join(" | "))?;
     writeln!(text, "|{}", "---|".repeat(columns.len()))
 }
@@ -182,34 +187,32 @@ fn write_evaluations(
         ),
     )?;
     for evaluation in evaluations {
-        let with = |name: &str, value: f64| match evaluation.intervals.get(name) {
-            Some(Interval { low, high }) => format!("{value:.3} [{low:.3}, {high:.3}]"),
-            None => format!("{value:.3}"),
-        };
+        let with = |name: &str, value: f64| with_interval(value, evaluation.intervals.get(name), 3);
+        let diversity = &evaluation.diversity;
         writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {:.3} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             evaluation.model,
             evaluation.language,
             evaluation.n,
             with("heldout_loss", evaluation.heldout_loss),
             with("rouge_l", evaluation.rouge_l),
             with("success_rate", evaluation.success_rate),
-            evaluation
-                .diversity
-                .get("distinct_2")
-                .copied()
-                .unwrap_or(0.0)
+            with(
+                "distinct_2",
+                diversity.get("distinct_2").copied().unwrap_or(0.0)
+            )
         )?;
     }
     writeln!(text)?;
     write_task_types(text, language, evaluations)?;
+    write_answer_diversity(text, language, evaluations)?;
     writeln!(
         text,
         "{}\n",
         language.pick(
-            "Intervals are 95%: Wilson for success and accuracy, bootstrap for the others. chrF goes up to 100, the other measures to 1.",
-            "方括号内为 95% 区间：成功率与准确率用 Wilson 区间，其余用自助法。chrF 满分为 100，其余指标满分为 1。",
+            "Intervals are 95%: Wilson for success and other shares of tasks, the jackknife for diversity, bootstrap for the others. chrF goes up to 100, the other measures to 1.",
+            "方括号内为 95% 区间：成功率等任务比例用 Wilson 区间，多样性用刀切法，其余用自助法。chrF 满分为 100，其余指标满分为 1。",
         )
     )
 }
@@ -236,13 +239,20 @@ fn write_task_types(
             let measures = found.metrics.iter().map(|(code, value)| {
                 let decimals = if code == "chrf" { 1 } else { 3 };
                 let name = metric_name(language, code);
-                match found.intervals.get(code) {
-                    Some(Interval { low, high }) => {
-                        format!("{name} {value:.decimals$} [{low:.decimals$}, {high:.decimals$}]")
-                    }
-                    None => format!("{name} {value:.decimals$}"),
-                }
+                let interval = found.intervals.get(code);
+                format!("{name} {}", with_interval(*value, interval, decimals))
             });
+            let share = found.succeeded as f64 / found.n.max(1) as f64;
+            let succeeded = match found.intervals.get("success_rate") {
+                Some(interval) => {
+                    let share = with_interval(share, Some(interval), 3);
+                    language.pick(
+                        format!("{} ({share})", found.succeeded),
+                        format!("{}（{share}）", found.succeeded),
+                    )
+                }
+                None => found.succeeded.to_string(),
+            };
             writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} |",
@@ -250,7 +260,7 @@ fn write_task_types(
                 evaluation.language,
                 task_type_name(language, name),
                 found.n,
-                found.succeeded,
+                succeeded,
                 measures.collect::<Vec<_>>().join(language.pick(", ", "，"))
             )?;
         }
@@ -387,7 +397,7 @@ fn write_results(text: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 /// Puts a text on one line and keeps it from being read as table or heading.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     crate::prompts::flatten(text).replace('|', "\\|")
 }
 

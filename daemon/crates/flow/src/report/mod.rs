@@ -1,28 +1,41 @@
 //! The report: every figure comes from the journal, replayed or fresh.
 
 mod markdown;
+mod measures;
 mod task_types;
 mod words;
 
+use std::collections::BTreeMap;
+
 use autodidact_domain::event::StageProgress;
+use autodidact_domain::figures::{DiversityReport, JudgeReport, SeedsReport};
 use autodidact_domain::journal::StageName;
+use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::{
-    BeforeAfter, PluginReport, RemoteModelReport, Report, RoundReport, SampleExample, StageReport,
+    BeforeAfter, EvaluationReport, Measure, PluginReport, RemoteModelReport, Report, RoundReport,
+    SampleExample, StageReport,
 };
+use autodidact_domain::workflow::Calibration;
 use autodidact_domain::{
-    CheckpointId, DatasetSummary, Digest, Example, Message, PortError, Prompt, RuleRef,
+    CheckpointId, DatasetSummary, Digest, Example, Language, PortError, RuleRef, WorkflowSpec,
     WorkflowState,
 };
 
+use crate::complexity::complexity;
 use crate::error::FlowError;
 use crate::journaled::Run;
+use crate::prompts::show_prompt;
+use crate::stages::adapt::Adapted;
 use crate::stages::evaluate::{Evaluation, TaskResult, summarize};
+use crate::stages::language_of;
 use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
+use crate::statistics::{mean, mean_interval};
 
 pub use markdown::to_markdown;
 pub(crate) use task_types::by_task_type;
 pub use words::{reason_name, stage_name};
+pub(crate) use words::{task_type_name, task_type_of_name};
 
 /// Kept examples that a report shows.
 const SHOWN_EXAMPLES: usize = 5;
@@ -34,8 +47,28 @@ pub(crate) struct RunOutcome {
     pub(crate) dataset: Option<DatasetSummary>,
     pub(crate) adapter: Option<CheckpointId>,
     pub(crate) adapter_digest: Option<Digest>,
-    pub(crate) evaluations: Vec<Evaluation>,
+    evaluations: Vec<Evaluation>,
     pub(crate) rounds: Vec<RoundOutcome>,
+    pub(crate) calibrations: Vec<Calibration>,
+    /// The evaluations summed up, so that bootstraps are drawn once.
+    summaries: Vec<EvaluationReport>,
+    pub(crate) seeds: Option<SeedsReport>,
+    pub(crate) judge: Option<JudgeReport>,
+}
+
+impl RunOutcome {
+    /// Adds an evaluation, where there is one.
+    pub(crate) fn add_evaluation(
+        &mut self,
+        run: &Run,
+        evaluation: Option<&Evaluation>,
+        held_out: &[Example],
+    ) {
+        let Some(evaluation) = evaluation else { return };
+        let seed = run.spec().seed;
+        self.summaries.extend(summarize(evaluation, held_out, seed));
+        self.evaluations.push(evaluation.clone());
+    }
 }
 
 /// What a round has given besides its stages' counts.
@@ -46,17 +79,23 @@ pub(crate) struct RoundOutcome {
     pub(crate) replayed: u64,
     pub(crate) trained: Option<Trained>,
     pub(crate) promotion: Option<Promotion>,
+    pub(crate) adapted: Option<Adapted>,
+    complexity: BTreeMap<String, Measure>,
+    pub(crate) diversity: Vec<DiversityReport>,
 }
 
 impl RoundOutcome {
-    pub(crate) fn new(round: u32) -> Self {
+    pub(crate) fn new(round: u32, kept: &[Example], spec: &WorkflowSpec) -> Self {
         Self {
+            adapted: None,
+            complexity: complexity_of(round, kept, spec),
             round,
             human: 0,
             generated: 0,
             replayed: 0,
             trained: None,
             promotion: None,
+            diversity: Vec::new(),
         }
     }
 }
@@ -118,14 +157,11 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
             .iter()
             .map(|round| round_report(run, round))
             .collect(),
-        evaluations: outcome
-            .evaluations
-            .iter()
-            .flat_map(|e| summarize(e, held_out, spec.seed))
-            .collect(),
+        evaluations: outcome.summaries.clone(),
         examples: sample_examples(&outcome.kept),
         before_after: before_after(outcome, held_out),
         plugins: plugin_reports(run),
+        calibrations: outcome.calibrations.clone(),
         remote_models: totals
             .remote
             .iter()
@@ -134,6 +170,8 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
                 used: used.clone(),
             })
             .collect(),
+        seeds: outcome.seeds.clone(),
+        judge: outcome.judge.clone(),
     }
 }
 
@@ -162,7 +200,41 @@ fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
         eval_losses: trained.map_or(Vec::new(), |trained| trained.eval_losses.clone()),
         adapter_step: trained.map(|trained| trained.adapter_step),
         stopped_early: trained.is_some_and(|trained| trained.stopped_early),
+        complexity: round.complexity.clone(),
+        plan_changes: round
+            .adapted
+            .as_ref()
+            .map_or(Vec::new(), |adapted| adapted.changes.clone()),
+        seed_suggestions: round
+            .adapted
+            .as_ref()
+            .map_or(Vec::new(), |adapted| adapted.suggestions.clone()),
+        diversity: round.diversity.clone(),
     }
+}
+
+/// Measures the mean complexity of a round's kept instructions, by language.
+fn complexity_of(round: u32, kept: &[Example], spec: &WorkflowSpec) -> BTreeMap<String, Measure> {
+    let mut values: BTreeMap<Language, Vec<f64>> = BTreeMap::new();
+    for example in kept {
+        let language = language_of(example, spec.languages[0]);
+        let value = complexity(language, &example.body.instruction_text());
+        values.entry(language).or_default().push(value);
+    }
+    let measured = values.into_iter().map(|(language, values)| {
+        let seed = derive_seed(
+            spec.seed,
+            &["complexity", &round.to_string(), language.code()],
+        );
+        let interval = mean_interval(&values, seed);
+        let measure = Measure {
+            mean: mean(&values),
+            low: interval.low,
+            high: interval.high,
+        };
+        (language.code().to_string(), measure)
+    });
+    measured.collect()
 }
 
 /// Picks kept examples evenly over the run.
@@ -199,26 +271,12 @@ fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfte
     let task = held_out.iter().find(|task| task.id == before.id)?;
     let (prompt, expected) = task.body.question();
     Some(BeforeAfter {
-        prompt: shown(&prompt),
+        prompt: show_prompt(&prompt),
         expected: expected.to_string(),
         before: before.answer.clone(),
         after: after.answer.clone(),
         model: last.model.clone(),
     })
-}
-
-/// Shows a prompt; of a conversation every turn, with who says it.
-fn shown(prompt: &Prompt) -> String {
-    match prompt {
-        Prompt::Text(text) => text.clone(),
-        Prompt::Chat(turns) => match turns.as_slice() {
-            [question] => question.content.clone(),
-            turns => {
-                let told = |turn: &Message| format!("{}: {}", turn.role.as_str(), turn.content);
-                turns.iter().map(told).collect::<Vec<_>>().join("\n")
-            }
-        },
-    }
 }
 
 fn plugin_reports(run: &Run) -> Vec<PluginReport> {

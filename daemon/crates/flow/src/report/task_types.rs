@@ -53,6 +53,8 @@ fn summarize_type(
         succeeded: answered.iter().filter(|(result, _)| result.success).count() as u64,
         ..TaskTypeReport::default()
     };
+    let share = wilson_interval(report.succeeded, report.n);
+    report.intervals.insert("success_rate".to_string(), share);
     let mut put = |name: &str, (value, interval): (f64, Interval)| {
         report.metrics.insert(name.to_string(), value);
         report.intervals.insert(name.to_string(), interval);

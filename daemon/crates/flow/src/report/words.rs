@@ -1,20 +1,23 @@
 //! What stages and reasons are called in the language of a report. Codes are stable and stand in the JSON; these are for people.
 
-use autodidact_domain::Language;
+use autodidact_domain::{Language, TaskType};
 
 /// Stages by their code, in Chinese.
-const STAGES_ZH: [(&str, &str); 7] = [
+const STAGES_ZH: [(&str, &str); 9] = [
     ("generate", "生成"),
     ("filter", "过滤"),
     ("respond", "作答"),
     ("validate", "校验"),
+    ("review", "审核"),
     ("train", "训练"),
     ("evaluate", "评测"),
     ("promote", "采用"),
+    ("adapt", "调整"),
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 40] = [
+const REASONS_ZH: [(&str, &str); 42] = [
+    ("contaminated", "与留出任务重叠"),
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
     ("exact_duplicate", "完全重复"),
@@ -41,6 +44,7 @@ const REASONS_ZH: [(&str, &str); 40] = [
     ("ends_with_colon", "以冒号结尾"),
     ("plugin_error", "插件出错"),
     ("rolled_back", "已回滚"),
+    ("rejected_by_reviewer", "审核未通过"),
     ("no_label_token", "没有可学习的词元"),
     ("held_out", "留作评估"),
     ("empty_instruction", "指令为空"),
@@ -81,8 +85,15 @@ const METRICS: [(&str, &str, &str); 5] = [
 ];
 
 /// Names a task type for people.
-pub(super) fn task_type_name(language: Language, code: &str) -> &str {
+pub(crate) fn task_type_name(language: Language, code: &str) -> &str {
     named(language, &TASK_TYPES_ZH, code)
+}
+
+/// Finds the task type that a name in either language stands for.
+pub(crate) fn task_type_of_name(name: &str) -> Option<TaskType> {
+    let code = name.to_lowercase().replace(' ', "_");
+    let known = TASK_TYPES_ZH.iter().find(|(_, shown)| *shown == name);
+    TaskType::from_name(known.map_or(&code, |(code, _)| code))
 }
 
 /// Names a measure for people.
@@ -108,7 +119,6 @@ fn named<'a>(language: Language, names: &[(&str, &'a str)], code: &'a str) -> &'
 
 #[cfg(test)]
 mod tests {
-    use autodidact_domain::TaskType;
     use autodidact_domain::journal::StageName;
     use autodidact_domain::workflow::TextRule;
 

@@ -1,8 +1,8 @@
 //! Reads the chains of filter and validate: one function a rule, each with its defaults.
 
 use autodidact_domain::workflow::{
-    ChainRule, Check, ChecksSpec, ConsistencySpec, MARKS, OnPluginError, RulesSpec, ScoreSpec,
-    TextRule,
+    ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod, DiversitySpec,
+    EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
 };
 
 use super::reader::{Fields, Node};
@@ -17,8 +17,24 @@ pub(super) enum Place {
 impl Place {
     fn rules(self) -> &'static [&'static str] {
         match self {
-            Self::Filter => &["exact", "rouge_l", "rules", "score", "plugin"],
-            Self::Validate => &["rules", "checks", "consistency", "score", "plugin"],
+            Self::Filter => &[
+                "exact",
+                "rouge_l",
+                "rules",
+                "embedding",
+                "perplexity",
+                "score",
+                "diversity",
+                "plugin",
+            ],
+            Self::Validate => &[
+                "rules",
+                "checks",
+                "difficulty",
+                "consistency",
+                "score",
+                "plugin",
+            ],
         }
     }
 }
@@ -82,6 +98,26 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
         "consistency" => ChainRule::Consistency(
             options
                 .map(|node| read_consistency(node, &path))
+                .unwrap_or_default(),
+        ),
+        "embedding" => ChainRule::Embedding(
+            options
+                .map(|node| read_embedding(node, &path))
+                .unwrap_or_default(),
+        ),
+        "perplexity" => ChainRule::Perplexity(
+            options
+                .map(|node| read_perplexity(node, &path))
+                .unwrap_or_default(),
+        ),
+        "difficulty" => ChainRule::Difficulty(
+            options
+                .map(|node| read_difficulty(node, &path))
+                .unwrap_or_default(),
+        ),
+        "diversity" => ChainRule::Diversity(
+            options
+                .map(|node| read_diversity(node, &path))
                 .unwrap_or_default(),
         ),
         _ => return read_plugin(node, options, &path),
@@ -203,6 +239,70 @@ fn read_score(options: Option<Node<'_>>, path: &str) -> ScoreSpec {
     let spec = ScoreSpec {
         least: fields.small("least", MARKS, default.least),
         model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_embedding(node: Node<'_>, path: &str) -> EmbeddingSpec {
+    let mut fields = node.mapping(path);
+    let spec = EmbeddingSpec {
+        threshold: fields.optional_number("threshold", 0.0..=1.0),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_perplexity(node: Node<'_>, path: &str) -> PerplexitySpec {
+    let mut fields = node.mapping(path);
+    let spec = PerplexitySpec {
+        most: fields.optional_number("most", 1.0..=1e9),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_difficulty(node: Node<'_>, path: &str) -> DifficultySpec {
+    let mut fields = node.mapping(path);
+    let default = DifficultySpec::default();
+    let spec = DifficultySpec {
+        least: fields.number("least", 0.0..=10.0, default.least),
+        most: fields.number("most", 0.0..=10.0, default.most),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    if spec.least > spec.most {
+        node.fault(
+            path,
+            "least is above most",
+            "bounds that some answer can keep",
+        );
+    }
+    spec
+}
+
+fn read_diversity(node: Node<'_>, path: &str) -> DiversitySpec {
+    let mut fields = node.mapping(path);
+    let default = DiversitySpec::default();
+    let method = fields.choice(
+        "method",
+        &["facility_location", "k_center"],
+        "facility_location",
+    );
+    let spec = DiversitySpec {
+        method: match method.as_str() {
+            "k_center" => DiversityMethod::KCenter,
+            _ => DiversityMethod::FacilityLocation,
+        },
+        share: fields.number("share", 0.01..=1.0, default.share),
+        max_task_type_share: fields.number(
+            "max_task_type_share",
+            0.05..=1.0,
+            default.max_task_type_share,
+        ),
+        max_topic_share: fields.number("max_topic_share", 0.05..=1.0, default.max_topic_share),
     };
     fields.finish();
     spec

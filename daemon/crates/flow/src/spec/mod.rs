@@ -2,7 +2,9 @@
 
 mod chain;
 mod fault;
+mod generate;
 mod reader;
+mod review;
 mod stages;
 mod train;
 
@@ -12,6 +14,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml};
 use saphyr_parser::{Event, Parser};
 
 pub use fault::{Fault, nearest_name};
+pub(crate) use generate::builtin_template;
 pub use reader::KnownField;
 use reader::{Faults, Fields, Node};
 
@@ -65,13 +68,15 @@ pub(crate) fn read_what_is_there(
 /// A workflow with every stage and every rule, and nothing else: the reader asks it for every field there is.
 const SKELETON: &str = "\
 stages:
-  generate:
-  filter: {chain: [rouge_l: {}, rules: {}, score: {}, plugin: {}]}
+  generate: {quotas: [{}], evolve: {}, custom_template: {en: {}, zh: {}}}
+  filter: {chain: [rouge_l: {}, rules: {}, embedding: {}, perplexity: {}, score: {}, diversity: {}, plugin: {}]}
   respond: {constraint: {}}
-  validate: {chain: [checks: {}, consistency: {}]}
+  validate: {chain: [difficulty: {}, checks: {}, consistency: {}]}
+  review: {gate: {}}
   train:
-  evaluate:
+  evaluate: {judge: {}, contamination: {}}
   promote:
+  adapt:
 mix: {}
 ";
 
@@ -257,16 +262,40 @@ fn check_needs(spec: &WorkflowSpec, stages_line: u32, faults: &Faults) {
             "the dataset with the human examples, since generate, filter, respond, validate and train read it",
         );
     }
+    if stages.review.is_some() && !records && stages.respond.is_none() {
+        missing(
+            "stages",
+            "one of generate, filter, respond and validate, since review lays before people what these keep",
+        );
+    }
     if stages.evaluate.is_some() && spec.held_out.is_none() {
         missing(
             "held_out",
             "the dataset with the held-out tasks, since evaluate reads it",
         );
     }
+    let judged = stages.evaluate.as_ref().is_some_and(|e| e.judge.is_some());
+    let has_head = |train: &TrainSpec| train.options.task_type.has_head();
+    if judged && stages.train.as_ref().is_some_and(has_head) {
+        faults.push(Fault {
+            line: stages_line,
+            path: "stages.evaluate.judge".to_string(),
+            message: "a head gives labels, which are right or wrong without a judge".to_string(),
+            expected: "no judge beside task_type SEQ_CLS or TOKEN_CLS".to_string(),
+            found: "a judge".to_string(),
+            nearest: None,
+        });
+    }
     if stages.promote.is_some() && (stages.train.is_none() || stages.evaluate.is_none()) {
         missing(
             "stages",
             "both train and evaluate, since promote compares what they give",
+        );
+    }
+    if stages.adapt.is_some() && (stages.generate.is_none() || stages.evaluate.is_none()) {
+        missing(
+            "stages",
+            "both generate and evaluate, since adapt lets failures change what is generated",
         );
     }
     let continues = |train: &TrainSpec| train.resume_from_checkpoint.is_some();

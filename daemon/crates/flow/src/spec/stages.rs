@@ -5,12 +5,14 @@ use std::ops::RangeInclusive;
 
 use autodidact_domain::TaskType;
 use autodidact_domain::workflow::{
-    BASE_MODEL_EXAMPLES, ConstraintSpec, EvaluateSpec, FilterSpec, GenerateSpec, PromoteSpec,
-    RespondSpec, Stages, ValidateSpec,
+    BASE_MODEL_EXAMPLES, ConstraintSpec, ContaminationSpec, EvaluateSpec, FilterSpec, JudgeSpec,
+    MIN_DIVERSITY_RATIO, PromoteSpec, RespondSpec, Stages, ValidateSpec,
 };
 
 use super::chain::{Place, read_chain};
+use super::generate::{read_adapt, read_generate};
 use super::reader::{Fields, Node};
+use super::review::read_review;
 use super::train::read_train;
 
 pub(super) fn read_stages(node: Node<'_>) -> Stages {
@@ -24,9 +26,11 @@ pub(super) fn read_stages(node: Node<'_>) -> Stages {
         validate: fields.take_with_null("validate").map(|node| ValidateSpec {
             chain: read_chain(node, "stages.validate", Place::Validate),
         }),
+        review: fields.take_with_null("review").map(read_review),
         train: fields.take_with_null("train").map(read_train),
         evaluate: fields.take_with_null("evaluate").map(read_evaluate),
         promote: fields.take_with_null("promote").map(read_promote),
+        adapt: fields.take_with_null("adapt").map(read_adapt),
     };
     fields.finish();
     if stages == Stages::default() {
@@ -37,31 +41,6 @@ pub(super) fn read_stages(node: Node<'_>) -> Stages {
         );
     }
     stages
-}
-
-fn read_generate(node: Node<'_>) -> GenerateSpec {
-    let mut fields = node.mapping("stages.generate");
-    let target = fields.small("target", 1..=1_000_000, 100);
-    let spec = GenerateSpec {
-        target,
-        template: fields.choice("template", &["list"], "list"),
-        temperature: fields.number("temperature", 0.0..=5.0, 0.7) as f32,
-        top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
-        top_k: fields.small("top_k", 0..=100_000, 0),
-        presence_penalty: fields.number("presence_penalty", -2.0..=2.0, 0.0) as f32,
-        max_tokens: fields.small("max_tokens", 1..=8192, 256),
-        human_examples: fields.small("human_examples", 1..=32, 6),
-        generated_examples: fields.small("generated_examples", 0..=32, 2),
-        max_requests: fields.small(
-            "max_requests",
-            1..=1_000_000,
-            target.saturating_mul(4).clamp(16, 1_000_000),
-        ),
-        batch: fields.small("batch", 1..=512, 16),
-        model: fields.parsed("model"),
-    };
-    fields.finish();
-    spec
 }
 
 fn read_respond(node: Node<'_>) -> RespondSpec {
@@ -165,6 +144,35 @@ fn read_evaluate(node: Node<'_>) -> EvaluateSpec {
     let spec = EvaluateSpec {
         max_tokens: fields.small("max_tokens", 1..=8192, 128),
         batch: fields.small("batch", 1..=512, 32),
+        judge: read_judge(&mut fields),
+        contamination: read_contamination(&mut fields),
+    };
+    fields.finish();
+    spec
+}
+
+/// Reads who judges the answers; `judge:` with nothing after it is the workflow's own base model.
+fn read_judge(fields: &mut Fields<'_>) -> Option<JudgeSpec> {
+    let path = fields.path("judge");
+    let mut judge = fields.take_with_null("judge")?.mapping(&path);
+    let spec = JudgeSpec {
+        model: judge.parsed("model"),
+    };
+    judge.finish();
+    Some(spec)
+}
+
+fn read_contamination(fields: &mut Fields<'_>) -> ContaminationSpec {
+    let default = ContaminationSpec::default();
+    let path = fields.path("contamination");
+    let Some(node) = fields.take("contamination") else {
+        return default;
+    };
+    let mut fields = node.mapping(&path);
+    let spec = ContaminationSpec {
+        rouge_l: fields.number("rouge_l", 0.0..=1.0, default.rouge_l),
+        ngram_en: fields.small("ngram_en", 2..=1000, default.ngram_en),
+        ngram_zh: fields.small("ngram_zh", 2..=1000, default.ngram_zh),
     };
     fields.finish();
     spec
@@ -174,6 +182,7 @@ fn read_promote(node: Node<'_>) -> PromoteSpec {
     let mut fields = node.mapping("stages.promote");
     let spec = PromoteSpec {
         min_diversity: fields.number("min_diversity", 0.0..=1.0, 0.0),
+        min_diversity_ratio: fields.number("min_diversity_ratio", 0.0..=1.0, MIN_DIVERSITY_RATIO),
     };
     fields.finish();
     spec

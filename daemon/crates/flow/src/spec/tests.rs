@@ -210,6 +210,46 @@ fn a_form_of_answers_is_read_in_each_way() {
 }
 
 #[test]
+fn a_judge_and_the_limits_of_contamination_are_read_with_their_defaults() {
+    use autodidact_domain::workflow::{ContaminationSpec, EvaluateSpec, JudgeSpec};
+    let read = |evaluate: &str| -> EvaluateSpec {
+        let yaml = format!("name: a\nmodel: m\nheld_out: h\nstages:\n  evaluate: {evaluate}\n");
+        let stages = parse_workflow(&yaml).expect("right").stages;
+        stages.evaluate.expect("there")
+    };
+    let plain = read("{}");
+    assert_eq!(
+        (plain.judge.clone(), plain.contamination),
+        (None, ContaminationSpec::default())
+    );
+    // What a workflow of before these fields says is what it said.
+    let json = serde_json::to_string(&plain).expect("plain values");
+    assert_eq!(json, r#"{"max_tokens":128,"batch":32}"#);
+    assert_eq!(read("{judge: }").judge, Some(JudgeSpec { model: None }));
+    let given = read("{judge: {model: far}, contamination: {ngram_zh: 9}}");
+    assert_eq!(
+        given.judge.and_then(|judge| judge.model),
+        "far".parse().ok()
+    );
+    assert_eq!(
+        (given.contamination.ngram_zh, given.contamination.ngram_en),
+        (9, 13)
+    );
+    let wrong = "name: a\nmodel: m\nheld_out: h\nstages:\n  evaluate: {contamination: {rouge_l: 2, ngram: 3}}\n  promote: {min_diversity_ratio: x}\n";
+    let paths: Vec<String> = faults(wrong).into_iter().map(|f| f.path).collect();
+    for path in [
+        "stages.evaluate.contamination.rouge_l",
+        "stages.evaluate.contamination.ngram",
+        "stages.promote.min_diversity_ratio",
+    ] {
+        assert!(
+            paths.iter().any(|found| found == path),
+            "{path} in {paths:?}"
+        );
+    }
+}
+
+#[test]
 fn rules_on_texts_can_be_left_out_by_their_codes() {
     use autodidact_domain::workflow::{ChainRule, TextRule};
     let chain = |stage: &str, options: &str| {

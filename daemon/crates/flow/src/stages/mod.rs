@@ -1,10 +1,12 @@
 //! One file a stage. `run.rs` puts them in order.
 
+pub(crate) mod adapt;
 pub(crate) mod evaluate;
 pub(crate) mod filter;
 pub(crate) mod generate;
 pub(crate) mod promote;
 pub(crate) mod respond;
+pub(crate) mod review;
 pub(crate) mod train;
 pub(crate) mod validate;
 
@@ -13,10 +15,17 @@ use autodidact_domain::{Completion, Example, FinishReason, Language, Verdict};
 
 /// Tells an example's language, from what is known or else from its script.
 pub(crate) fn language_of(example: &Example, default: Language) -> Language {
-    example
-        .language
-        .or_else(|| autodidact_text::detect_language(&example.body.instruction_text()))
-        .unwrap_or(default)
+    known_language(example, default).unwrap_or(default)
+}
+
+/// Tells an example's language as [`language_of`] does; none where it is neither English nor Chinese. A text without letters is of
+/// the default one.
+pub(crate) fn known_language(example: &Example, default: Language) -> Option<Language> {
+    example.language.or_else(|| {
+        let text = example.body.instruction_text();
+        let is_told = || text.chars().any(char::is_alphabetic);
+        autodidact_text::detect_language(&text).or_else(|| (!is_told()).then_some(default))
+    })
 }
 
 /// The reason code of a prompt that fills a model's context.

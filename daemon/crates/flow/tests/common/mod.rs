@@ -30,6 +30,12 @@ pub(crate) struct World {
     pub(crate) told: Mutex<Vec<EventBody>>,
     pub(crate) clock_ms: AtomicU64,
     pub(crate) effects: AtomicU64,
+    /// Answers that the engine knows, by a part of the question.
+    pub(crate) knows: Mutex<Vec<(String, String)>>,
+    /// Whether who is asked for a mark says something else.
+    pub(crate) mumbles: AtomicBool,
+    /// Whether an adapter makes every loss higher instead of lower.
+    pub(crate) harms: AtomicBool,
 }
 
 #[derive(Default, Clone)]
@@ -42,6 +48,7 @@ pub(crate) struct State {
     pub(crate) checkpoints: BTreeMap<CheckpointId, Checkpoint>,
     pub(crate) events: Vec<Event>,
     pub(crate) spent: f64,
+    pub(crate) reviews: BTreeMap<(WorkflowName, u32), ReviewRound>,
 }
 
 impl World {
@@ -94,6 +101,7 @@ pub(crate) fn ports(world: &Arc<World>) -> Ports {
         reader: fake(),
         requests: fake(),
         spending: fake(),
+        reviews: fake(),
         clock: fake(),
         reports: fake(),
         embedders: Arc::default(),
@@ -122,6 +130,17 @@ fn sentence(random: &mut random::Random, words: usize) -> String {
     format!("Describe {} please.", picked.join(" "))
 }
 
+/// A vector of length 1: the sum of one for each word.
+fn bag_of_words(text: &str) -> Vec<f32> {
+    let mut sum = vec![0.0f32; 16];
+    for word in text.split_whitespace() {
+        let mut random = random::Random::at(0, &[word]);
+        sum.iter_mut()
+            .for_each(|x| *x += random.next_f64() as f32 - 0.5);
+    }
+    embedding::normalized(sum)
+}
+
 impl Engine for Fake {
     fn generate(
         &self,
@@ -145,11 +164,25 @@ impl Engine for Fake {
                     Some(Constraint::Choices(choices)) => choices.as_slice(),
                     _ => &[],
                 };
+                let knows = self.0.knows.lock().expect("no panic");
+                let asked = match &request.prompt {
+                    Prompt::Chat(turns) => turns.last().map_or("", |turn| turn.content.as_str()),
+                    Prompt::Text(_) => "",
+                };
+                let known = knows.iter().find(|(part, _)| asked.contains(part));
+                let mumbles = self.0.mumbles.load(Ordering::SeqCst);
                 let text = match &request.prompt {
+                    _ if known.is_some() => known.expect("just looked at").1.clone(),
+                    _ if mumbles && choices.iter().any(|choice| choice == "5") => {
+                        "splendid".to_string()
+                    }
                     _ if !choices.is_empty() => choices[random.below(choices.len())].clone(),
                     Prompt::Text(text) if text.ends_with("Label:") => " right".to_string(),
                     Prompt::Text(text) if text.ends_with("Label: right\nInput:") => {
                         " A thing that is right.".to_string()
+                    }
+                    Prompt::Text(text) if text.ends_with("Harder task:") => {
+                        format!(" {}", sentence(&mut random, 7))
                     }
                     Prompt::Text(text) if text.starts_with("Come up") => match random.below(5) {
                         0 => String::new(),
@@ -209,7 +242,11 @@ impl Engine for Fake {
         conversations: Vec<Vec<Message>>,
         _: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
-        let better = if model.adapter.is_some() { 0.5 } else { 0.0 };
+        let gain = match self.0.harms.load(Ordering::SeqCst) {
+            true => -0.5,
+            false => 0.5,
+        };
+        let better = if model.adapter.is_some() { gain } else { 0.0 };
         Ok(conversations
             .iter()
             .enumerate()
@@ -220,13 +257,24 @@ impl Engine for Fake {
             .collect())
     }
 
+    /// The longer a text and the more it says of lanterns, the less likely it is.
     fn score(
         &self,
         _: &ModelRef,
-        _: Vec<ScoreRequest>,
+        requests: Vec<ScoreRequest>,
         _: &Interrupt,
     ) -> PortResult<Vec<ResponseLoss>> {
-        Err(PortError::Unavailable("no scores here".into()))
+        let loss = |request: &ScoreRequest| {
+            let words = request.continuation.split_whitespace().count() as u32;
+            let odd = request.continuation.matches("lantern").count();
+            let asked = format!("{:?}", request.prompt).len() as f64;
+            ResponseLoss {
+                negative_log_likelihood: f64::from(words) * (3.0 - 1e-3 * asked)
+                    + 40.0 * odd as f64,
+                tokens: words,
+            }
+        };
+        Ok(requests.iter().map(loss).collect())
     }
 
     fn train(
@@ -334,7 +382,7 @@ impl Engine for Fake {
     ) -> PortResult<Embeddings> {
         let report = self.embed_report(embedder, texts.clone(), interrupt)?;
         Ok(Embeddings {
-            vectors: vec![vec![1.0]; texts.len()],
+            vectors: texts.iter().map(|text| bag_of_words(text)).collect(),
             tokens: report.tokens,
             unknown_tokens: report.unknown_tokens,
         })
@@ -814,8 +862,12 @@ impl DatasetReader for Fake {
         ParsedFile::default()
     }
 
-    fn write(&self, _: &str, _: &[Example]) -> PortResult<Vec<u8>> {
-        Ok(Vec::new())
+    fn read_mapped(&self, _: &str, _: &[u8], _: &[u8]) -> ParsedFile {
+        ParsedFile::default()
+    }
+
+    fn write(&self, _: &str, _: &[Example]) -> PortResult<WrittenFile> {
+        Ok(WrittenFile::default())
     }
 }
 
@@ -838,6 +890,61 @@ impl Spending for Fake {
         let mut state = self.0.read();
         state.spent += cost;
         Ok(state.spent)
+    }
+}
+
+impl Reviews for Fake {
+    fn lay(&self, workflow: &WorkflowName, round: u32, items: &[ReviewItem]) -> PortResult<u64> {
+        let mut state = self.0.write()?;
+        let review = state.reviews.entry((workflow.clone(), round)).or_default();
+        let before = review.items.len();
+        for item in items {
+            if !review.items.iter().any(|i| i.example.id == item.example.id) {
+                review.items.push(item.clone());
+            }
+        }
+        Ok((review.items.len() - before) as u64)
+    }
+
+    fn complete(&self, workflow: &WorkflowName, round: u32, examples: u64) -> PortResult<()> {
+        let mut state = self.0.write()?;
+        let review = state.reviews.entry((workflow.clone(), round)).or_default();
+        review.examples = Some(examples);
+        Ok(())
+    }
+
+    fn get(&self, workflow: &WorkflowName, round: u32) -> PortResult<ReviewRound> {
+        let state = self.0.read();
+        let review = state.reviews.get(&(workflow.clone(), round));
+        Ok(review.cloned().unwrap_or_default())
+    }
+
+    fn rounds(&self, workflow: Option<&WorkflowName>) -> PortResult<Vec<(WorkflowName, u32)>> {
+        let state = self.0.read();
+        let rounds = state.reviews.keys().cloned();
+        Ok(rounds
+            .filter(|(name, _)| workflow.is_none_or(|wanted| wanted == name))
+            .collect())
+    }
+
+    fn decide(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        decision: &ReviewDecision,
+    ) -> PortResult<ReviewDecision> {
+        let mut state = self.0.read();
+        let review = state.reviews.get_mut(&(workflow.clone(), round));
+        let review = review.ok_or_else(|| missing("review", workflow))?;
+        review.decisions.push(decision.clone());
+        Ok(decision.clone())
+    }
+
+    fn settle(&self, workflow: &WorkflowName, round: u32, counted: u64) -> PortResult<ReviewRound> {
+        let mut state = self.0.write()?;
+        let review = state.reviews.entry((workflow.clone(), round)).or_default();
+        review.settled = review.settled.or(Some(counted));
+        Ok(review.clone())
     }
 }
 

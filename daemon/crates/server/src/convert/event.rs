@@ -1,6 +1,7 @@
 //! Events, stages and states.
 
 use autodidact_domain::journal::StageName;
+use autodidact_domain::plan::PlanChange;
 use autodidact_domain::preflight::{NeedPart, Preflight};
 use autodidact_domain::training::{StepMetrics, TrainProgress};
 use autodidact_domain::{EvalLoss, Event, EventBody, StageProgress, WorkflowState};
@@ -75,6 +76,21 @@ fn body(body: EventBody) -> Body {
         EventBody::Preflight { round, preflight } => {
             Body::TrainingNeed(training_need(round, &preflight))
         }
+        EventBody::PlanChanged { round, change } => {
+            let PlanChange {
+                what,
+                before,
+                after,
+                reason,
+            } = change;
+            Body::PlanChanged(v1::PlanChanged {
+                round,
+                what,
+                before,
+                after,
+                reason,
+            })
+        }
         EventBody::Warning { message } => Body::Warning(v1::Warning { message }),
     }
 }
@@ -84,6 +100,7 @@ pub(super) fn state(state: WorkflowState) -> v1::WorkflowState {
         WorkflowState::Pending => v1::WorkflowState::Pending,
         WorkflowState::Running => v1::WorkflowState::Running,
         WorkflowState::Paused => v1::WorkflowState::Paused,
+        WorkflowState::Waiting => v1::WorkflowState::Waiting,
         WorkflowState::Done => v1::WorkflowState::Done,
         WorkflowState::Failed => v1::WorkflowState::Failed,
         WorkflowState::Cancelled => v1::WorkflowState::Cancelled,
@@ -96,9 +113,11 @@ pub(crate) fn stage(stage: StageName) -> v1::Stage {
         StageName::Filter => v1::Stage::Filter,
         StageName::Respond => v1::Stage::Respond,
         StageName::Validate => v1::Stage::Validate,
+        StageName::Review => v1::Stage::Review,
         StageName::Train => v1::Stage::Train,
         StageName::Evaluate => v1::Stage::Evaluate,
         StageName::Promote => v1::Stage::Promote,
+        StageName::Adapt => v1::Stage::Adapt,
     }
 }
 

@@ -53,7 +53,7 @@ seeds: seeds
 held_out: tasks
 mix: {human: 0.25, generated: 0.5, replay: 0.125}
 stages:
-  generate: {target: 11, template: list, temperature: 0.7, top_p: 0.9, top_k: 5, presence_penalty: 0.3, max_tokens: 99, human_examples: 3, generated_examples: 1, max_requests: 44, batch: 4, model: far}
+  generate: {target: 11, template: custom, custom_template: {style: chat, en: {request: "{examples}{next}", example: "{instruction}", label: "[{kind}]", guidance: "{kind}", stop: ["x"]}, zh: {request: "{examples}", example: "{instruction}"}}, quotas: [{language: en, task_type: code, topic: games, share: 2.5, temperature: 0.25}, {share: 1.0}], evolve: {share: 0.25, growth: 0.125}, temperature: 0.7, top_p: 0.9, top_k: 5, presence_penalty: 0.3, max_tokens: 99, human_examples: 3, generated_examples: 1, max_requests: 44, batch: 4, model: far}
   filter:
     chain:
       - exact
@@ -61,11 +61,16 @@ stages:
       - rules: {min_tokens_en: 5, max_tokens_en: 60, min_tokens_zh: 6, max_tokens_zh: 70, blocked_words: ["图片", "a: b"], sensitive_words: [赌博], except: [vague, repetition]}
       - plugin: {name: form, config: {limit: 3, share: 0.5, deep: {list: [1, "x", null, true]}}, on_error: keep}
       - score: {least: 4, model: far}
+      - embedding: {threshold: 0.75, model: encoder}
+      - perplexity: {most: 99.5, model: other}
+      - diversity: {method: k_center, share: 0.5, max_task_type_share: 0.25, max_topic_share: 0.125}
   respond: {instances: 3, label_temperature: 0.4, temperatures: {writing: 0.75, code: 0.25}, input_temperature: 0.6, temperature: 0.1, top_p: 0.8, repetition_penalty: 1.2, max_input_tokens: 33, max_tokens: 55, batch: 6, model: far, examples: 2, classify: true, constraint: {json_schema: {type: object, properties: {b: {type: string}, a: {type: string}}}}}
-  validate: {chain: [{rules: {except: [missing_input]}}, {checks: {correct: false, except: [refusal, invalid_json]}}, {consistency: {samples: 4, temperature: 0.9, least: 0.75, agreement_rouge_l: 0.25, correct: false, model: far}}, {score: {least: 2}}]}
+  validate: {chain: [{rules: {except: [missing_input]}}, {checks: {correct: false, except: [refusal, invalid_json]}}, {consistency: {samples: 4, temperature: 0.9, least: 0.75, agreement_rouge_l: 0.25, correct: false, model: far}}, {difficulty: {least: 0.25, most: 1.5, model: other}}, {score: {least: 2}}]}
+  review: {sample: 0.25, by: doubtful, gate: {share: 0.75, confidence: 0.9}}
   train: {init_adapter: run.round-1, eval_dataset: other, eval_steps: 7, max_steps: 90, checkpoint_minutes: 1.5, save_total_limit: 3, early_stopping_patience: 2, early_stopping_threshold: 0.25, load_best_model_at_end: true, method: ia3, use_dora: true, bias: all, rank_pattern: {q_proj: 3}, alpha_pattern: {v_proj: 2.5}, feedforward_modules: [o_proj], init_ia3_weights: false, modules_to_save: [lm_head], bottleneck: houlsby, reduction_factor: 4.5, non_linearity: relu, num_virtual_tokens: 7, prompt_tuning_init: TEXT, prompt_tuning_init_text: Answer well., prefix_projection: true, encoder_hidden_size: 9, gradient_checkpointing: true, label_smoothing_factor: 0.125, r: 4, lora_alpha: 7.5, lora_dropout: 0.05, target_modules: [k_proj], learning_rate: 0.0003, weight_decay: 0.01, warmup_ratio: 0.1, max_grad_norm: 0.5, epochs: 2, batch_size: 3, max_length: 77, checkpoint_steps: 5, use_rslora: true, lr_scheduler_type: linear, warmup_steps: 6, decay_ratio: 0.25, gradient_accumulation_steps: 3, neftune_noise_alpha: 5.0}
-  evaluate: {max_tokens: 22, batch: 9}
-  promote: {min_diversity: 0.4}
+  evaluate: {max_tokens: 22, batch: 9, judge: {model: far}, contamination: {rouge_l: 0.6, ngram_en: 11, ngram_zh: 18}}
+  promote: {min_diversity: 0.4, min_diversity_ratio: 0.25}
+  adapt: {strength: 1.5, max_share: 0.25, temperature_step: 0.5}
 on_drop: seeds
 spending_cap: 2.5
 "#;

@@ -56,11 +56,15 @@ fn evidence(evidence: Evidence) -> v1::Evidence {
         nearest_text,
         score,
         note,
+        reviewer,
+        reviewed_ms,
     } = evidence;
     v1::Evidence {
         nearest: nearest.map(|id| id.to_string()),
         nearest_text,
         score,
         note,
+        reviewer,
+        reviewed_ms,
     }
 }

@@ -1,6 +1,7 @@
 //! Workflows as they stand, and their faults.
 
 use autodidact_domain::WorkflowSummary;
+use autodidact_domain::figures::SeedWarning;
 use autodidact_domain::workflow::Pinned;
 use autodidact_flow::Fault;
 use autodidact_proto::v1;
@@ -44,6 +45,11 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
         plugins: plugins.iter().map(super::plugin).collect(),
         labels: labels.clone(),
     }
+}
+
+pub(crate) fn warning(warning: SeedWarning) -> v1::WorkflowWarning {
+    let SeedWarning { code, message } = warning;
+    v1::WorkflowWarning { code, message }
 }
 
 pub(crate) fn fault(fault: Fault) -> v1::Fault {

@@ -13,7 +13,7 @@ use super::api;
 use crate::blocking::{blocking, mutate, read};
 use crate::context::Context;
 use crate::convert;
-use crate::import::import_file;
+use crate::import::{IncomingFile, import_file};
 use crate::in_use::refuse_if_used;
 use crate::pages::{Page, page_by_name, page_size, position_token, read_position_token};
 use crate::requests::Mutation;
@@ -61,13 +61,12 @@ impl DatasetService for DatasetApi {
             let mutation =
                 Mutation::of_upload("DatasetService/Import", &header.request_id, &header, digest);
             crate::requests::once(context, &mutation, || {
-                let imported = import_file(
-                    &context.ports,
-                    &context.supervisor,
-                    &name,
-                    &header.file_name,
-                    &bytes,
-                );
+                let file = IncomingFile {
+                    name: &header.file_name,
+                    bytes: &bytes,
+                    mapping: header.mapping.as_deref(),
+                };
+                let imported = import_file(&context.ports, &context.supervisor, &name, file);
                 let imported = imported.or_status()?;
                 Ok(v1::ImportDatasetResponse {
                     dataset: imported.dataset.as_ref().map(convert::dataset),
@@ -361,15 +360,22 @@ fn export_content(
         }
         examples.extend(records);
     }
-    let bytes = context.ports.reader.write(format, &examples).or_status()?;
+    let written = context.ports.reader.write(format, &examples).or_status()?;
     let header = v1::ExportHeader {
         dataset: Some(convert::dataset(&summary)),
-        size: bytes.len() as u64,
+        size: written.bytes.len() as u64,
+        records: written.written,
+        refused: written.refused,
+        errors: written
+            .faults
+            .into_iter()
+            .map(convert::line_fault)
+            .collect(),
     };
     Ok(ExportContent {
         header,
-        end: transfer::end_of(&bytes),
-        bytes,
+        end: transfer::end_of(&written.bytes),
+        bytes: written.bytes,
     })
 }
 

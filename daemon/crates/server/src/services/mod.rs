@@ -11,6 +11,7 @@ mod model;
 mod plugin;
 mod preview;
 mod promote;
+mod review;
 mod system;
 mod workflow;
 
@@ -21,6 +22,7 @@ pub(crate) use event::EventApi;
 pub(crate) use generation::start as start_generation;
 pub(crate) use model::ModelApi;
 pub(crate) use plugin::PluginApi;
+pub(crate) use review::ReviewApi;
 pub(crate) use system::SystemApi;
 pub(crate) use workflow::WorkflowApi;
 

@@ -46,9 +46,10 @@ impl WorkflowService for WorkflowApi {
         };
         read(&self.context, move |context| {
             Ok(match context.supervisor.check(&text) {
-                Ok(spec) => v1::CheckWorkflowResponse {
-                    spec: Some(convert::workflow_spec(&spec)),
+                Ok(checked) => v1::CheckWorkflowResponse {
+                    spec: Some(convert::workflow_spec(&checked.spec)),
                     faults: Vec::new(),
+                    warnings: checked.warnings.into_iter().map(convert::warning).collect(),
                 },
                 Err(faults) => {
                     let mut faults: Vec<v1::Fault> =
@@ -56,7 +57,11 @@ impl WorkflowService for WorkflowApi {
                     if !has_lines {
                         faults.iter_mut().for_each(|fault| fault.line = 0);
                     }
-                    v1::CheckWorkflowResponse { spec: None, faults }
+                    v1::CheckWorkflowResponse {
+                        spec: None,
+                        faults,
+                        warnings: Vec::new(),
+                    }
                 }
             })
         })

@@ -326,6 +326,36 @@ async fn an_export_is_the_whole_version() {
 }
 
 #[tokio::test]
+async fn records_that_do_not_fit_are_named_and_a_mapping_makes_another_file() {
+    let daemon = Daemon::start().await;
+    let import = async |mapping: Option<&[u8]>| {
+        let mapping = mapping.map(<[u8]>::to_vec);
+        let file = b"one\nunfit\ntwo\nbad\n".to_vec();
+        let imported = daemon
+            .client
+            .import_mapped_dataset("tasks", "a.txt", file, mapping, "");
+        imported.await.unwrap()
+    };
+    let plain = import(None).await;
+    assert_eq!(plain.report.as_ref().unwrap().refused, 1);
+    let exported = daemon.client.export_dataset("tasks", None, "lines").await;
+    let exported = exported.unwrap();
+    assert_eq!(exported.bytes, b"one\ntwo\n");
+    assert_eq!((exported.header.records, exported.header.refused), (2, 1));
+    let errors = &exported.header.errors;
+    assert_eq!((errors[0].line, errors[0].reason.as_str()), (2, "unfit"));
+
+    // The same bytes under a mapping, and under another: each a version of its own, known again.
+    let mapped = import(Some(b"zero")).await;
+    assert!(!mapped.already_present);
+    assert_eq!(mapped.dataset.as_ref().unwrap().records, 4);
+    assert!(import(Some(b"zero")).await.already_present);
+    let other = import(Some(b"null")).await;
+    assert_eq!(other.dataset.unwrap().version, 3);
+    assert!(import(None).await.already_present);
+}
+
+#[tokio::test]
 async fn a_preview_shows_a_stretch_and_sums_over_all() {
     let daemon = Daemon::start().await;
     let body = |question: &str, answer: &str| Body::instruction(question, "", answer);

@@ -36,6 +36,7 @@ pub(crate) struct World {
     models: Mutex<BTreeMap<ModelName, ModelSummary>>,
     plugins: Mutex<BTreeMap<String, PluginSummary>>,
     requests: Mutex<BTreeMap<(String, String), Answer>>,
+    reviews: Mutex<BTreeMap<(WorkflowName, u32), ReviewRound>>,
     /// Counts what mutations really did.
     pub(crate) imports: AtomicU32,
     /// Generations that were cut off by their caller.
@@ -76,6 +77,7 @@ impl World {
             reader: self.clone(),
             requests: self.clone(),
             spending: self.clone(),
+            reviews: self.clone(),
             clock: self.clone(),
             reports: self.clone(),
             embedders: Arc::default(),
@@ -765,6 +767,7 @@ impl DatasetReader for World {
         };
         for (index, line) in text.lines().enumerate() {
             if line == "bad" {
+                parsed.refused += 1;
                 parsed.faults.push(LineFault {
                     line: index as u64 + 1,
                     reason: "bad_line".into(),
@@ -779,16 +782,35 @@ impl DatasetReader for World {
         }
         parsed
     }
-    fn write(&self, format: &str, examples: &[Example]) -> PortResult<Vec<u8>> {
+    /// Reads the mapping's line before the file's.
+    fn read_mapped(&self, file_name: &str, bytes: &[u8], mapping: &[u8]) -> ParsedFile {
+        self.read(file_name, &[mapping, b"\n", bytes].concat())
+    }
+
+    /// Writes an instruction a line; one that says `unfit` does not fit.
+    fn write(&self, format: &str, examples: &[Example]) -> PortResult<WrittenFile> {
         if format != "lines" {
             return Err(PortError::Invalid(format!(
                 "unknown format {format:?}; expected lines"
             )));
         }
-        Ok(examples
-            .iter()
-            .flat_map(|e| format!("{}\n", e.body.instruction_text()).into_bytes())
-            .collect())
+        let mut file = WrittenFile::default();
+        for (example, line) in examples.iter().zip(1..) {
+            let text = example.body.instruction_text();
+            if text == "unfit" {
+                file.refused += 1;
+                file.faults.push(LineFault {
+                    line,
+                    reason: "unfit".into(),
+                    expected: "what fits".into(),
+                    found: text.into(),
+                });
+            } else {
+                file.written += 1;
+                file.bytes.extend(format!("{text}\n").into_bytes());
+            }
+        }
+        Ok(file)
     }
 }
 
@@ -832,6 +854,52 @@ impl Spending for World {
 
     fn spend(&self, _: &WorkflowName, cost: f64) -> PortResult<f64> {
         Ok(cost)
+    }
+}
+
+impl Reviews for World {
+    fn lay(&self, workflow: &WorkflowName, round: u32, items: &[ReviewItem]) -> PortResult<u64> {
+        let mut reviews = self.reviews.lock().unwrap();
+        let review = reviews.entry((workflow.clone(), round)).or_default();
+        review.items.extend_from_slice(items);
+        Ok(items.len() as u64)
+    }
+    fn complete(&self, workflow: &WorkflowName, round: u32, examples: u64) -> PortResult<()> {
+        let mut reviews = self.reviews.lock().unwrap();
+        let review = reviews.entry((workflow.clone(), round)).or_default();
+        review.examples = Some(examples);
+        Ok(())
+    }
+    fn get(&self, workflow: &WorkflowName, round: u32) -> PortResult<ReviewRound> {
+        let reviews = self.reviews.lock().unwrap();
+        let review = reviews.get(&(workflow.clone(), round));
+        Ok(review.cloned().unwrap_or_default())
+    }
+    fn rounds(&self, workflow: Option<&WorkflowName>) -> PortResult<Vec<(WorkflowName, u32)>> {
+        let reviews = self.reviews.lock().unwrap();
+        let rounds = reviews.keys().cloned();
+        Ok(rounds
+            .filter(|(name, _)| workflow.is_none_or(|wanted| wanted == name))
+            .collect())
+    }
+    fn decide(
+        &self,
+        workflow: &WorkflowName,
+        round: u32,
+        decision: &ReviewDecision,
+    ) -> PortResult<ReviewDecision> {
+        let mut reviews = self.reviews.lock().unwrap();
+        let Some(review) = reviews.get_mut(&(workflow.clone(), round)) else {
+            return missing("review", workflow.as_str());
+        };
+        review.decisions.push(decision.clone());
+        Ok(decision.clone())
+    }
+    fn settle(&self, workflow: &WorkflowName, round: u32, counted: u64) -> PortResult<ReviewRound> {
+        let mut reviews = self.reviews.lock().unwrap();
+        let review = reviews.entry((workflow.clone(), round)).or_default();
+        review.settled = review.settled.or(Some(counted));
+        Ok(review.clone())
     }
 }
 

@@ -8,5 +8,6 @@ mod fakes;
 mod harness;
 mod others;
 mod python;
+mod reviews;
 mod watches;
 mod workflows;

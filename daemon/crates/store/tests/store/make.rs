@@ -8,11 +8,13 @@ use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::ports::Clock;
 use autodidact_domain::random::Random;
+use autodidact_domain::review::{PassedVerdict, Ruling, SampledFor};
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{Mix, Pinned, Stages};
 use autodidact_domain::{
-    Body, Checkpoint, Digest, Example, Language, ModelName, ModelSummary, NamedTensor, Report,
-    StepKey, Verdict, WorkflowName, WorkflowSpec, WorkflowState, WorkflowSummary,
+    Body, Checkpoint, Digest, Example, ExampleId, Language, ModelName, ModelSummary, NamedTensor,
+    Report, ReviewDecision, ReviewItem, StepKey, Verdict, WorkflowName, WorkflowSpec,
+    WorkflowState, WorkflowSummary,
 };
 use autodidact_store::Store;
 
@@ -115,6 +117,41 @@ pub(crate) fn verdicts(random: &mut Random, key: &StepKey, count: usize) -> Vec<
     (0..count).map(verdict).collect()
 }
 
+pub(crate) fn item(random: &mut Random) -> ReviewItem {
+    ReviewItem {
+        example: example(random),
+        why: match random.below(2) {
+            0 => SampledFor::Random,
+            _ => SampledFor::Doubtful {
+                margin: random.next_f64(),
+            },
+        },
+        passed: vec![PassedVerdict {
+            stage: stage(random),
+            verdict: Verdict::keep("chain"),
+        }],
+    }
+}
+
+/// No two are the same: the time tells them apart, and the note does where that does not count.
+pub(crate) fn decision(random: &mut Random, record: ExampleId, note: String) -> ReviewDecision {
+    let ruling = match random.below(3) {
+        0 => Ruling::Accept,
+        1 => Ruling::Reject,
+        _ => Ruling::Edit {
+            body: example(random).body,
+        },
+    };
+    let time_ms = random.next_u64() >> 20;
+    ReviewDecision {
+        record,
+        ruling,
+        reviewer: "anna".into(),
+        note: format!("{time_ms} {note}"),
+        time_ms,
+    }
+}
+
 pub(crate) fn model(random: &mut Random, name: &str) -> ModelSummary {
     let digest = Digest::of(&random.next_u64().to_le_bytes());
     ModelSummary {
@@ -183,6 +220,9 @@ pub(crate) fn report(random: &mut Random, workflow: &WorkflowName) -> Report {
         examples: vec![],
         before_after: None,
         plugins: vec![],
+        calibrations: vec![],
+        judge: None,
+        seeds: None,
         remote_models: vec![],
     }
 }

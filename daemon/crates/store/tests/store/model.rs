@@ -5,6 +5,7 @@ use std::path::Path;
 
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::random::Random;
+use autodidact_domain::review::ReviewRound;
 use autodidact_domain::{
     Checkpoint, CheckpointId, DatasetName, DatasetSummary, Decision, Digest, Event, EventBody,
     Example, ModelSummary, PortError, Report, StepKey, WorkflowName, WorkflowState,
@@ -30,6 +31,7 @@ struct Model {
     events: Vec<Event>,
     models: BTreeMap<String, ModelSummary>,
     answers: BTreeMap<String, (Digest, Vec<u8>)>,
+    reviews: BTreeMap<(WorkflowName, u32), ReviewRound>,
 }
 
 fn name(random: &mut Random) -> &'static str {
@@ -42,7 +44,7 @@ fn workflow_name(random: &mut Random) -> WorkflowName {
 
 impl Model {
     fn act(&mut self, store: &Store, random: &mut Random) {
-        match random.below(12) {
+        match random.below(14) {
             0 => self.begin(store, random),
             1..=3 => self.commit(store, random),
             4 => self.create_workflow(store, random),
@@ -52,6 +54,7 @@ impl Model {
             7 | 8 => self.save_checkpoint(store, random),
             9 => self.publish(store, random),
             10 => self.put_model(store, random),
+            11 | 12 => self.review(store, random),
             _ => self.answer(store, random),
         }
     }
@@ -246,6 +249,56 @@ impl Model {
         }
     }
 
+    fn review(&mut self, store: &Store, random: &mut Random) {
+        let (name, round) = (workflow_name(random), random.below(2) as u32);
+        let (reviews, key) = (store.reviews(), (name.clone(), round));
+        let longest = make::length(random);
+        match random.below(6) {
+            0 | 1 => {
+                let review = self.reviews.entry(key).or_default();
+                let mut items: Vec<_> = (0..random.below(4)).map(|_| make::item(random)).collect();
+                let before = review.items.len();
+                // Some lie there already.
+                items.extend(review.items.first().cloned());
+                for item in &items {
+                    if !review.items.iter().any(|i| i.example.id == item.example.id) {
+                        review.items.push(item.clone());
+                    }
+                }
+                let new = (review.items.len() - before) as u64;
+                assert_eq!(reviews.lay(&name, round, &items), Ok(new));
+            }
+            2 => {
+                let examples = random.below(100) as u64;
+                reviews.complete(&name, round, examples).expect("complete");
+                self.reviews.entry(key).or_default().examples = Some(examples);
+            }
+            3 if random.below(4) == 0 => {
+                let review = self.reviews.entry(key).or_default();
+                let count = review.decisions.len() as u64;
+                review.settled = review.settled.or(Some(count));
+                assert_eq!(reviews.settle(&name, round, count).as_ref(), Ok(&*review));
+            }
+            _ => {
+                let review = self.reviews.get_mut(&key);
+                let items = review.as_ref().map_or(0, |review| review.items.len());
+                let at = random.below(items.max(1));
+                let item = review.as_ref().and_then(|review| review.items.get(at));
+                let record = item.map_or(Digest::of(b"nothing"), |item| item.example.id);
+                let note = make::text(random, longest);
+                let decision = make::decision(random, record, note);
+                let decided = reviews.decide(&name, round, &decision);
+                match review.filter(|review| !review.items.is_empty()) {
+                    None => assert!(matches!(decided, Err(PortError::NotFound { .. }))),
+                    Some(review) => {
+                        assert_eq!(decided.as_ref(), Ok(&decision));
+                        review.decisions.push(decision);
+                    }
+                }
+            }
+        }
+    }
+
     fn answer(&mut self, store: &Store, random: &mut Random) {
         let (id, longest) = (random.below(50).to_string(), make::length(random));
         let (body, answer) = (
@@ -300,6 +353,11 @@ impl Model {
         );
         assert_eq!(store.events().last_sequence(), self.events.len() as u64);
         assert_eq!(models.list(), Ok(self.models.values().cloned().collect()));
+        let rounds = self.reviews.keys().cloned().collect();
+        assert_eq!(store.reviews().rounds(None), Ok(rounds));
+        for ((name, round), review) in &self.reviews {
+            assert_eq!(store.reviews().get(name, *round).as_ref(), Ok(review));
+        }
         for (id, (body, answer)) in &self.answers {
             assert_eq!(
                 store.requests().recall("Submit", id, *body),

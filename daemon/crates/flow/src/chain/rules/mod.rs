@@ -21,6 +21,7 @@ pub(super) use language::language as sure_language;
 use words::SensitiveWord;
 
 /// The rules of one link, with what they need prepared once.
+#[derive(Clone)]
 pub(super) struct Rules {
     spec: RulesSpec,
     languages: Vec<Language>,

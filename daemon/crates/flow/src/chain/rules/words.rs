@@ -64,6 +64,7 @@ fn contains_word(tokens: &[String], lower: &str, word: &str) -> bool {
 }
 
 /// A word of the user's list of sensitive ones, in the form in which it is looked for.
+#[derive(Clone)]
 pub(super) struct SensitiveWord {
     listed: String,
     letters: Vec<char>,

@@ -122,11 +122,7 @@ fn instance(label: String, written: Option<Completion>, input: Completion) -> In
         ToldInput::NotNeeded => String::new(),
         ToldInput::Cut => return Instance::failed(input),
     };
-    Instance {
-        input: text,
-        output: Some(label),
-        completion: written.unwrap_or(input),
-    }
+    Instance::new(text, Some(label), written.unwrap_or(input))
 }
 
 /// Has those answered that turn out to need no input: what was asked for by turns need not be right for them. They are held to their
@@ -157,11 +153,8 @@ fn answer_without_input(
         asked.push(request);
     }
     for (answered, completion) in open.iter_mut().zip(asker.generate(asked)?) {
-        answered.instances = vec![Instance {
-            input: String::new(),
-            output: prompts::parse_answer(&completion.text, completion.finish),
-            completion,
-        }];
+        let output = prompts::parse_answer(&completion.text, completion.finish);
+        answered.instances = vec![Instance::new(String::new(), output, completion)];
     }
     Ok(())
 }

@@ -36,11 +36,8 @@ pub(super) fn answer<'a>(
                 None => Instance::failed(told.completion),
                 Some(input) => {
                     let completion = answers.next().expect("one answer was asked for each input");
-                    Instance {
-                        input: input.to_string(),
-                        output: prompts::parse_answer(&completion.text, completion.finish),
-                        completion,
-                    }
+                    let output = prompts::parse_answer(&completion.text, completion.finish);
+                    Instance::new(input.to_string(), output, completion)
                 }
             };
             instances.push(instance);
@@ -48,7 +45,7 @@ pub(super) fn answer<'a>(
         answered.push(Answered {
             place,
             instances,
-            task_type: place.candidate.task_type,
+            task_type: None,
             labels: Vec::new(),
         });
     }

@@ -14,6 +14,8 @@ pub(super) struct Instance {
     pub(super) output: Option<String>,
     /// What the answer was read from, or what came before it and was no use.
     pub(super) completion: Completion,
+    /// The drop of one that overlaps a held-out task.
+    pub(super) overlap: Option<Verdict>,
 }
 
 impl Instance {
@@ -23,25 +25,35 @@ impl Instance {
             input: String::new(),
             output: None,
             completion,
+            overlap: None,
         }
     }
 
+    /// Makes one with its answer.
+    pub(super) fn new(input: String, output: Option<String>, completion: Completion) -> Self {
+        Self {
+            input,
+            output,
+            completion,
+            overlap: None,
+        }
+    }
+
+    /// Tells why it comes to nothing, where it does.
     fn failure(&self) -> Option<Verdict> {
-        prompt_too_long("respond", &self.completion).or_else(|| {
-            let is_empty = self.completion.text.trim().is_empty();
-            match (&self.output, is_empty) {
-                (Some(_), _) => None,
-                (None, true) => Some(Verdict::drop("respond", "no_answer", Evidence::default())),
-                (None, false) => Some(Verdict::drop(
-                    "respond",
-                    "truncated",
-                    note(format!(
-                        "no whole sentence in {} tokens",
-                        self.completion.completion_tokens
-                    )),
-                )),
-            }
-        })
+        if let Some(drop) = prompt_too_long("respond", &self.completion) {
+            return Some(drop);
+        }
+        if self.output.is_some() {
+            return self.overlap.clone();
+        }
+        if self.completion.text.trim().is_empty() {
+            let evidence = Evidence::default();
+            return Some(Verdict::drop("respond", "no_answer", evidence));
+        }
+        let tokens = self.completion.completion_tokens;
+        let evidence = note(format!("no whole sentence in {tokens} tokens"));
+        Some(Verdict::drop("respond", "truncated", evidence))
     }
 }
 
@@ -62,19 +74,16 @@ pub(super) struct Settled {
 /// Settles what becomes of an instruction's instances.
 ///
 /// One without a whole answer ends as `no_answer`, `truncated` or `prompt_too_long`, one that says what an earlier one says as
-/// `duplicate_instance`; the instruction goes on with the others, and its verdict names those that ended. Where one input has two
+/// `duplicate_instance`, and one that overlaps a held-out task by that; the instruction goes on with the others, and its verdict names those that ended. Where one input has two
 /// different answers, nothing tells which is right: the instruction is dropped as `conflicting_outputs`.
 pub(super) fn settle(instances: &[Instance]) -> Settled {
     let (mut kept, mut ended): (Vec<usize>, Vec<(usize, Verdict)>) = (Vec::new(), Vec::new());
     for (i, instance) in instances.iter().enumerate() {
-        let Some(output) = instance
-            .output
-            .as_deref()
-            .filter(|_| instance.failure().is_none())
-        else {
-            ended.extend(instance.failure().map(|verdict| (i, verdict)));
+        if let Some(failure) = instance.failure() {
+            ended.push((i, failure));
             continue;
-        };
+        }
+        let output = instance.output.as_deref().unwrap_or_default();
         let same_input =
             |other: &&usize| normalize(&instances[**other].input) == normalize(&instance.input);
         let output_of = |other: usize| instances[other].output.as_deref().unwrap_or_default();
@@ -150,11 +159,8 @@ mod tests {
     }
 
     fn answered(input: &str, output: &str) -> Instance {
-        Instance {
-            input: input.to_string(),
-            output: Some(output.to_string()),
-            completion: completion(FinishReason::Eos, output),
-        }
+        let told = completion(FinishReason::Eos, output);
+        Instance::new(input.to_string(), Some(output.to_string()), told)
     }
 
     #[test]

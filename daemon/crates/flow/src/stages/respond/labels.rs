@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use autodidact_domain::{Constraint, Example, GenerateRequest, Sampling, TaskType};
+use autodidact_domain::plan::PromptStyle;
+use autodidact_domain::{Constraint, Example, FinishReason, GenerateRequest, Sampling, TaskType};
 use autodidact_text::normalize;
 
 use super::{Asker, Place};
 use crate::error::FlowError;
 use crate::instruction::label_set;
 use crate::prompts;
+use crate::stages::generate::parse_items;
 
 /// The most tokens of a list of labels.
 const MAX_LIST_TOKENS: u32 = 64;
@@ -77,7 +79,7 @@ pub(super) fn sets(
     let unknown: Vec<usize> = (0..sets.len()).filter(|i| sets[*i].is_none()).collect();
     let asked = unknown.iter().map(|i| list_request(places[*i])).collect();
     for (i, completion) in unknown.into_iter().zip(asker.generate(asked)?) {
-        sets[i] = prompts::parse_label_list(&completion.text, completion.finish);
+        sets[i] = parse_label_list(&completion.text, completion.finish);
     }
     Ok(sets.into_iter().map(Option::unwrap_or_default).collect())
 }
@@ -93,6 +95,31 @@ fn list_request(place: Place<'_>) -> GenerateRequest {
             ..Sampling::default()
         },
     )
+}
+
+/// The most labels that a list is read for; a longer one has run on.
+const MOST_LABELS: usize = 12;
+/// The longest label, in tokens.
+const LONGEST_LABEL: usize = 8;
+
+/// Reads a list of labels, each once; none where there are not two short ones.
+fn parse_label_list(text: &str, finish: FinishReason) -> Option<Vec<String>> {
+    let (mut labels, mut seen) = (Vec::new(), Vec::new());
+    for item in parse_items(text, finish, PromptStyle::Continue) {
+        let label = item.instruction.lines().next().unwrap_or_default();
+        let label = label
+            .trim()
+            .trim_end_matches(['.', '。', ',', '，', ';', '；']);
+        let normal = autodidact_text::normalize(label);
+        if normal.is_empty() || autodidact_text::count_tokens(label) > LONGEST_LABEL {
+            return None;
+        }
+        if !seen.contains(&normal) {
+            seen.push(normal);
+            labels.push(label.to_string());
+        }
+    }
+    (2..=MOST_LABELS).contains(&labels.len()).then_some(labels)
 }
 
 #[cfg(test)]
@@ -137,5 +164,20 @@ mod tests {
         let mut all = shares.take_turns(&three, 3, 1);
         all.sort();
         assert_eq!(all, ["negative", "neutral", "positive"]);
+    }
+
+    #[test]
+    fn label_lists_need_two_short_labels() {
+        let check = |text: &str, expect: Option<&[&str]>| {
+            let found = parse_label_list(text, FinishReason::Stop);
+            let expect = expect.map(|labels| labels.iter().map(ToString::to_string).collect());
+            assert_eq!(found, expect, "{text:?}");
+        };
+        check(" spam\n2. not spam\n", Some(&["spam", "not spam"]));
+        check(" 好评\n2、差评。\n3. 好评", Some(&["好评", "差评"]));
+        check(" yes", None);
+        check(" yes\n2. Yes.", None);
+        check(" <noinput>", None);
+        check(" one two three four five six seven eight nine\n2. b", None);
     }
 }

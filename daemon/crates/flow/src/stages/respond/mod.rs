@@ -96,20 +96,38 @@ fn answer_batch(
         outcome.generation_seconds =
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
         for answered in answered {
-            let candidate = answered.place.candidate;
-            let Settled { kept, verdict } = settle(&answered.instances);
+            let Answered {
+                place,
+                mut instances,
+                task_type,
+                labels,
+            } = answered;
+            let candidate = place.candidate;
+            let make = |instance: &Instance| {
+                let output = instance.output.as_deref().unwrap_or_default();
+                let mut example = to_example(round, model, candidate, &instance.input, output);
+                // What was asked for as a classification and is none, as the model says, is of no known type.
+                let is_refuted = |own: &TaskType| spec.classify && *own == TaskType::Classification;
+                let own = example.task_type.filter(|own| !is_refuted(own));
+                example.task_type = task_type.or(own);
+                example.labels.clone_from(&labels);
+                example
+            };
+            if let Some(held_out) = run.contamination.as_ref() {
+                // With its input it may be a held-out task that the instruction alone was not.
+                for instance in instances.iter_mut().filter(|one| one.output.is_some()) {
+                    let overlap = held_out.of_record(&make(instance).body);
+                    instance.overlap = overlap.map(|overlap| overlap.verdict());
+                }
+            }
+            let Settled { kept, verdict } = settle(&instances);
             outcome.verdicts.push(Judged {
                 record: instruction_id(&candidate.instruction),
                 text: candidate.instruction.clone(),
                 verdict,
             });
-            for instance in kept.iter().map(|i| &answered.instances[*i]) {
-                let output = instance.output.as_deref().unwrap_or_default();
-                let mut example = to_example(round, model, candidate, &instance.input, output);
-                example.task_type = answered.task_type;
-                example.labels.clone_from(&answered.labels);
-                outcome.value.push(example);
-            }
+            let kept = kept.iter().map(|i| make(&instances[*i]));
+            outcome.value.extend(kept);
         }
         outcome.out = outcome.value.len() as u64;
         Ok(outcome)
@@ -164,7 +182,7 @@ pub(crate) fn to_example(
         body,
         language: Some(candidate.language),
         task_type: candidate.task_type,
-        topic: None,
+        topic: candidate.topic.clone(),
         labels: Vec::new(),
         lineage: Lineage {
             origin: Origin::Generated,
@@ -172,6 +190,7 @@ pub(crate) fn to_example(
             seeds: candidate.seeds.clone(),
             model: Some(model.model.clone()),
             adapter: model.adapter.clone(),
+            edited_from: None,
             corrected_from: None,
         },
     }

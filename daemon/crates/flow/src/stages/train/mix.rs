@@ -6,6 +6,7 @@ use autodidact_domain::random::Random;
 use autodidact_domain::training::shown_labels;
 use autodidact_domain::{Body, Example, TrainOptions, WorkflowSpec};
 
+use crate::contamination::{Contamination, Overlap};
 use crate::error::FlowError;
 use crate::labels::misfit;
 
@@ -15,6 +16,19 @@ pub(crate) struct Mixed {
     pub(crate) human: u64,
     pub(crate) generated: u64,
     pub(crate) replayed: u64,
+    /// The places of those that overlap a held-out task, which are not trained on.
+    pub(super) overlaps: BTreeMap<usize, Overlap>,
+}
+
+impl Mixed {
+    /// Finds what overlaps the held-out tasks: records that the workflow was given, since what it makes was looked at before.
+    pub(crate) fn find_overlaps(&mut self, held_out: Option<&Contamination>) {
+        let Some(held_out) = held_out else { return };
+        let examples = self.examples.iter().enumerate();
+        let found =
+            |(place, example): (usize, &Example)| Some((place, held_out.of_record(&example.body)?));
+        self.overlaps = examples.filter_map(found).collect();
+    }
 }
 
 /// Mixes the stated shares of each pool. Only answered examples can be trained on.
@@ -42,6 +56,7 @@ pub(crate) fn mix(
         generated: generated.len() as u64,
         replayed: replayed.len() as u64,
         examples: [human, generated, replayed].concat(),
+        overlaps: BTreeMap::new(),
     }
 }
 
@@ -76,11 +91,18 @@ impl<'a> Data<'a> {
                 "there is nothing to train on: the mix of human, generated and replayed examples is empty".to_string(),
             ));
         }
+        if mixed.overlaps.len() == mixed.examples.len() {
+            return Err(FlowError::Stopped(format!(
+                "there is nothing to train on: all {} examples overlap the held-out tasks; hold out other tasks",
+                mixed.examples.len()
+            )));
+        }
         let misfit = |body: &Body| misfit(options.task_type, &options.labels, body);
         let judged = mixed.examples.iter().enumerate();
         let unfit = judged.filter_map(|(place, example)| Some((place, misfit(&example.body)?)));
         let unfit: BTreeMap<usize, &'static str> = unfit.collect();
-        let places = (0..mixed.examples.len()).filter(|place| !unfit.contains_key(place));
+        let places = (0..mixed.examples.len())
+            .filter(|place| !unfit.contains_key(place) && !mixed.overlaps.contains_key(place));
         let places: Vec<usize> = places.collect();
         let total = places.len();
         if total == 0 {

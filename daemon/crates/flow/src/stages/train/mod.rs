@@ -394,9 +394,10 @@ fn judge(data: &Data<'_>, trained: &TrainSegment) -> Vec<Judged> {
     };
     let refused: BTreeSet<u32> = trained.refused.iter().copied().collect();
     let verdict = |place: usize| match data.trained.binary_search(&place) {
-        Err(_) => match data.unfit.get(&place) {
-            Some(reason) => dropped(reason, "the training task has no place for it"),
-            None => dropped("held_out", "evaluations during training measure it"),
+        Err(_) => match (data.mixed.overlaps.get(&place), data.unfit.get(&place)) {
+            (Some(overlap), _) => overlap.clone().verdict(),
+            (None, Some(reason)) => dropped(reason, "the training task has no place for it"),
+            (None, None) => dropped("held_out", "evaluations during training measure it"),
         },
         Ok(position) => {
             let answered = data.bodies[position].is_answered();

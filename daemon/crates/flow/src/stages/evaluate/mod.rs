@@ -1,5 +1,7 @@
 //! evaluate: every held-out task answered and scored, for the base and for each round's adapter.
 
+mod judge;
+
 use std::collections::{BTreeMap, HashMap};
 
 use autodidact_domain::journal::StageName;
@@ -12,12 +14,14 @@ use autodidact_domain::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::diversity;
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::labels::{OTHER_KIND, input_of, labels_of};
 use crate::report::by_task_type;
 use crate::stages::{PROMPT_TOO_LONG, language_of, prompt_too_long};
 use crate::statistics::{mean, mean_interval, ratio_interval, wilson_interval};
+pub(crate) use judge::{Judgement, agreement};
 
 /// One held-out task, answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub(crate) struct Evaluation {
     /// `base` or `round-N`.
     pub(crate) model: String,
     pub(crate) results: Vec<TaskResult>,
+    /// What the judge says of the answers, where there is one.
+    pub(crate) judgement: Option<Judgement>,
 }
 
 impl Evaluation {
@@ -81,6 +87,9 @@ pub(crate) fn evaluate(
             evaluate_batch(run, round, spec, model, batch)
         })?);
     }
+    let judge = spec.judge.as_ref();
+    let judgement = judge.map(|judge| judge::mark(run, round, spec, judge, &results, tasks));
+    let judgement = judgement.transpose()?;
     run.progress(
         round,
         StageName::Evaluate,
@@ -103,6 +112,7 @@ pub(crate) fn evaluate(
     let evaluation = Evaluation {
         model: name,
         results,
+        judgement,
     };
     let (loss, rate) = headline(&evaluation.results);
     run.ports.events.publish(
@@ -315,6 +325,17 @@ fn summarize_language(
     let succeeded = results.iter().filter(|r| r.success).count() as u64;
     let seed = derive_seed(seed, &["interval", language.code()]);
     let answers: Vec<&str> = results.iter().map(|r| r.answer.as_str()).collect();
+    let mut diversity = diversity::of_texts(&answers, seed);
+    let judged = evaluation.judgement.as_ref();
+    let mut intervals = BTreeMap::from([
+        ("heldout_loss".to_string(), ratio_interval(&pairs, seed)),
+        ("rouge_l".to_string(), mean_interval(&rouge, seed)),
+        (
+            "success_rate".to_string(),
+            wilson_interval(succeeded, results.len() as u64),
+        ),
+    ]);
+    intervals.append(&mut diversity.intervals);
     EvaluationReport {
         model: evaluation.model.clone(),
         language: language.code().to_string(),
@@ -322,34 +343,16 @@ fn summarize_language(
         heldout_loss,
         rouge_l: mean(&rouge),
         success_rate,
-        intervals: BTreeMap::from([
-            ("heldout_loss".to_string(), ratio_interval(&pairs, seed)),
-            ("rouge_l".to_string(), mean_interval(&rouge, seed)),
-            (
-                "success_rate".to_string(),
-                wilson_interval(succeeded, results.len() as u64),
-            ),
-        ]),
+        intervals,
         task_types: by_task_type(results, tasks, seed),
-        diversity: BTreeMap::from([
-            (
-                "distinct_1".to_string(),
-                autodidact_text::distinct_n(&answers, 1),
-            ),
-            (
-                "distinct_2".to_string(),
-                autodidact_text::distinct_n(&answers, 2),
-            ),
-            (
-                "token_entropy".to_string(),
-                autodidact_text::token_entropy(&answers),
-            ),
-        ]),
+        diversity: diversity.values,
+        judge: judged.map(|judged| judge::summarize(judged, language, results, seed)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use autodidact_domain::workflow::ContaminationSpec;
     use autodidact_domain::{Body, Message, Prompt};
 
     use super::*;
@@ -366,6 +369,8 @@ mod tests {
         let spec = EvaluateSpec {
             max_tokens: 7,
             batch: 1,
+            judge: None,
+            contamination: ContaminationSpec::default(),
         };
         let asked = question(&spec, &task);
         let Prompt::Chat(messages) = asked.prompt else {

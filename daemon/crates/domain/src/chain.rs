@@ -27,6 +27,10 @@ pub enum ChainRule {
     Diversity(DiversitySpec),
     /// Drops what a model gives too low a mark.
     Score(ScoreSpec),
+    /// Drops answers that their task's form makes wrong, and corrects those that can be.
+    Checks(ChecksSpec),
+    /// Drops what a model answers otherwise when it is asked again.
+    Consistency(ConsistencySpec),
     /// A WASM filter.
     Plugin {
         /// The installed plugin.
@@ -277,4 +281,96 @@ pub struct Calibration {
     /// What was measured: the likeness of the likest seeds, or the seeds' mean perplexity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<f64>,
+}
+
+/// A check of an answer by what its task asks for; its code is also the reason of its drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// An answer refuses, or speaks of being a language model.
+    Refusal,
+    /// A classification's answer is none of its labels.
+    LabelNotInSet,
+    /// An extraction's span does not stand in the input.
+    SpanNotInInput,
+    /// Code in Python or JSON does not parse.
+    CodeDoesNotParse,
+    /// An instruction asks for JSON, and the answer is none.
+    InvalidJson,
+    /// A translation is not in the language asked for, or another answer not in that of its instruction.
+    WrongOutputLanguage,
+}
+
+impl Check {
+    /// Every check, in the order in which they are made.
+    pub const ALL: [Self; 6] = [
+        Self::Refusal,
+        Self::LabelNotInSet,
+        Self::SpanNotInInput,
+        Self::InvalidJson,
+        Self::CodeDoesNotParse,
+        Self::WrongOutputLanguage,
+    ];
+
+    /// Shows the reason code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Refusal => "refusal",
+            Self::LabelNotInSet => "label_not_in_set",
+            Self::SpanNotInInput => "span_not_in_input",
+            Self::CodeDoesNotParse => "code_does_not_parse",
+            Self::InvalidJson => "invalid_json",
+            Self::WrongOutputLanguage => "wrong_output_language",
+        }
+    }
+}
+
+/// Checks of answers by the type of their task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChecksSpec {
+    /// Whether what can be corrected is corrected, and keeps the original beside it; else its form alone may drop it.
+    pub correct: bool,
+    /// The checks that are not made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<Check>,
+}
+
+impl Default for ChecksSpec {
+    fn default() -> Self {
+        Self {
+            correct: true,
+            except: Vec::new(),
+        }
+    }
+}
+
+/// Self-consistency (Wang et al. 2022): how far answers to the same question agree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConsistencySpec {
+    /// How often the question is answered again.
+    pub samples: u32,
+    /// The sampling temperature of those answers.
+    pub temperature: f32,
+    /// The least share of them that agrees with the answer kept, 0 to 1.
+    pub least: f64,
+    /// The least ROUGE-L F with which open answers agree; labels and short answers are equal or are not.
+    pub agreement_rouge_l: f64,
+    /// Whether a label or short answer is replaced by the one that most of them give, and keeps the original beside it.
+    pub correct: bool,
+    /// The model that answers again, where it is another than the one that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+}
+
+impl Default for ConsistencySpec {
+    fn default() -> Self {
+        Self {
+            samples: 3,
+            temperature: 0.7,
+            least: 0.5,
+            agreement_rouge_l: 0.5,
+            correct: true,
+            model: None,
+        }
+    }
 }

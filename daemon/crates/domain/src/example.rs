@@ -157,6 +157,21 @@ impl Body {
         }
     }
 
+    /// Puts another answer in the place of its own; none where it has no place for one, as in a plain text.
+    pub fn with_output(&self, answer: &str) -> Option<Self> {
+        let mut body = self.clone();
+        match &mut body {
+            Self::Instruction { output, .. } => *output = Some(answer.to_string()),
+            Self::Chat { messages } => {
+                let last = messages.iter_mut().rfind(|m| m.role == Role::Assistant)?;
+                last.content = answer.to_string();
+            }
+            Self::Labelled { label, .. } => *label = answer.to_string(),
+            Self::Text { .. } | Self::Tagged { .. } => return None,
+        }
+        Some(body)
+    }
+
     /// Shows a text to classify and its label: those of a labelled text, or an instruction with its input and the answer to it.
     pub fn labelled(&self) -> Option<(Cow<'_, str>, &str)> {
         match self {
@@ -376,6 +391,9 @@ pub struct Lineage {
     /// The example that a reviewer edited into this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited_from: Option<ExampleId>,
+    /// The answer as it was before validation corrected it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_from: Option<String>,
 }
 
 impl Lineage {
@@ -388,6 +406,7 @@ impl Lineage {
             model: None,
             adapter: None,
             edited_from: None,
+            corrected_from: None,
         }
     }
 }
@@ -428,6 +447,25 @@ impl Example {
             lineage: Lineage::human(),
         }
     }
+
+    /// Puts a corrected answer in the place of its own, and the one that was there first into its lineage; none where it has no
+    /// place for one.
+    pub fn with_corrected_output(&self, answer: &str) -> Option<Self> {
+        let body = self.body.with_output(answer)?;
+        let mut example = Self {
+            id: body.id(),
+            body,
+            ..self.clone()
+        };
+        let original = || self.body.output_text().into_owned();
+        example.lineage.corrected_from.get_or_insert_with(original);
+        Some(example)
+    }
+
+    /// Gives the content as it was before validation corrected its answer, by whose id the verdicts know it.
+    pub fn uncorrected(&self) -> Option<Body> {
+        self.body.with_output(self.lineage.corrected_from.as_ref()?)
+    }
 }
 
 #[cfg(test)]
@@ -441,6 +479,23 @@ mod tests {
         example.topic = Some("numbers".into());
         assert_eq!(example.id, body.id());
         assert_ne!(body.id(), Body::instruction("Add.", "", "2").id());
+    }
+
+    #[test]
+    fn a_correction_keeps_the_first_original_beside_it() {
+        let example = Example::human(Body::instruction("Is it good?", "It broke.", "Label: No."));
+        let once = example.with_corrected_output("No").expect("an instruction");
+        let twice = once.with_corrected_output("no").expect("an instruction");
+        assert_eq!(twice.body.output_text(), "no");
+        assert_eq!(twice.id, twice.body.id());
+        assert_eq!(twice.uncorrected(), Some(example.body.clone()));
+        assert_eq!(example.uncorrected(), None);
+        let text = Example::human(Body::Text { text: "a".into() });
+        assert_eq!(text.with_corrected_output("b"), None);
+        let turns = vec![Message::user("Hi."), Message::assistant("Hello")];
+        let chat = Example::human(Body::Chat { messages: turns });
+        let corrected = chat.with_corrected_output("Hello.").expect("an answer");
+        assert_eq!(corrected.body.output_text(), "Hello.");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What a user submits, and what becomes of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use crate::chain::{
-    Calibration, ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS,
-    OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
+    Calibration, ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod,
+    DiversitySpec, EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec,
+    TextRule,
 };
 pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
 pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
@@ -12,7 +15,7 @@ pub use crate::review::{ReviewGate, ReviewSpec, SampleOrder, SampleSize};
 use crate::training::TrainOptions;
 use crate::{
     CheckpointId, Constraint, DatasetName, DatasetSummary, Digest, Language, ModelName,
-    ModelSummary, PluginSummary, WorkflowName,
+    ModelSummary, PluginSummary, TaskType, WorkflowName,
 };
 
 /// A checked workflow: every default is filled in.
@@ -84,6 +87,7 @@ impl WorkflowSpec {
         for (path, rule) in self.chain_rules() {
             let (rule, model) = match rule {
                 ChainRule::Score(spec) => ("score", &spec.model),
+                ChainRule::Consistency(spec) => ("consistency", &spec.model),
                 ChainRule::Embedding(spec) => ("embedding", &spec.model),
                 ChainRule::Perplexity(spec) => ("perplexity", &spec.model),
                 ChainRule::Difficulty(spec) => ("difficulty", &spec.model),
@@ -230,8 +234,14 @@ pub struct ValidateSpec {
 pub struct RespondSpec {
     /// Sampling temperature of inputs.
     pub input_temperature: f32,
+    /// Sampling temperature of labels that no set of labels is known for, where it is another than that of inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_temperature: Option<f32>,
     /// Sampling temperature of answers.
     pub temperature: f32,
+    /// Sampling temperatures of answers to tasks of some types.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub temperatures: BTreeMap<TaskType, f32>,
     /// Nucleus sampling.
     pub top_p: f32,
     /// Penalty on repeated tokens.
@@ -242,6 +252,9 @@ pub struct RespondSpec {
     pub max_tokens: u32,
     /// Instructions sent to the engine at once.
     pub batch: u32,
+    /// The most inputs, each with its answer, that an instruction gets; one that needs no input has one answer.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub instances: u32,
     /// Human examples that the model sees answered before it answers, as turns of a conversation. Where it is not said, a
     /// base model, which needs them, sees [`BASE_MODEL_EXAMPLES`] and others none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -255,6 +268,35 @@ pub struct RespondSpec {
     /// The model that answers, where it is another than the workflow's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+}
+
+impl Default for RespondSpec {
+    fn default() -> Self {
+        Self {
+            input_temperature: 0.7,
+            label_temperature: None,
+            temperature: 0.0,
+            temperatures: BTreeMap::new(),
+            top_p: 0.95,
+            repetition_penalty: 1.1,
+            max_input_tokens: 64,
+            max_tokens: 256,
+            batch: 32,
+            instances: 1,
+            examples: None,
+            classify: false,
+            constraint: None,
+            model: None,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// Examples that a base model sees answered before it answers, unless a workflow says otherwise.

@@ -11,6 +11,7 @@ mod contamination;
 mod diversity;
 mod embedders;
 mod error;
+mod instruction;
 mod journaled;
 mod judge;
 mod labels;

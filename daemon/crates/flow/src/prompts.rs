@@ -98,6 +98,63 @@ pub(crate) fn classification_request(language: Language, instruction: &str) -> P
     Prompt::Text(text)
 }
 
+/// Classifications with all their labels, to be shown before the one whose labels are wanted.
+const LABEL_LISTS: [(Language, &str, &[&str]); 6] = [
+    (
+        Language::En,
+        "Tell whether the review is positive or negative.",
+        &["positive", "negative"],
+    ),
+    (
+        Language::En,
+        "Sort the message into the right folder.",
+        &["work", "family", "advertising"],
+    ),
+    (Language::En, "Is the statement true?", &["true", "false"]),
+    (
+        Language::Zh,
+        "判断这条评论是好评还是差评。",
+        &["好评", "差评"],
+    ),
+    (
+        Language::Zh,
+        "把这封邮件归入合适的文件夹。",
+        &["工作", "家庭", "广告"],
+    ),
+    (Language::Zh, "下面的说法对吗？", &["对", "错"]),
+];
+
+/// Asks for the labels that a classification may have, as a numbered list.
+pub(crate) fn label_list_request(language: Language, instruction: &str) -> Prompt {
+    let (head, task, labels) = match language {
+        Language::En => (
+            "Each task is answered with one of a few fixed labels. List the possible labels of each task.",
+            "Task:",
+            "Labels:",
+        ),
+        Language::Zh => (
+            "每个任务都从少数几个固定标签中选一个作为答案。请列出每个任务所有可能的标签。",
+            "任务：",
+            "标签：",
+        ),
+    };
+    let mut text = format!("{head}\n\n");
+    for (_, example, list) in LABEL_LISTS.iter().filter(|(of, ..)| *of == language) {
+        text.push_str(&format!("{task} {example}\n{labels}\n"));
+        for (i, label) in list.iter().enumerate() {
+            text.push_str(&format!("{}. {label}\n", i + 1));
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!("{task} {}\n{labels}\n1.", flatten(instruction)));
+    Prompt::Text(text)
+}
+
+/// Ends a list at the empty line after it.
+pub(crate) fn paragraph_stops() -> Vec<String> {
+    vec!["\n\n".to_string()]
+}
+
 /// Lays out some classifications, label before input, and the instruction whose label is wanted.
 pub(crate) fn label_request(language: Language, shown: &[&Example], instruction: &str) -> Prompt {
     Prompt::Text(up_to_label(language, shown, instruction))
@@ -180,8 +237,46 @@ fn input_markers(language: Language) -> (&'static str, &'static str, &'static st
     }
 }
 
+/// An input as a model tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ToldInput {
+    /// The input.
+    Text(String),
+    /// The instruction stands alone.
+    NotNeeded,
+    /// It was cut off before its first whole sentence, or there was no room for it.
+    Cut,
+}
+
+/// Reads a generated input. One that was cut off by its length is kept up to its last whole sentence.
+pub(crate) fn read_input(text: &str, finish: FinishReason) -> ToldInput {
+    if finish == FinishReason::NoRoom {
+        return ToldInput::Cut;
+    }
+    match parse_input(text) {
+        None => ToldInput::NotNeeded,
+        Some(text) => parse_answer(&text, finish).map_or(ToldInput::Cut, ToldInput::Text),
+    }
+}
+
+/// Markers of an input in either script, and of what may come after one, in lower case and without their colon.
+const INPUT_MARKERS: [&str; 2] = ["input", "输入"];
+const LATER_MARKERS: [&str; 6] = ["output", "instruction", "label", "输出", "指令", "标签"];
+
+/// Strips a marker with its colon, of either width.
+fn strip_marker<'a>(text: &'a str, markers: &[&str]) -> Option<&'a str> {
+    let text = text.trim_start();
+    let (before, after) = text.split_once([':', '：'])?;
+    let word = before.trim().to_lowercase();
+    markers.contains(&word.as_str()).then(|| after.trim_start())
+}
+
 /// Reads a generated input; none where the model says that the instruction stands alone.
-pub(crate) fn parse_input(text: &str) -> Option<String> {
+fn parse_input(text: &str) -> Option<String> {
+    let own = strip_marker(text, &INPUT_MARKERS).unwrap_or(text);
+    let is_own = |line: &&str| strip_marker(line, &LATER_MARKERS).is_none();
+    let lines: Vec<&str> = own.lines().take_while(is_own).collect();
+    let text = lines.join("\n");
     let text = text.trim();
     let bare: String = text
         .chars()
@@ -252,6 +347,23 @@ mod tests {
             assert_eq!(parse_input(none), None, "{none:?}");
         }
         assert_eq!(parse_input(" a b ").as_deref(), Some("a b"));
+    }
+
+    #[test]
+    fn inputs_with_markers_in_either_script() {
+        let check = |text: &str, finish, expect: Option<&str>| {
+            let expect = expect.map_or(ToldInput::NotNeeded, |text| ToldInput::Text(text.into()));
+            assert_eq!(read_input(text, finish), expect, "{text:?}");
+        };
+        check("Input: a b", FinishReason::Stop, Some("a b"));
+        check("输入：苹果\n输出：水果", FinishReason::Eos, Some("苹果"));
+        check("INPUT： <noinput>", FinishReason::Eos, None);
+        check("输入: 无", FinishReason::Eos, None);
+        check("Ratio: 3:4", FinishReason::Eos, Some("Ratio: 3:4"));
+        check("One. Two is", FinishReason::Length, Some("One."));
+        let cut = read_input("apples, pears and", FinishReason::Length);
+        assert_eq!(cut, ToldInput::Cut);
+        assert_eq!(read_input("", FinishReason::NoRoom), ToldInput::Cut);
     }
 
     #[test]

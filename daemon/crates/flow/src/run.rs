@@ -22,6 +22,7 @@ use crate::stages::adapt::{self, Known};
 use crate::stages::evaluate::{self, Evaluation};
 use crate::stages::generate::{self, Candidate, Generation, PromptPool};
 use crate::stages::promote::{Compared, Promotion};
+use crate::stages::respond::{Answerer, LabelShares};
 use crate::stages::train::{self, Trained};
 use crate::stages::{PROMPT_TOO_LONG, filter, language_of, promote, respond, review, validate};
 
@@ -38,7 +39,7 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     run.contamination = Contamination::new(run.spec().contamination(), &held_out).map(Arc::new);
     let mut outcome = RunOutcome::default();
     let shown = look_at_seeds(&run, &human, &mut outcome)?;
-    let mut chains = Chains::build(&mut run, &human)?;
+    let mut chains = Chains::build(&mut run, [&human, &shown])?;
     outcome.calibrations.clone_from(&chains.calibrations);
     let first_plan = generate::first_plan(run.spec(), &shown);
     let mut plan = first_plan.clone();
@@ -140,7 +141,7 @@ struct Chains {
 }
 
 impl Chains {
-    fn build(run: &mut Run, human: &[Example]) -> Result<Self, FlowError> {
+    fn build(run: &mut Run, [human, shown]: [&[Example]; 2]) -> Result<Self, FlowError> {
         let stages = run.spec().stages.clone();
         let plugins = run.workflow.pinned.plugins.clone();
         let filter = stages.filter.as_ref();
@@ -167,7 +168,8 @@ impl Chains {
         let validate = stages.validate.as_ref();
         let validate = validate
             .map(|stage| Chain::for_validate(&stage.chain, &plugins, &run.spec().languages))
-            .transpose()?;
+            .transpose()?
+            .map(|chain| chain.showing(shown));
         Ok(Self {
             filter,
             validate,
@@ -308,7 +310,8 @@ fn generate_until_target(
         let (asked, candidates) = (asked + count, wave.candidates);
         candidates_seen += candidates.len() as u64;
         let passed = filter_wave(run, round, chains, candidates, candidates_seen)?;
-        let examples = respond_wave(run, round, generator, human, passed, &mut answered)?;
+        let makers = (generator, human, LabelShares::of(&generated));
+        let examples = respond_wave(run, round, makers, passed, &mut answered)?;
         let target = u64::from(spec.target);
         let valid = validate_wave(run, round, chains, examples, kept.len() as u64, target)?;
         chains.desk.lay_early(run, round, &valid, target)?;
@@ -414,8 +417,7 @@ fn filter_wave(
 fn respond_wave(
     run: &mut Run,
     round: u32,
-    generator: &ModelRef,
-    human: &[Example],
+    (generator, human, shares): (&ModelRef, &[Example], LabelShares),
     candidates: Vec<Candidate>,
     answered: &mut usize,
 ) -> Result<Vec<Example>, FlowError> {
@@ -426,8 +428,13 @@ fn respond_wave(
             .map(|candidate| bare_example(round, &maker, candidate))
             .collect());
     };
-    let answerer = model_for(run, ModelRole::Answerer, generator);
-    let examples = respond::wave(run, round, &spec, &answerer, human, &candidates, *answered)?;
+    let answerer = Answerer {
+        spec: &spec,
+        model: &model_for(run, ModelRole::Answerer, generator),
+        human,
+        shares,
+    };
+    let examples = respond::wave(run, round, answerer, &candidates, *answered)?;
     *answered += candidates.len();
     Ok(examples)
 }
@@ -505,14 +512,8 @@ fn judge_dataset(
             .collect();
         let mut examples = done;
         if run.spec().stages.respond.is_some() {
-            examples.extend(respond_wave(
-                run,
-                round,
-                generator,
-                shown,
-                candidates,
-                &mut answered,
-            )?);
+            let makers = (generator, shown, LabelShares::of(&kept));
+            examples.extend(respond_wave(run, round, makers, candidates, &mut answered)?);
         } else {
             examples.extend(open);
         }

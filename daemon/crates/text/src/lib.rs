@@ -31,7 +31,7 @@ pub use quotation::{without_code, without_quotations};
 pub use repetition::{has_repetition, repetition};
 pub use rouge::{lcs_length, rouge_l};
 pub use script::{detect_language, is_cjk};
-pub use spans::{parse_spans, span_f1};
+pub use spans::{find_span, parse_spans, span_f1};
 pub use success::{EXTRACTION_SPAN_F1, OPEN_ROUGE_L, TRANSLATION_CHRF, succeeds, task_type_of};
 pub use tags::{TaggedSpan, micro_span_f1, tagged_spans};
 pub use tokens::{count_tokens, split_words, tokenize};

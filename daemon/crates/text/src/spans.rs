@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::normalize;
+use crate::{fold, is_cjk, normalize};
 
 /// Splits an answer that lists spans at `;`, `；`, `,`, `，`, `、` and line ends, and normalises each.
 ///
@@ -29,6 +29,40 @@ fn without_list_mark(span: &str) -> &str {
         }
         _ => span,
     }
+}
+
+/// Finds a span in a text up to width, case, script of Chinese and blanks; gives it as the text writes it.
+///
+/// A span that begins or ends with a letter or digit does not stand inside of a longer word.
+pub fn find_span<'a>(text: &'a str, span: &str) -> Option<&'a str> {
+    let needle: Vec<char> = fold(span).chars().filter(|c| !c.is_whitespace()).collect();
+    // Each folded character with where the one that it comes from begins and ends.
+    let mut folded: Vec<(char, usize, usize)> = Vec::with_capacity(text.len());
+    for (at, character) in text.char_indices() {
+        let end = at + character.len_utf8();
+        let parts = fold(character.encode_utf8(&mut [0; 4]));
+        folded.extend(
+            parts
+                .chars()
+                .filter(|c| !c.is_whitespace())
+                .map(|c| (c, at, end)),
+        );
+    }
+    if needle.is_empty() {
+        return None;
+    }
+    let is_word = |c: char| c.is_alphanumeric() && !is_cjk(c);
+    let windows = folded.windows(needle.len());
+    let mut found = windows.filter(|window| window.iter().map(|(c, ..)| c).eq(&needle));
+    found.find_map(|window| {
+        let (start, end) = (window.first()?.1, window.last()?.2);
+        let before = text[..start].chars().next_back();
+        let after = text[end..].chars().next();
+        let is_cut =
+            |inside: char, outside: Option<char>| is_word(inside) && outside.is_some_and(is_word);
+        let is_whole = !is_cut(*needle.first()?, before) && !is_cut(*needle.last()?, after);
+        is_whole.then(|| &text[start..end])
+    })
 }
 
 /// Computes the F1 of predicted spans against the right ones, 0 to 1, comparing normalised forms in any order.
@@ -77,6 +111,24 @@ mod tests {
         );
         check("-5; - ;", &["-5", "-"]);
         check("", &[]);
+    }
+
+    #[test]
+    fn spans_as_the_text_writes_them() {
+        let check = |text, span, expect: Option<&str>| {
+            assert_eq!(find_span(text, span), expect, "{span:?} in {text:?}")
+        };
+        check("Call Ms Ortiz on 555-0142.", "ms ortiz", Some("Ms Ortiz"));
+        check("Call Ms  Ortiz.", "Ms Ortiz", Some("Ms  Ortiz"));
+        check("电话１３８，找王芳。", "138", Some("１３８"));
+        check("我們從成都出發", "我们", Some("我們"));
+        check("concatenate cat", "cat", Some("cat"));
+        check("concatenate", "cat", None);
+        check("5号站台", "5", Some("5"));
+        check("15号", "5", None);
+        check("Rome", "Paris", None);
+        check("Rome", " ", None);
+        check("", "a", None);
     }
 
     #[test]

@@ -1,5 +1,9 @@
-//! Chains of rules over records: the first drop decides, and every decision says why.
+//! Chains of rules over records: the first drop decides, and every decision says why. A link of the validate chain may correct a
+//! record; the links after it see it corrected.
 
+mod checks;
+mod consistency;
+mod correction;
 mod difficulty;
 mod diversity;
 #[cfg(test)]
@@ -14,14 +18,18 @@ use std::collections::HashMap;
 
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{
-    Calibration, ChainRule, DifficultySpec, DiversitySpec, EmbeddingSpec, OnPluginError,
-    PerplexitySpec, ScoreSpec,
+    Calibration, ChainRule, ChecksSpec, ConsistencySpec, DifficultySpec, DiversitySpec,
+    EmbeddingSpec, OnPluginError, PerplexitySpec, ScoreSpec,
 };
-use autodidact_domain::{Decision, ExampleId, Language, PluginSummary, TaskType, Verdict};
+use autodidact_domain::{
+    Decision, Example, ExampleId, Language, Lineage, PluginSummary, TaskType, Verdict,
+};
 use autodidact_text::NearDuplicateIndex;
 
 use crate::error::FlowError;
 use crate::journaled::{Outcome, Run};
+use crate::stages::language_of;
+use correction::Corrections;
 use meaning::{Meaning, Meanings};
 use plugin::{PluginVerdict, ask_plugin, find_plugin};
 use rules::Rules;
@@ -37,6 +45,10 @@ pub(crate) struct ChainRecord {
     pub(crate) language: Language,
     pub(crate) task_type: Option<TaskType>,
     pub(crate) topic: Option<String>,
+    /// The declared labels of a classification.
+    pub(crate) labels: Vec<String>,
+    /// Where an answered record comes from.
+    pub(crate) lineage: Option<Lineage>,
 }
 
 impl ChainRecord {
@@ -50,14 +62,39 @@ impl ChainRecord {
             language,
             task_type: None,
             topic: None,
+            labels: Vec::new(),
+            lineage: None,
         }
     }
+
+    /// Shows an answered example.
+    pub(crate) fn of_example(example: &Example, default: Language) -> Self {
+        let instruction = example.body.instruction_text();
+        Self {
+            input: example.body.input_text().to_string(),
+            output: example.body.output_text().to_string(),
+            task_type: example.task_type,
+            topic: example.topic.clone(),
+            labels: example.labels.clone(),
+            lineage: Some(example.lineage.clone()),
+            ..Self::instruction(example.id, &instruction, language_of(example, default))
+        }
+    }
+}
+
+/// What a chain decided on a record.
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// The answer that a kept record goes on with, where a link corrected it.
+    pub(crate) corrected: Option<String>,
 }
 
 /// A chain with the memory of what it kept, for the rules that compare.
 pub(crate) struct Chain {
     stage: &'static str,
     memory: Memory,
+    /// What people wrote, for a link that has questions answered again.
+    human: Vec<Example>,
 }
 
 /// The links with what they remember.
@@ -84,6 +121,8 @@ enum Link {
     Difficulty(DifficultySpec),
     Diversity(DiversitySpec),
     Score(ScoreSpec),
+    Checks(ChecksSpec),
+    Consistency(ConsistencySpec),
     Plugin {
         plugin: PluginSummary,
         config: serde_json::Value,
@@ -134,6 +173,8 @@ impl Chain {
                     }
                     ChainRule::Rules(spec) => Link::InstructionRules(Rules::new(spec, languages)),
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
+                    ChainRule::Checks(spec) => Link::Checks(spec.clone()),
+                    ChainRule::Consistency(spec) => Link::Consistency(spec.clone()),
                     ChainRule::Plugin {
                         name,
                         config,
@@ -157,7 +198,20 @@ impl Chain {
             meanings: wanted.map(Meanings::new),
             kinds: diversity::Kinds::default(),
         };
-        Ok(Self { stage, memory })
+        Ok(Self {
+            stage,
+            memory,
+            human: Vec::new(),
+        })
+    }
+
+    /// Takes the examples that a model sees answered before it answers a question again.
+    pub(crate) fn showing(mut self, human: &[Example]) -> Self {
+        let asks = |link: &Link| matches!(link, Link::Consistency(_));
+        if self.memory.links.iter().any(asks) {
+            self.human = human.to_vec();
+        }
+        self
     }
 
     /// Tells whether a link has to be measured on the seeds before it can judge.
@@ -212,10 +266,49 @@ impl Chain {
         records: &[ChainRecord],
         outcome: &mut Outcome<T>,
     ) -> Result<Vec<Verdict>, FlowError> {
+        let judged = self.judge_and_correct(run, records.to_vec(), outcome)?;
+        Ok(judged.into_iter().map(|judged| judged.verdict).collect())
+    }
+
+    /// Judges records as [`Self::judge`] does, and gives the answers that links corrected.
+    pub(crate) fn judge_and_correct<T>(
+        &mut self,
+        run: &Run,
+        mut records: Vec<ChainRecord>,
+        outcome: &mut Outcome<T>,
+    ) -> Result<Vec<Judgement>, FlowError> {
+        let mut corrections = Corrections::none(records.len());
+        let verdicts = self.decide(run, &mut records, &mut corrections, outcome)?;
+        let judged = records.into_iter().zip(verdicts).enumerate();
+        let settle = |(i, (record, verdict)): (usize, (ChainRecord, Verdict))| match verdict
+            .decision
+            == Decision::Keep
+            && corrections.has(i)
+        {
+            true => Judgement {
+                verdict: corrections.verdict(i, verdict),
+                corrected: Some(record.output),
+            },
+            false => Judgement {
+                verdict,
+                corrected: None,
+            },
+        };
+        Ok(judged.map(settle).collect())
+    }
+
+    fn decide<T>(
+        &mut self,
+        run: &Run,
+        records: &mut [ChainRecord],
+        corrections: &mut Corrections,
+        outcome: &mut Outcome<T>,
+    ) -> Result<Vec<Verdict>, FlowError> {
         if let Some(meanings) = &mut self.memory.meanings {
             meanings.catch_up(run)?;
         }
-        let asked = self.ask(run, records, outcome)?;
+        let asked = self.ask(run, records, corrections, outcome)?;
+        let records = &*records;
         let choice = self.memory.links.iter().find_map(|link| match link {
             Link::Diversity(spec) => Some(spec.clone()),
             _ => None,
@@ -255,14 +348,15 @@ impl Chain {
     fn ask<T>(
         &self,
         run: &Run,
-        records: &[ChainRecord],
+        records: &mut [ChainRecord],
+        corrections: &mut Corrections,
         outcome: &mut Outcome<T>,
     ) -> Result<Vec<Asked>, FlowError> {
         let memory = &self.memory;
         let mut asked: Vec<Asked> = Vec::with_capacity(memory.links.len());
         for link in &memory.links {
             // The memory only grows while a batch is judged, so what the links so far drop now they drop then.
-            let open = || -> Result<Vec<bool>, FlowError> {
+            let open = |records: &[ChainRecord]| -> Result<Vec<bool>, FlowError> {
                 let passes = |(i, record)| Ok(memory.first_drop(&asked, i, record)?.is_none());
                 records.iter().enumerate().map(passes).collect()
             };
@@ -283,21 +377,44 @@ impl Chain {
                     self.stage,
                     spec,
                     records,
-                    &open()?,
+                    &open(records)?,
                     outcome,
                 )?),
-                Link::Perplexity(spec, bounds) => {
-                    Asked::Model(perplexity::ask(run, spec, bounds, records, &open()?)?)
+                Link::Checks(spec) => {
+                    let open = open(records)?;
+                    Asked::Model(checks::judge(spec, records, &open, corrections))
                 }
+                Link::Consistency(spec) => {
+                    let asking = consistency::Asking {
+                        run,
+                        spec,
+                        human: &self.human,
+                        open: open(records)?,
+                    };
+                    Asked::Model(asking.ask(records, corrections, &mut outcome.tokens)?)
+                }
+                // What it says holds of a record as it is now, before a later link corrects it.
+                Link::InstanceRules(_) => {
+                    Asked::Model(records.iter().map(|record| link.judge(record)).collect())
+                }
+                Link::Perplexity(spec, bounds) => Asked::Model(perplexity::ask(
+                    run,
+                    spec,
+                    bounds,
+                    records,
+                    &open(records)?,
+                )?),
                 Link::Difficulty(spec) => {
-                    Asked::Model(difficulty::ask(run, spec, records, &open()?)?)
+                    Asked::Model(difficulty::ask(run, spec, records, &open(records)?)?)
                 }
                 // One of the two asks for the vectors, and both use them.
                 Link::Embedding | Link::Diversity(_)
                     if !asked.iter().any(|a| matches!(a, Asked::Vectors(_))) =>
                 {
                     match &memory.meanings {
-                        Some(meanings) => Asked::Vectors(meanings.ask(run, records, &open()?)?),
+                        Some(meanings) => {
+                            Asked::Vectors(meanings.ask(run, records, &open(records)?)?)
+                        }
                         None => Asked::Nobody,
                     }
                 }
@@ -387,7 +504,7 @@ impl Memory {
 enum Asked {
     Nobody,
     Plugin(Vec<PluginVerdict>),
-    /// Its verdicts, keeps with their marks; none for those that it was not asked about.
+    /// Its verdicts, keeps with their marks; none for those that it was not asked about or has nothing to say of.
     Model(Vec<Option<Verdict>>),
     /// The vectors of those that were open.
     Vectors(Vec<Option<Meaning>>),
@@ -420,6 +537,8 @@ impl Link {
             | Self::Difficulty(_)
             | Self::Diversity(_)
             | Self::Score(_)
+            | Self::Checks(_)
+            | Self::Consistency(_)
             | Self::Plugin { .. } => None,
         }
     }

@@ -1,8 +1,8 @@
 //! Reads the chains of filter and validate: one function a rule, each with its defaults.
 
 use autodidact_domain::workflow::{
-    ChainRule, DifficultySpec, DiversityMethod, DiversitySpec, EmbeddingSpec, MARKS, OnPluginError,
-    PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
+    ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod, DiversitySpec,
+    EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
 };
 
 use super::reader::{Fields, Node};
@@ -27,7 +27,14 @@ impl Place {
                 "diversity",
                 "plugin",
             ],
-            Self::Validate => &["rules", "difficulty", "score", "plugin"],
+            Self::Validate => &[
+                "rules",
+                "checks",
+                "difficulty",
+                "consistency",
+                "score",
+                "plugin",
+            ],
         }
     }
 }
@@ -83,6 +90,16 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
                 .unwrap_or_default(),
         ),
         "score" => ChainRule::Score(read_score(options, &path)),
+        "checks" => ChainRule::Checks(
+            options
+                .map(|node| read_checks(node, &path))
+                .unwrap_or_default(),
+        ),
+        "consistency" => ChainRule::Consistency(
+            options
+                .map(|node| read_consistency(node, &path))
+                .unwrap_or_default(),
+        ),
         "embedding" => ChainRule::Embedding(
             options
                 .map(|node| read_embedding(node, &path))
@@ -154,7 +171,16 @@ fn read_except(fields: &mut Fields<'_>, place: Place) -> Vec<TextRule> {
         Place::Filter => &TextRule::OF_INSTRUCTIONS,
         Place::Validate => &TextRule::OF_INSTANCES,
     };
-    let known: Vec<&str> = rules.iter().map(|rule| rule.code()).collect();
+    read_codes(fields, rules, TextRule::code)
+}
+
+/// Reads which of some rules are not applied, by their codes.
+fn read_codes<T: Copy>(
+    fields: &mut Fields<'_>,
+    rules: &[T],
+    code_of: impl Fn(T) -> &'static str,
+) -> Vec<T> {
+    let known: Vec<&str> = rules.iter().map(|rule| code_of(*rule)).collect();
     let path = fields.path("except");
     let expected = format!(
         "a list of the rules that are not applied, of {}",
@@ -168,12 +194,37 @@ fn read_except(fields: &mut Fields<'_>, place: Place) -> Vec<TextRule> {
         let Some(code) = item.text(&path) else {
             continue;
         };
-        match rules.iter().find(|rule| rule.code() == code) {
+        match rules.iter().find(|rule| code_of(**rule) == code) {
             Some(rule) => except.push(*rule),
             None => item.fault_name(&path, "rule", &code, &known),
         }
     }
     except
+}
+
+fn read_checks(node: Node<'_>, path: &str) -> ChecksSpec {
+    let mut fields = node.mapping(path);
+    let spec = ChecksSpec {
+        correct: fields.flag("correct", ChecksSpec::default().correct),
+        except: read_codes(&mut fields, &Check::ALL, Check::code),
+    };
+    fields.finish();
+    spec
+}
+
+fn read_consistency(node: Node<'_>, path: &str) -> ConsistencySpec {
+    let mut fields = node.mapping(path);
+    let default = ConsistencySpec::default();
+    let spec = ConsistencySpec {
+        samples: fields.small("samples", 1..=64, default.samples),
+        temperature: fields.number("temperature", 0.0..=5.0, default.temperature.into()) as f32,
+        least: fields.number("least", 0.0..=1.0, default.least),
+        agreement_rouge_l: fields.number("agreement_rouge_l", 0.0..=1.0, default.agreement_rouge_l),
+        correct: fields.flag("correct", default.correct),
+        model: fields.parsed("model"),
+    };
+    fields.finish();
+    spec
 }
 
 fn read_score(options: Option<Node<'_>>, path: &str) -> ScoreSpec {

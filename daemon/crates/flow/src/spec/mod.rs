@@ -71,7 +71,7 @@ stages:
   generate: {quotas: [{}], evolve: {}, custom_template: {en: {}, zh: {}}}
   filter: {chain: [rouge_l: {}, rules: {}, embedding: {}, perplexity: {}, score: {}, diversity: {}, plugin: {}]}
   respond: {constraint: {}}
-  validate: {chain: [difficulty: {}]}
+  validate: {chain: [difficulty: {}, checks: {}, consistency: {}]}
   review: {gate: {}}
   train:
   evaluate: {judge: {}, contamination: {}}

@@ -1,5 +1,9 @@
 //! Reads the `stages` part: one function a stage, each with its defaults.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use autodidact_domain::TaskType;
 use autodidact_domain::workflow::{
     BASE_MODEL_EXAMPLES, ConstraintSpec, ContaminationSpec, EvaluateSpec, FilterSpec, JudgeSpec,
     MIN_DIVERSITY_RATIO, PromoteSpec, RespondSpec, Stages, ValidateSpec,
@@ -41,21 +45,60 @@ pub(super) fn read_stages(node: Node<'_>) -> Stages {
 
 fn read_respond(node: Node<'_>) -> RespondSpec {
     let mut fields = node.mapping("stages.respond");
+    let default = RespondSpec::default();
     let spec = RespondSpec {
-        input_temperature: fields.number("input_temperature", 0.0..=5.0, 0.7) as f32,
-        temperature: fields.number("temperature", 0.0..=5.0, 0.0) as f32,
-        top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
-        repetition_penalty: fields.number("repetition_penalty", 1.0..=2.0, 1.1) as f32,
-        max_input_tokens: fields.small("max_input_tokens", 1..=8192, 64),
-        max_tokens: fields.small("max_tokens", 1..=8192, 256),
-        batch: fields.small("batch", 1..=512, 32),
+        input_temperature: read_temperature(
+            &mut fields,
+            "input_temperature",
+            default.input_temperature,
+        ),
+        label_temperature: fields
+            .optional_number("label_temperature", TEMPERATURES)
+            .map(|temperature| temperature as f32),
+        temperature: read_temperature(&mut fields, "temperature", default.temperature),
+        temperatures: read_temperatures(&mut fields),
+        top_p: fields.number("top_p", 0.01..=1.0, default.top_p.into()) as f32,
+        repetition_penalty: fields.number(
+            "repetition_penalty",
+            1.0..=2.0,
+            default.repetition_penalty.into(),
+        ) as f32,
+        max_input_tokens: fields.small("max_input_tokens", 1..=8192, default.max_input_tokens),
+        max_tokens: fields.small("max_tokens", 1..=8192, default.max_tokens),
+        batch: fields.small("batch", 1..=512, default.batch),
+        instances: fields.small("instances", 1..=16, default.instances),
         examples: read_examples(&mut fields),
-        classify: fields.flag("classify", false),
+        classify: fields.flag("classify", default.classify),
         constraint: read_constraint(&mut fields),
         model: fields.parsed("model"),
     };
     fields.finish();
     spec
+}
+
+const TEMPERATURES: RangeInclusive<f64> = 0.0..=5.0;
+
+fn read_temperature(fields: &mut Fields<'_>, name: &'static str, default: f32) -> f32 {
+    fields.number(name, TEMPERATURES, default.into()) as f32
+}
+
+/// Reads temperatures by task types.
+fn read_temperatures(fields: &mut Fields<'_>) -> BTreeMap<TaskType, f32> {
+    let path = fields.path("temperatures");
+    let known = TaskType::ALL.map(|(_, name)| name);
+    let expected = format!("temperatures by task types, of {}", known.join(", "));
+    fields.ask("temperatures", &expected, None);
+    let node = fields.take("temperatures");
+    let mut temperatures = BTreeMap::new();
+    for (name, value) in node.iter().flat_map(|node| node.entries(&path)) {
+        let Some(task_type) = TaskType::from_name(&name) else {
+            value.fault_name(&path, "task type", &name, &known);
+            continue;
+        };
+        let temperature = value.number(&format!("{path}.{name}"), TEMPERATURES);
+        temperatures.extend(temperature.map(|temperature| (task_type, temperature as f32)));
+    }
+    temperatures
 }
 
 fn read_examples(fields: &mut Fields<'_>) -> Option<u32> {

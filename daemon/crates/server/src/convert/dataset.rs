@@ -175,6 +175,7 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         model,
         adapter,
         edited_from,
+        corrected_from,
     } = lineage;
     let origin = match origin {
         Origin::Human => v1::Origin::Human,
@@ -187,6 +188,7 @@ fn lineage(lineage: Lineage) -> v1::Lineage {
         model: model.map(|model| model.to_string()),
         adapter: adapter.map(|adapter| adapter.to_string()),
         edited_from: edited_from.map(|id| id.to_string()),
+        corrected_from,
     }
 }
 

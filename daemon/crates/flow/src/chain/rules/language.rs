@@ -49,7 +49,7 @@ fn beginning(text: &str) -> &str {
 }
 
 /// Names the language where that is sure enough to drop by.
-fn language(text: &str) -> Option<NaturalLanguage> {
+pub(in crate::chain) fn language(text: &str) -> Option<NaturalLanguage> {
     match detect_language(text) {
         Some(Language::Zh) => {
             // An English frame around Chinese characters may hold fewer words than they are.

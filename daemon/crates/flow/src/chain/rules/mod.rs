@@ -17,6 +17,7 @@ use autodidact_domain::workflow::{RulesSpec, TextRule};
 use autodidact_domain::{Language, Verdict};
 
 use super::{ChainRecord, note};
+pub(super) use language::language as sure_language;
 use words::SensitiveWord;
 
 /// The rules of one link, with what they need prepared once.

@@ -22,10 +22,11 @@ use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::prompts::line_stops;
 use crate::stages::{language_of, prompt_too_long};
-use items::{Item, parse_items};
+use items::Item;
 use plan::Allotment;
 use template::{Kind, lay_out};
 
+pub(crate) use items::parse_items;
 pub(crate) use plan::first_plan;
 pub(crate) use template::template_of;
 

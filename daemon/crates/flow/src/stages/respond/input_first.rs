@@ -1,10 +1,11 @@
 //! The input first, then the answer to both.
 
-use autodidact_domain::{Example, GenerateRequest, Language, Message, Sampling};
+use autodidact_domain::{Completion, Example, GenerateRequest, Sampling};
 
-use super::{Answered, Asker, Place};
+use super::instances::Instance;
+use super::{Answered, Asker, Place, purpose};
 use crate::error::FlowError;
-use crate::prompts;
+use crate::prompts::{self, ToldInput};
 
 /// Examples with input that an input prompt shows, and examples without.
 const SHOWN_WITH_INPUT: usize = 3;
@@ -15,42 +16,101 @@ pub(super) fn answer<'a>(
     asker: &mut Asker<'_>,
     places: Vec<Place<'a>>,
 ) -> Result<Vec<Answered<'a>>, FlowError> {
-    let asked = places
-        .iter()
-        .map(|place| input_request(asker, *place))
-        .collect();
-    let told = asker.generate(asked)?;
-    let inputs: Vec<String> = told
-        .iter()
-        .map(|completion| prompts::parse_input(&completion.text).unwrap_or_default())
-        .collect();
+    let inputs = ask_inputs(asker, &places)?;
     let examples = asker.examples()?;
+    let mut asked = Vec::new();
+    for (place, inputs) in places.iter().zip(&inputs) {
+        for (instance, told) in inputs.iter().enumerate() {
+            if let Some(input) = told.usable() {
+                let seed = asker.seed(&purpose("answer", instance), place.index);
+                asked.push(asker.answer_request(examples, place.question(input), seed)?);
+            }
+        }
+    }
+    let mut answers = asker.generate(asked)?.into_iter();
+    let mut answered = Vec::with_capacity(places.len());
+    for (place, inputs) in places.into_iter().zip(inputs) {
+        let mut instances = Vec::with_capacity(inputs.len());
+        for told in inputs {
+            let instance = match told.usable() {
+                None => Instance::failed(told.completion),
+                Some(input) => {
+                    let completion = answers.next().expect("one answer was asked for each input");
+                    let output = prompts::parse_answer(&completion.text, completion.finish);
+                    Instance::new(input.to_string(), output, completion)
+                }
+            };
+            instances.push(instance);
+        }
+        answered.push(Answered {
+            place,
+            instances,
+            task_type: None,
+            labels: Vec::new(),
+        });
+    }
+    Ok(answered)
+}
+
+/// An input as the model told it.
+struct Told {
+    input: ToldInput,
+    completion: Completion,
+}
+
+impl Told {
+    fn read(completion: Completion) -> Self {
+        let input = prompts::read_input(&completion.text, completion.finish);
+        Self { input, completion }
+    }
+
+    /// Shows the input, empty where the instruction needs none; none where it was cut off.
+    fn usable(&self) -> Option<&str> {
+        match &self.input {
+            ToldInput::Text(text) => Some(text),
+            ToldInput::NotNeeded => Some(""),
+            ToldInput::Cut => None,
+        }
+    }
+}
+
+/// Asks each instruction for an input, and those that have one for more of them.
+fn ask_inputs(asker: &mut Asker<'_>, places: &[Place<'_>]) -> Result<Vec<Vec<Told>>, FlowError> {
     let asked = places
         .iter()
-        .zip(&inputs)
-        .map(|(place, input)| answer_request(asker, examples, *place, input))
-        .collect::<Result<_, _>>()?;
-    let answers = asker.generate(asked)?;
-    let answered = places.into_iter().zip(told).zip(inputs).zip(answers);
-    Ok(answered
-        .map(|(((place, told), input), completion)| {
-            let output = prompts::parse_answer(&completion.text, completion.finish);
-            Answered {
-                place,
-                input,
-                output,
-                completion,
-                task_type: None,
-            }
-            .unless_without_room(told)
-        })
-        .collect())
+        .map(|place| input_request(asker, *place, 0))
+        .collect();
+    let first = asker.generate(asked)?;
+    let mut inputs: Vec<Vec<Told>> = first
+        .into_iter()
+        .map(|told| vec![Told::read(told)])
+        .collect();
+    let more = 1..asker.spec.instances as usize;
+    let needs = |told: &[Told]| !matches!(told[0].input, ToldInput::NotNeeded);
+    let open: Vec<usize> = (0..places.len()).filter(|i| needs(&inputs[*i])).collect();
+    let others: Vec<(usize, usize)> = open
+        .iter()
+        .flat_map(|i| more.clone().map(|instance| (*i, instance)))
+        .collect();
+    let asked = others
+        .iter()
+        .map(|(i, instance)| input_request(asker, places[*i], *instance))
+        .collect();
+    for ((i, _), completion) in others.iter().zip(asker.generate(asked)?) {
+        let told = Told::read(completion);
+        // The instruction has an input already; without one it would be another task.
+        if needs(std::slice::from_ref(&told)) {
+            inputs[*i].push(told);
+        }
+    }
+    Ok(inputs)
 }
 
 /// Asks for the input that an instruction needs, or that it needs none, shown by human examples of both kinds.
-fn input_request(asker: &Asker<'_>, place: Place<'_>) -> GenerateRequest {
+fn input_request(asker: &Asker<'_>, place: Place<'_>, instance: usize) -> GenerateRequest {
     let Place { candidate, index } = place;
-    let mut random = asker.random("input", index);
+    let purpose = purpose("input", instance);
+    let mut random = asker.random(&purpose, index);
     let (with, without): (Vec<&Example>, Vec<&Example>) = asker
         .human(candidate.language)
         .partition(|example| !example.body.input_text().is_empty());
@@ -64,48 +124,8 @@ fn input_request(asker: &Asker<'_>, place: Place<'_>) -> GenerateRequest {
             top_p: asker.spec.top_p,
             max_tokens: asker.spec.max_input_tokens,
             stop: prompts::line_stops(),
-            seed: asker.seed("input", index),
+            seed: asker.seed(&purpose, index),
             ..Sampling::default()
         },
     )
-}
-
-fn answer_request(
-    asker: &Asker<'_>,
-    examples: u32,
-    place: Place<'_>,
-    input: &str,
-) -> Result<GenerateRequest, FlowError> {
-    let Place { candidate, index } = place;
-    let spec = asker.spec;
-    let shown = shown_turns(asker, examples, candidate.language);
-    Ok(GenerateRequest {
-        constraint: asker.constraint()?,
-        ..GenerateRequest::new(
-            prompts::answer_request(shown, &candidate.instruction, input),
-            Sampling {
-                temperature: spec.temperature,
-                top_p: spec.top_p,
-                repetition_penalty: spec.repetition_penalty,
-                max_tokens: spec.max_tokens,
-                seed: asker.seed("answer", index),
-                ..Sampling::default()
-            },
-        )
-    })
-}
-
-/// Draws the human examples that are shown answered, as turns. They are the same for a whole round, so that the engine
-/// computes them once.
-fn shown_turns(asker: &Asker<'_>, examples: u32, language: Language) -> Vec<Message> {
-    let human: Vec<&Example> = asker
-        .human(language)
-        .filter(|example| !example.body.output_text().is_empty())
-        .collect();
-    let mut random = asker.random("shown", 0);
-    let shown = random.pick(&human, examples as usize);
-    shown
-        .iter()
-        .flat_map(|example| example.body.to_messages())
-        .collect()
 }

@@ -23,7 +23,7 @@ Examples:
   autodidact dataset filter my-data my-data-clean
   autodidact dataset filter my-data strict --rule exact --rule 'rouge_l: {threshold: 0.5}' --rule 'rules: {min_tokens_en: 6}'
   autodidact dataset filter my-data good --rule rules --rule 'score: {least: 4, model: judge}'")]
-pub(super) struct FilterArgs {
+pub(in crate::cli) struct FilterArgs {
     /// The dataset
     dataset: String,
     /// The dataset that what passes becomes, and the workflow that decides

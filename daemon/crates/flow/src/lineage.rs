@@ -223,7 +223,7 @@ impl History {
         }
         Subject {
             ids,
-            record: Record::Example(example.clone()),
+            record: Record::Example(Box::new(example.clone())),
         }
     }
 
@@ -274,7 +274,7 @@ struct Subject {
 }
 
 enum Record {
-    Example(Example),
+    Example(Box<Example>),
     /// It was never answered, or in several ways.
     Instruction(u32, Candidate),
     /// What a model wrote, of which verdicts alone are left.
@@ -285,7 +285,7 @@ impl Subject {
     /// Shows the record with who wrote it.
     fn example(&self, history: &History, decided: &Decided) -> Option<Example> {
         match &self.record {
-            Record::Example(example) => Some(example.clone()),
+            Record::Example(example) => Some(Example::clone(example)),
             Record::Completion => None,
             Record::Instruction(round, candidate) => {
                 let writer = writer(&history.workflow, *round, &decided.promoted);

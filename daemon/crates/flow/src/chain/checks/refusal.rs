@@ -181,7 +181,6 @@ pub(super) fn find(answer: &Answer<'_>) -> Finding {
 fn flat(text: &str) -> String {
     let straight = text.replace(['’', '‘'], "'").to_lowercase();
     straight
-        .replace(" ai ", " ai ")
         .replace("作为 ai", "作为ai")
         .replace("一个 ai", "一个ai")
         .replace("一名 ai", "一名ai")

@@ -154,10 +154,23 @@ fn adapters_go_to_other_tools_and_come_from_them() -> Result<()> {
     home.wait_until_done("tiny-loop", LIMIT)?;
     let checkpoints = home.json(&["checkpoint", "list"])?;
     let adapter = find_text(&checkpoints, "id").context("a checkpoint")?;
-    let said = "Name a bird.\n";
-    let base = talk(&home, &[], said)?;
-    let own = talk(&home, &["--adapter", &adapter], said)?;
-    assert_ne!(own, base);
+    // A prompt on which a small adapter shows: the likeliest tokens are often the base's own.
+    let prompts = [
+        "Name a bird.\n",
+        "Translate the word into Chinese: river\n",
+        "写一首诗。\n",
+        "Which city is it?\n",
+        "Is it good or bad? It broke.\n",
+    ];
+    let mut shown = None;
+    for said in prompts {
+        let own = talk(&home, &["--adapter", &adapter], said)?;
+        if own != talk(&home, &[], said)? {
+            shown = Some((said, own));
+            break;
+        }
+    }
+    let (said, own) = shown.context("a prompt that the adapter answers otherwise than its base")?;
     for format in ["peft", "gguf-lora"] {
         let out = home.path().join(format!("out-{format}"));
         let out_text = out.to_string_lossy().into_owned();

@@ -159,7 +159,8 @@ fn author(run: &Run, spec: &ConsistencySpec, record: &ChainRecord) -> ModelRef {
     }
 }
 
-enum Judgement {
+/// What the other answers make of an answer.
+pub(super) enum Judgement {
     Agrees,
     Replace { output: String, done: String },
     Drop(Box<Verdict>),
@@ -180,7 +181,11 @@ fn judge(spec: &ConsistencySpec, record: &ChainRecord, answers: &[Completion]) -
 }
 
 /// Compares an answer with the others.
-fn compare(spec: &ConsistencySpec, record: &ChainRecord, answers: &[String]) -> Judgement {
+pub(super) fn compare(
+    spec: &ConsistencySpec,
+    record: &ChainRecord,
+    answers: &[String],
+) -> Judgement {
     let is_classification = autodidact_text::task_type_of(record.task_type, &record.labels)
         == Some(TaskType::Classification);
     let labels = is_classification.then(|| labels_of(record)).flatten();

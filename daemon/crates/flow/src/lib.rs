@@ -17,6 +17,8 @@ mod labels;
 mod ledger;
 mod pin;
 mod preflight;
+#[cfg(test)]
+mod prompt_snapshots;
 mod prompts;
 pub mod report;
 pub mod review;

@@ -249,13 +249,14 @@ mod tests {
             verbs("workflow"),
             [
                 "fields", "check", "submit", "list", "show", "watch", "pause", "resume", "cancel",
-                "verdicts", "report"
+                "verdicts", "report", "lineage", "compare"
             ]
         );
         assert_eq!(
             verbs("dataset"),
             [
-                "import", "list", "show", "preview", "export", "delete", "stats", "diff", "dedup"
+                "import", "list", "show", "preview", "filter", "export", "delete", "stats", "diff",
+                "dedup"
             ]
         );
         assert_eq!(

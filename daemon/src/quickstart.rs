@@ -331,6 +331,8 @@ async fn show_report(
         .workflows()
         .report(v1::ReportWorkflowRequest {
             name: name.to_string(),
+            format: v1::ReportFormat::Json.into(),
+            language: String::new(),
         })
         .await?
         .into_inner();

@@ -3,6 +3,7 @@
 mod dedup;
 mod diff;
 mod duplicates;
+mod filter;
 mod preview;
 mod source;
 mod stats;
@@ -85,6 +86,8 @@ Examples:
     },
     /// Show what a training run would train on, and what it would leave out
     Preview(preview::PreviewArgs),
+    /// Make a dataset of the records that pass a chain of rules, every decision with its reason
+    Filter(filter::FilterArgs),
     /// Write a version to a file
     #[command(after_help = "\
 jsonl holds records of every kind, each in the format of its own, and is read again as it was; so is parquet. Records that another
@@ -157,6 +160,7 @@ async fn ask(connection: &Client, command: DaemonCommand, global: &Global) -> Re
         } => import(connection, &dataset, &files, mapping.as_deref(), global).await,
         DaemonCommand::List => list(connection, global).await,
         DaemonCommand::Preview(args) => preview::run(connection, args, global).await,
+        DaemonCommand::Filter(args) => filter::run(connection, args, global).await,
         DaemonCommand::Show {
             name,
             version,
@@ -338,7 +342,8 @@ async fn show(
     Ok(())
 }
 
-fn tell_record(record: &v1::Example) -> Result<(), Failure> {
+/// Shows what a record says.
+pub(super) fn tell_record(record: &v1::Example) -> Result<(), Failure> {
     match &record.body {
         Some(v1::example::Body::Instruction(body)) => {
             output::line(format!("instruction: {}", body.instruction))?;

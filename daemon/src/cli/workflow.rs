@@ -1,6 +1,9 @@
 //! `autodidact workflow …`
 
+mod compare;
 mod fields;
+mod lineage;
+mod report;
 mod show;
 mod verdicts;
 
@@ -96,14 +99,26 @@ Example:
 Example:
   autodidact workflow verdicts self-instruct --round 1 --stage filter --dropped")]
     Verdicts(verdicts::VerdictsArgs),
-    /// Print a workflow's latest report, as Markdown or with --json as JSON
-    #[command(
-        after_help = "Example:\n  autodidact workflow report self-instruct --json | jq .evaluations"
-    )]
-    Report {
-        /// The workflow's name
-        name: String,
-    },
+    /// Print a workflow's latest report, as Markdown, HTML or JSON
+    #[command(after_help = "\
+Examples:
+  autodidact workflow report self-instruct --json | jq .evaluations
+  autodidact workflow report self-instruct --html --language zh > report.html")]
+    Report(report::ReportArgs),
+    /// Tell where a record comes from, what was decided on it, and which training runs had it
+    #[command(after_help = "\
+`workflow verdicts NAME --json` and `dataset show NAME --json` list records with their ids; the first digits will do.
+
+Example:
+  autodidact workflow lineage self-instruct 3fa9c1d2")]
+    Lineage(lineage::LineageArgs),
+    /// Set two workflows that are done side by side
+    #[command(after_help = "\
+Where both were measured on the same held-out tasks, differences carry the interval of a paired bootstrap over those tasks.
+
+Example:
+  autodidact workflow compare self-instruct self-instruct-r16")]
+    Compare(compare::CompareArgs),
 }
 
 /// Runs a workflow command.
@@ -124,7 +139,9 @@ async fn ask(command: DaemonCommand, connection: &Client, global: &Global) -> Re
         DaemonCommand::List => return show::list(connection, global).await,
         DaemonCommand::Show { name } => return show::show(connection, name, global).await,
         DaemonCommand::Watch { name } => return watch(connection, &name, Since::Now, global).await,
-        DaemonCommand::Report { name } => return report(connection, name, global).await,
+        DaemonCommand::Report(args) => return report::run(connection, args, global).await,
+        DaemonCommand::Lineage(args) => return lineage::run(connection, args, global).await,
+        DaemonCommand::Compare(args) => return compare::run(connection, args, global).await,
         DaemonCommand::Verdicts(args) => return verdicts::run(connection, args, global).await,
         DaemonCommand::Pause { name } => {
             let request = v1::PauseWorkflowRequest {
@@ -317,20 +334,4 @@ pub(super) async fn watch(
             ))
         }
     }
-}
-
-async fn report(connection: &Client, name: String, global: &Global) -> Result<(), Failure> {
-    let answer = connection
-        .workflows()
-        .report(v1::ReportWorkflowRequest { name })
-        .await?
-        .into_inner();
-    output::line(
-        (if global.json {
-            answer.json
-        } else {
-            answer.markdown
-        })
-        .trim_end(),
-    )
 }

@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod checkpoint;
 pub mod classification;
+pub mod comparison;
 pub mod dataset;
 pub mod embedding;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod generation;
 pub mod id;
 pub mod interrupt;
 pub mod journal;
+pub mod lineage;
 pub mod model;
 pub mod plan;
 pub mod plugin;

@@ -439,10 +439,21 @@ pub trait Clock: Send + Sync {
     fn rss_mb(&self) -> u64;
 }
 
+/// A report laid out in every form that is kept as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportTexts {
+    /// For scripts: `report.json`.
+    pub json: String,
+    /// For people with a text editor: `report.md`.
+    pub markdown: String,
+    /// For people with a browser, without anything from elsewhere: `report.html`.
+    pub html: String,
+}
+
 /// Where reports are laid for people and scripts.
 pub trait ReportFiles: Send + Sync {
-    /// Writes `report.json` and `report.md` of a workflow, whole or not at all.
-    fn write(&self, workflow: &WorkflowName, json: &str, markdown: &str) -> PortResult<()>;
+    /// Writes the files of a workflow's report, each whole or not at all; `report.json` last.
+    fn write(&self, workflow: &WorkflowName, report: &ReportTexts) -> PortResult<()>;
     /// Writes what a round's training told of itself as a TensorBoard event file beside them, or adds to it: the steps from
     /// position `from` on, or with 0 whatever it lacks.
     fn write_training(

@@ -41,6 +41,9 @@ pub struct Report {
     pub tokens_per_second: f64,
     /// Each round's funnel.
     pub rounds: Vec<RoundReport>,
+    /// Some dropped records of each stage and reason, over all rounds, in order of both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<DroppedExamples>,
     /// Base and rounds on the held-out tasks.
     pub evaluations: Vec<EvaluationReport>,
     /// Five kept examples (fewer where fewer were kept).
@@ -149,6 +152,44 @@ pub struct StageReport {
     pub reasons: BTreeMap<String, u64>,
     /// Seconds of work.
     pub seconds: f64,
+    /// Tokens generated, by remote models too; of train, those trained on.
+    #[serde(default)]
+    pub tokens: u64,
+}
+
+/// Some of the records that a stage dropped for one reason, over all rounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DroppedExamples {
+    /// The stage.
+    pub stage: String,
+    /// The reason code.
+    pub reason: String,
+    /// How many it dropped.
+    pub count: u64,
+    /// Those that are shown, drawn by the workflow's seed.
+    pub examples: Vec<DroppedExample>,
+}
+
+/// A dropped record with what the decision rests on; texts are cut to a readable length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DroppedExample {
+    /// The record's id in its verdicts.
+    pub record: Digest,
+    /// The round.
+    pub round: u32,
+    /// What it says.
+    pub text: String,
+    /// The rule or plugin that decided.
+    pub rule: String,
+    /// The nearest neighbour's text, for near-duplicates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    /// The score that crossed a threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Anything else worth saying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A mean with its 95% interval.

@@ -9,7 +9,7 @@ use autodidact_domain::figures::DiversityReport;
 use autodidact_domain::random::Random;
 use autodidact_domain::report::Interval;
 use autodidact_domain::{Example, Language, TaskType};
-use autodidact_text::{distinct_n, rouge_l, token_entropy, tokenize};
+use autodidact_text::{distinct_n, first_verb, rouge_l, token_entropy, tokenize};
 
 use crate::stages::language_of;
 use crate::statistics::{jackknife_interval, mean};
@@ -96,9 +96,12 @@ pub(crate) fn of_instructions(
             .iter()
             .filter_map(|e| e.task_type.map(TaskType::name));
         let topics = examples.iter().filter_map(|e| e.topic.as_deref());
+        let verbs = texts.iter().filter_map(|text| first_verb(text, language));
+        let verbs: Vec<String> = verbs.collect();
         for (name, kinds) in [
             ("task_type_entropy", types.collect::<Vec<&str>>()),
             ("topic_entropy", topics.collect()),
+            ("verb_entropy", verbs.iter().map(String::as_str).collect()),
         ] {
             if kinds.len() >= 2 {
                 let kinds: Vec<Vec<&str>> = kinds.into_iter().map(|kind| vec![kind]).collect();

@@ -9,7 +9,7 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::report::StageReport;
 use autodidact_domain::{
     Completion, Decision, EventBody, GenerateRequest, Interrupt, ModelRef, RemoteUse, StepKey,
-    Verdict, WorkflowSpec, WorkflowSummary,
+    StepRecord, Verdict, WorkflowSpec, WorkflowSummary,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -283,6 +283,7 @@ impl Run {
         report.dropped += dropped;
         report.out += recorded.out;
         report.seconds += recorded.seconds;
+        report.tokens += recorded.tokens;
         add_counts(&mut report.reasons, &recorded.reasons);
         self.totals.seconds += recorded.seconds;
         self.totals.tokens += recorded.tokens;
@@ -347,6 +348,17 @@ impl Run {
             .publish(Some(&self.workflow.spec.name), EventBody::Stage(progress))?;
         Ok(())
     }
+}
+
+/// Reads what the steps of a stage gave off the journal, each with its round, in their order. A stage may have steps of several kinds:
+/// those that give something else than is asked for are left out, and so are those without a result.
+pub(crate) fn given<T: DeserializeOwned>(steps: &[StepRecord], stage: StageName) -> Vec<(u32, T)> {
+    let of_stage = steps.iter().filter(|step| step.key.stage == stage);
+    let given = of_stage.filter_map(|step| {
+        let value = step.result.as_ref()?.get("value")?;
+        Some((step.key.round, T::deserialize(value).ok()?))
+    });
+    given.collect()
 }
 
 fn place(judged: Vec<Judged>, round: u32, stage: StageName) -> Vec<RecordedVerdict> {

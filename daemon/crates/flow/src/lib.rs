@@ -5,6 +5,7 @@
 //! same randomness and the same effect ids, so a run killed anywhere ends as an undisturbed one does.
 
 mod chain;
+pub mod compare;
 mod complexity;
 mod contamination;
 mod diversity;
@@ -15,6 +16,7 @@ mod journaled;
 mod judge;
 mod labels;
 mod ledger;
+pub mod lineage;
 mod pin;
 mod preflight;
 #[cfg(test)]

@@ -7,7 +7,9 @@ use autodidact_domain::journal::StageName;
 use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{Calibration, GenerateSpec, ModelRole, TrainSpec};
-use autodidact_domain::{DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult};
+use autodidact_domain::{
+    DatasetName, DatasetSummary, Digest, Example, ModelRef, PortResult, WorkflowSummary,
+};
 
 use crate::chain::{Chain, ChainRecord};
 use crate::contamination::Contamination;
@@ -540,6 +542,12 @@ fn filter_records(
     Ok(passed)
 }
 
+/// Tells a round's dataset version from all others, whoever looks for it.
+pub(crate) fn dataset_identity(workflow: &WorkflowSummary, round: u32) -> Digest {
+    let name = &workflow.spec.name;
+    Digest::of(format!("{name}/{}/{round}", workflow.spec_digest).as_bytes())
+}
+
 /// Writes everything kept so far as a dataset version of the workflow's name. Doing it again finds the version there.
 fn write_dataset(
     run: &Run,
@@ -553,8 +561,7 @@ fn write_dataset(
     let spec = run.spec();
     let name = DatasetName::new(spec.name.as_str())
         .map_err(|error| FlowError::Stopped(error.to_string()))?;
-    let identity =
-        Digest::of(format!("{}/{}/{round}", spec.name, run.workflow.spec_digest).as_bytes());
+    let identity = dataset_identity(&run.workflow, round);
     if let Some(there) = run.ports.datasets.by_source_digest(&name, identity)? {
         return Ok(Some(there));
     }

@@ -102,6 +102,33 @@ pub(crate) fn paired_difference(before: &[f64], after: &[f64], seed: u64) -> (f6
     (mean(&differences), mean_interval(&differences, seed))
 }
 
+/// The difference `after - before` of two ratios of sums over the same things, each a pair of (part, whole), with its 95% interval
+/// (paired bootstrap, Koehn 2004: both ratios are of the same things that were drawn).
+pub(crate) fn paired_ratio_difference(
+    before: &[(f64, f64)],
+    after: &[(f64, f64)],
+    seed: u64,
+) -> (f64, Interval) {
+    let n = before.len().min(after.len());
+    let difference = |places: &mut dyn Iterator<Item = usize>| {
+        let mut sums = [(0.0, 0.0); 2];
+        for place in places {
+            for (sum, pair) in sums.iter_mut().zip([before[place], after[place]]) {
+                *sum = (sum.0 + pair.0, sum.1 + pair.1);
+            }
+        }
+        let [before, after] = sums.map(|(part, whole)| match whole {
+            0.0 => 0.0,
+            whole => part / whole,
+        });
+        after - before
+    };
+    (
+        difference(&mut (0..n)),
+        percentile_interval(n, seed, difference),
+    )
+}
+
 /// The 95% percentile bootstrap interval of a statistic of `n` things, computed from the places of those that were drawn.
 pub(crate) fn percentile_interval(
     n: usize,
@@ -190,5 +217,19 @@ mod tests {
         let after: Vec<f64> = before.iter().map(|x| x - 0.5).collect();
         let (mean, interval) = paired_difference(&before, &after, 3);
         assert!((mean + 0.5).abs() < 1e-9 && interval.high < 0.0);
+    }
+
+    #[test]
+    fn ratios_are_paired_as_means_are() {
+        let before: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i) * 2.0, 2.0)).collect();
+        let after: Vec<(f64, f64)> = before
+            .iter()
+            .map(|(part, n)| (part - n * 0.5, *n))
+            .collect();
+        let (difference, interval) = paired_ratio_difference(&before, &after, 3);
+        assert!((difference + 0.5).abs() < 1e-9);
+        assert!(interval.high < -0.4 && interval.low > -0.6, "{interval:?}");
+        let nothing = paired_ratio_difference(&[], &[], 3);
+        assert_eq!(nothing.0, 0.0);
     }
 }

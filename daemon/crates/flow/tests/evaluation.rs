@@ -536,7 +536,7 @@ fn what_seeds_lack_is_told_at_the_check_at_the_start_and_in_the_report() {
         "{markdown}"
     );
     assert!(
-        markdown.contains("Diversity of the instructions kept in round 1"),
+        markdown.contains("## Kept instructions by round"),
         "{markdown}"
     );
     let diversity = &report.rounds[0].diversity[0];

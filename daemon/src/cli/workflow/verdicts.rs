@@ -63,36 +63,43 @@ pub(super) async fn run(
         return output::json(&json!({"verdicts": messages::list("Verdict", &all)}));
     }
     let row = |v: &v1::Verdict| {
-        let evidence = v.evidence.clone().unwrap_or_default();
-        let score = evidence
-            .score
-            .map(|score| format!("{score:.3} "))
-            .unwrap_or_default();
-        let near = evidence.nearest_text.or(evidence.note).unwrap_or_default();
-        let line = |text: &str| {
-            text.split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-                .chars()
-                .take(60)
-                .collect()
-        };
         vec![
             v.round.to_string(),
             stage_name(v.stage()),
             v.reason.clone(),
-            v.rule
-                .as_ref()
-                .map(|rule| format!("{} {}", rule.name, rule.version))
-                .unwrap_or_default(),
+            rule(v),
             line(&v.text),
-            line(&format!("{score}{near}")),
+            evidence(v),
         ]
     };
     output::table(
         &["ROUND", "STAGE", "REASON", "RULE", "RECORD", "EVIDENCE"],
         &all.iter().map(row).collect::<Vec<_>>(),
     )
+}
+
+/// Shows which rule or plugin decided.
+pub(super) fn rule(verdict: &v1::Verdict) -> String {
+    let rule = verdict.rule.as_ref();
+    rule.map(|rule| format!("{} {}", rule.name, rule.version))
+        .unwrap_or_default()
+}
+
+/// Shows what a decision rests on, on one line.
+pub(super) fn evidence(verdict: &v1::Verdict) -> String {
+    let evidence = verdict.evidence.clone().unwrap_or_default();
+    let score = evidence
+        .score
+        .map(|score| format!("{score:.3} "))
+        .unwrap_or_default();
+    let near = evidence.nearest_text.or(evidence.note).unwrap_or_default();
+    line(&format!("{score}{near}"))
+}
+
+/// Shows the beginning of a text on one line.
+pub(super) fn line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(60).collect()
 }
 
 fn parse_stage(name: &str) -> Result<v1::Stage, String> {

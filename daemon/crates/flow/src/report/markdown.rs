@@ -1,409 +1,128 @@
-//! The report for people, in the workflow's first language.
+//! The report as Markdown, for people with a text editor and for pages that show such files.
 
 use std::fmt::Write as _;
 
-use autodidact_domain::Language;
-use autodidact_domain::model::REMOTE_SOURCE;
-use autodidact_domain::report::{EvaluationReport, RemoteModelReport, Report, RoundReport};
-use autodidact_domain::training::best_evaluation;
+use autodidact_domain::report::Report;
 
-use super::measures::{
-    with_interval, write_answer_diversity, write_judge, write_round_diversity, write_seeds,
-};
-use super::words::{metric_name, reason_name, stage_name, task_type_name};
+use super::document::{Block, Chart, Column, ColumnKind, Document, Line, Table, Text, reveal};
+use super::spark::sparkline;
+use crate::prompts::flatten;
 
-/// Lays a report out as Markdown.
+/// Lays a report out as Markdown, in the report's language.
 pub fn to_markdown(report: &Report) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = write_report(&mut text, report);
+    let document = Document::of(report);
+    let mut text = format!("# {}\n\n", document.title);
+    for block in &document.blocks {
+        // Writing to a String cannot fail.
+        let _ = write_block(&mut text, block);
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
 }
 
-fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
-    let language = report.language;
-    let (seed, compute, seconds) = (report.seed, &report.compute, report.seconds);
-    let (memory, rate) = (report.peak_rss_mb, report.tokens_per_second);
-    writeln!(text, "# {}\n", report.workflow)?;
-    writeln!(
-        text,
-        "{}\n",
-        language.pick(
-            format!("Seed {seed}, compute path `{compute}`, {seconds:.0} s of work, {memory} MiB at most, {rate:.0} tokens/s generated."),
-            format!("随机种子 {seed}，计算路径 `{compute}`，用时 {seconds:.0} 秒，内存最多 {memory} MiB，生成速度 {rate:.0} 词元/秒。"),
-        )
-    )?;
-    write_seeds(text, language, report.seeds.as_ref())?;
-    for round in &report.rounds {
-        write_round(text, language, round)?;
-        write_round_diversity(text, language, round.round, &round.diversity)?;
-    }
-    write_evaluations(text, language, &report.evaluations)?;
-    let judge = report.judge.as_ref();
-    write_judge(text, language, &report.evaluations, judge)?;
-    if !report.plugins.is_empty() {
-        heading(
-            text,
-            language.pick("Plugins", "插件"),
-            language.pick(
-                &["plugin", "version", "digest", "dropped"],
-                &["插件", "版本", "摘要", "丢弃"],
-            ),
-        )?;
-        for plugin in &report.plugins {
-            let digest = plugin
-                .rule
-                .digest
-                .map(|d| d.to_string())
-                .unwrap_or_default();
-            writeln!(
-                text,
-                "| {} | {} | `{digest}` | {} |",
-                plugin.rule.name, plugin.rule.version, plugin.dropped
-            )?;
-        }
-        writeln!(text)?;
-    }
-    if !report.remote_models.is_empty() {
-        write_remote_models(text, language, &report.remote_models)?;
-    }
-    write_texts(text, report)?;
-    write_results(text, report)
-}
-
-/// Writes a heading with the head of the table under it.
-pub(super) fn heading(text: &mut String, title: &str, columns: &[&str]) -> std::fmt::Result {
-    writeln!(text, "## {title}\n\n| {} |", columns.join(" | "))?;
-    writeln!(text, "|{}", "---|".repeat(columns.len()))
-}
-
-fn write_round(text: &mut String, language: Language, round: &RoundReport) -> std::fmt::Result {
-    let number = round.round;
-    heading(
-        text,
-        &language.pick(format!("Round {number}"), format!("第 {number} 轮")),
-        language.pick(
-            &["stage", "in", "kept", "dropped", "out", "reasons", "s"],
-            &["阶段", "输入", "保留", "丢弃", "产出", "原因", "秒"],
-        ),
-    )?;
-    for stage in &round.stages {
-        let reasons: Vec<String> = stage
-            .reasons
-            .iter()
-            .map(|(code, count)| format!("{} {count}", reason_name(language, code)))
-            .collect();
-        writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {:.1} |",
-            stage_name(language, &stage.name),
-            stage.taken,
-            stage.kept,
-            stage.dropped,
-            stage.out,
-            reasons.join(language.pick(", ", "、")),
-            stage.seconds
-        )?;
-    }
-    writeln!(text)?;
-    if let (Some(first), Some(last)) = (round.losses.first(), round.losses.last()) {
-        let (human, generated, replayed) = (round.human, round.generated, round.replayed);
-        let steps = round.losses.len();
-        writeln!(
-            text,
-            "{}\n",
-            language.pick(
-                format!("Trained on {human} human, {generated} generated and {replayed} replayed examples in {steps} steps; loss {first:.3} at the first, {last:.3} at the last."),
-                format!("用 {human} 条人工样本、{generated} 条本轮样本和 {replayed} 条早先样本训练 {steps} 步；损失从第一步的 {first:.3} 到最后一步的 {last:.3}。"),
-            )
-        )?;
-    }
-    write_eval_losses(text, language, round)?;
-    if !round.promotion_reason.is_empty() {
-        let end = language.pick(".", "。");
-        writeln!(text, "{}{end}\n", round.promotion_reason)?;
-    }
-    Ok(())
-}
-
-/// Writes how the loss over examples that were not trained on went.
-fn write_eval_losses(
-    text: &mut String,
-    language: Language,
-    round: &RoundReport,
-) -> std::fmt::Result {
-    let losses = &round.eval_losses;
-    let (Some(first), Some(last), Some(best)) =
-        (losses.first(), losses.last(), best_evaluation(losses))
-    else {
-        return Ok(());
-    };
-    let (first_loss, last_loss, best_loss) = (first.loss, last.loss, best.loss);
-    let adapter_step = round.adapter_step.unwrap_or(last.step);
-    let end = match round.stopped_early {
-        true => language.pick("; stopped early", "；提前停止"),
-        false => "",
-    };
-    writeln!(
-        text,
-        "{}\n",
-        language.pick(
-            format!("Evaluation loss {first_loss:.4} after step {}, {last_loss:.4} after step {}, lowest {best_loss:.4} after step {}; the adapter is that of step {adapter_step}{end}.", first.step, last.step, best.step),
-            format!("评估损失：第 {} 步后 {first_loss:.4}，第 {} 步后 {last_loss:.4}，最低为第 {} 步后的 {best_loss:.4}；适配器取自第 {adapter_step} 步{end}。", first.step, last.step, best.step),
-        )
-    )
-}
-
-fn write_evaluations(
-    text: &mut String,
-    language: Language,
-    evaluations: &[EvaluationReport],
-) -> std::fmt::Result {
-    if evaluations.is_empty() {
-        return Ok(());
-    }
-    heading(
-        text,
-        language.pick("Held-out tasks", "留出任务"),
-        language.pick(
-            &[
-                "model",
-                "language",
-                "n",
-                "loss",
-                "ROUGE-L",
-                "success",
-                "distinct-2",
-            ],
-            &[
-                "模型",
-                "语言",
-                "任务数",
-                "损失",
-                "ROUGE-L",
-                "成功率",
-                "distinct-2",
-            ],
-        ),
-    )?;
-    for evaluation in evaluations {
-        let with = |name: &str, value: f64| with_interval(value, evaluation.intervals.get(name), 3);
-        let diversity = &evaluation.diversity;
-        writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            evaluation.model,
-            evaluation.language,
-            evaluation.n,
-            with("heldout_loss", evaluation.heldout_loss),
-            with("rouge_l", evaluation.rouge_l),
-            with("success_rate", evaluation.success_rate),
-            with(
-                "distinct_2",
-                diversity.get("distinct_2").copied().unwrap_or(0.0)
-            )
-        )?;
-    }
-    writeln!(text)?;
-    write_task_types(text, language, evaluations)?;
-    write_answer_diversity(text, language, evaluations)?;
-    writeln!(
-        text,
-        "{}\n",
-        language.pick(
-            "Intervals are 95%: Wilson for success and other shares of tasks, the jackknife for diversity, bootstrap for the others. chrF goes up to 100, the other measures to 1.",
-            "方括号内为 95% 区间：成功率等任务比例用 Wilson 区间，多样性用刀切法，其余用自助法。chrF 满分为 100，其余指标满分为 1。",
-        )
-    )
-}
-
-/// Writes every type of task with its own measures.
-fn write_task_types(
-    text: &mut String,
-    language: Language,
-    evaluations: &[EvaluationReport],
-) -> std::fmt::Result {
-    if evaluations.iter().all(|e| e.task_types.is_empty()) {
-        return Ok(());
-    }
-    heading(
-        text,
-        language.pick("Held-out tasks by type", "各类留出任务"),
-        language.pick(
-            &["model", "language", "type", "n", "succeeded", "measures"],
-            &["模型", "语言", "类型", "任务数", "成功数", "指标"],
-        ),
-    )?;
-    for evaluation in evaluations {
-        for (name, found) in &evaluation.task_types {
-            let measures = found.metrics.iter().map(|(code, value)| {
-                let decimals = if code == "chrf" { 1 } else { 3 };
-                let name = metric_name(language, code);
-                let interval = found.intervals.get(code);
-                format!("{name} {}", with_interval(*value, interval, decimals))
-            });
-            let share = found.succeeded as f64 / found.n.max(1) as f64;
-            let succeeded = match found.intervals.get("success_rate") {
-                Some(interval) => {
-                    let share = with_interval(share, Some(interval), 3);
-                    language.pick(
-                        format!("{} ({share})", found.succeeded),
-                        format!("{}（{share}）", found.succeeded),
-                    )
+fn write_block(text: &mut String, block: &Block) -> std::fmt::Result {
+    match block {
+        Block::Heading(title) => writeln!(text, "## {title}\n"),
+        Block::Subheading(title) => writeln!(text, "### {}\n", line(title)),
+        Block::Paragraph(paragraph) => writeln!(text, "{}\n", line(paragraph)),
+        Block::Table(table) => write_table(text, table),
+        Block::List(items) => {
+            for item in items {
+                writeln!(text, "- {}", line(&item.line))?;
+                for detail in &item.details {
+                    writeln!(text, "  - {}", line(detail))?;
                 }
-                None => found.succeeded.to_string(),
-            };
-            writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} |",
-                evaluation.model,
-                evaluation.language,
-                task_type_name(language, name),
-                found.n,
-                succeeded,
-                measures.collect::<Vec<_>>().join(language.pick(", ", "，"))
-            )?;
+            }
+            writeln!(text)
+        }
+        Block::Chart(chart) => write_chart(text, chart),
+    }
+}
+
+fn write_table(text: &mut String, table: &Table) -> std::fmt::Result {
+    let names = table.columns.iter().map(|column| column.name.as_str());
+    writeln!(text, "| {} |", names.collect::<Vec<_>>().join(" | "))?;
+    let rule = |column: &Column| match column.kind {
+        ColumnKind::Words => "---|",
+        ColumnKind::Numbers => "---:|",
+    };
+    writeln!(
+        text,
+        "|{}",
+        table.columns.iter().map(rule).collect::<String>()
+    )?;
+    for row in &table.rows {
+        let cells: Vec<String> = row.iter().map(line).collect();
+        writeln!(text, "| {} |", cells.join(" | "))?;
+    }
+    writeln!(text)
+}
+
+/// Draws each curve as one line of blocks, with its first and last value.
+fn write_chart(text: &mut String, chart: &Chart) -> std::fmt::Result {
+    for series in &chart.series {
+        let values: Vec<f64> = series.points.iter().map(|(_, value)| *value).collect();
+        if let (Some(first), Some(last)) = (values.first(), values.last()) {
+            let (name, curve) = (&series.name, sparkline(&values));
+            writeln!(text, "- {name}: {first:.3} {curve} {last:.3}")?;
         }
     }
     writeln!(text)
 }
 
-fn write_remote_models(
-    text: &mut String,
-    language: Language,
-    models: &[RemoteModelReport],
-) -> std::fmt::Result {
-    heading(
-        text,
-        language.pick("Remote models", "远程模型"),
-        language.pick(
-            &[
-                "stage",
-                "model",
-                "served at",
-                "requests",
-                "prompt tokens",
-                "completion tokens",
-                "cost",
-            ],
-            &[
-                "阶段",
-                "模型",
-                "服务地址",
-                "请求数",
-                "提示词元",
-                "生成词元",
-                "费用",
-            ],
-        ),
-    )?;
-    let mut uncounted = 0;
-    for RemoteModelReport { stage, used } in models {
-        uncounted += used.uncounted;
-        writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {:.6} |",
-            stage_name(language, stage),
-            used.model,
-            used.source.trim_start_matches(REMOTE_SOURCE),
-            used.requests,
-            used.prompt_tokens,
-            used.completion_tokens,
-            used.cost
-        )?;
-    }
-    writeln!(text)?;
-    if uncounted > 0 {
-        writeln!(
-            text,
-            "{}\n",
-            language.pick(
-                format!("For {uncounted} requests the server did not say how many tokens it used: they count as 0 tokens and cost the most they can have cost."),
-                format!("有 {uncounted} 个请求，服务器没有说明用了多少词元：词元按 0 计，费用按可能的最高值计。"),
-            )
-        )?;
-    }
-    Ok(())
+fn line(line: &Line) -> String {
+    let shown = line.0.iter().map(|text| match text {
+        Text::Own(text) => text.clone(),
+        Text::Data(text) => harmless(text),
+    });
+    shown.collect()
 }
 
-/// Writes what people read for themselves: kept examples, and one prompt answered twice.
-fn write_texts(text: &mut String, report: &Report) -> std::fmt::Result {
-    let language = report.language;
-    if !report.examples.is_empty() {
-        writeln!(
-            text,
-            "## {}\n",
-            language.pick("Kept examples", "保留的样本")
-        )?;
-        let (input, output) = language.pick(("input: ", "output: "), ("输入：", "答案："));
-        for example in &report.examples {
-            let round = example.round;
-            writeln!(
-                text,
-                "- **{}** {}",
-                one_line(&example.instruction),
-                language.pick(format!("(round {round})"), format!("（第 {round} 轮）"))
-            )?;
-            if !example.input.is_empty() {
-                writeln!(text, "  - {input}{}", one_line(&example.input))?;
-            }
-            writeln!(text, "  - {output}{}", one_line(&example.output))?;
+/// Puts what data says on one line and takes its meaning as Markdown or HTML away (CommonMark 0.31, 2.4: any ASCII punctuation may be
+/// escaped).
+fn harmless(text: &str) -> String {
+    let text = reveal(&flatten(text));
+    let mut shown = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let after = characters.peek().copied().unwrap_or(' ');
+        let means_something = match character {
+            '\\' | '`' | '*' | '[' | ']' | '<' | '|' | '&' | '~' => true,
+            // Within a word it emphasises nothing.
+            '_' => !(before.is_alphanumeric() && after.is_alphanumeric()),
+            // At the beginning of a line only.
+            '#' | '>' | '+' | '-' | '=' => shown.is_empty(),
+            _ => false,
+        };
+        if means_something {
+            shown.push('\\');
         }
-        writeln!(text)?;
+        shown.push(character);
+        before = character;
     }
-    if let Some(pair) = &report.before_after {
-        let title = language.pick(
-            "One held-out prompt, before and after",
-            "同一个留出任务，训练前后",
-        );
-        writeln!(text, "## {title}\n")?;
-        for (name, value) in [
-            (language.pick("prompt", "任务"), &pair.prompt),
-            (language.pick("expected", "参考答案"), &pair.expected),
-            ("base", &pair.before),
-            (pair.model.as_str(), &pair.after),
-        ] {
-            writeln!(text, "- {name}: {}", one_line(value))?;
-        }
-        writeln!(text)?;
-    }
-    Ok(())
-}
-
-fn write_results(text: &mut String, report: &Report) -> std::fmt::Result {
-    let language = report.language;
-    let none = language.pick("none", "无");
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| none.to_string());
-    let title = language.pick("What came of it", "结果");
-    writeln!(text, "## {title}\n")?;
-    let results = [
-        (
-            language.pick("dataset", "数据集"),
-            report.dataset.clone(),
-            report.dataset_digest,
-        ),
-        (
-            language.pick("adapter", "适配器"),
-            report.adapter.as_ref().map(ToString::to_string),
-            report.adapter_digest,
-        ),
-    ];
-    for (name, value, digest) in results {
-        let digest = or_none(digest.map(|digest| digest.to_string()));
-        let digest = language.pick(format!(" (digest {digest})"), format!("（摘要 {digest}）"));
-        writeln!(text, "- {name}: {}{digest}", or_none(value))?;
-    }
-    Ok(())
-}
-
-/// Puts a text on one line and keeps it from being read as table or heading.
-pub(super) fn one_line(text: &str) -> String {
-    crate::prompts::flatten(text).replace('|', "\\|")
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_data_says_means_nothing_to_markdown() {
+        let check = |text: &str, expect: &str| assert_eq!(harmless(text), expect, "{text:?}");
+        check("# a\n| b |", r"\# a \| b \|");
+        check("<script>alert(1)</script>", r"\<script>alert(1)\</script>");
+        check("[x](javascript:alert(1))", r"\[x\](javascript:alert(1))");
+        check(
+            "**bold** _so_ snake_case",
+            r"\*\*bold\*\* \_so\_ snake_case",
+        );
+        check("`code` \\", r"\`code\` \\");
+        check("&lt; 5 - 3", r"\&lt; 5 - 3");
+        check("从右\u{202E}到左", "从右⟨U+202E⟩到左");
+    }
 
     #[test]
     fn every_task_type_stands_with_its_own_measures_in_the_language_of_the_report() {

@@ -1,7 +1,12 @@
 //! The report: every figure comes from the journal, replayed or fresh.
 
+mod chart;
+mod document;
+mod drops;
+mod html;
 mod markdown;
-mod measures;
+mod sections;
+mod spark;
 mod task_types;
 mod words;
 
@@ -10,6 +15,7 @@ use std::collections::BTreeMap;
 use autodidact_domain::event::StageProgress;
 use autodidact_domain::figures::{DiversityReport, JudgeReport, SeedsReport};
 use autodidact_domain::journal::StageName;
+use autodidact_domain::ports::ReportTexts;
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::report::{
     BeforeAfter, EvaluationReport, Measure, PluginReport, RemoteModelReport, Report, RoundReport,
@@ -32,7 +38,10 @@ use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
 use crate::statistics::{mean, mean_interval};
 
+pub(crate) use drops::{each_verdict, shorten};
+pub use html::to_html;
 pub use markdown::to_markdown;
+pub(crate) use sections::final_model;
 pub(crate) use task_types::by_task_type;
 pub use words::{reason_name, stage_name};
 pub(crate) use words::{task_type_name, task_type_of_name};
@@ -116,15 +125,23 @@ pub(crate) fn write(
     held_out: &[Example],
     done: bool,
 ) -> Result<(), FlowError> {
-    let report = build(run, outcome, held_out, done);
+    let report = build(run, outcome, held_out, done)?;
     run.ports.workflows.put_report(&report)?;
-    run.ports
-        .reports
-        .write(&report.workflow, &to_json(&report)?, &to_markdown(&report))?;
+    let texts = ReportTexts {
+        json: to_json(&report)?,
+        markdown: to_markdown(&report),
+        html: to_html(&report),
+    };
+    run.ports.reports.write(&report.workflow, &texts)?;
     Ok(())
 }
 
-fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> Report {
+fn build(
+    run: &Run,
+    outcome: &RunOutcome,
+    held_out: &[Example],
+    done: bool,
+) -> Result<Report, PortError> {
     let spec = run.spec();
     let totals = &run.totals;
     let rate = if totals.generation_seconds > 0.0 {
@@ -132,7 +149,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
     } else {
         0.0
     };
-    Report {
+    Ok(Report {
         workflow: spec.name.clone(),
         state: if done {
             WorkflowState::Done
@@ -157,6 +174,7 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
             .iter()
             .map(|round| round_report(run, round))
             .collect(),
+        dropped: drops::dropped_examples(&*run.ports.journal, &spec.name, spec.seed)?,
         evaluations: outcome.summaries.clone(),
         examples: sample_examples(&outcome.kept),
         before_after: before_after(outcome, held_out),
@@ -172,18 +190,24 @@ fn build(run: &Run, outcome: &RunOutcome, held_out: &[Example], done: bool) -> R
             .collect(),
         seeds: outcome.seeds.clone(),
         judge: outcome.judge.clone(),
-    }
+    })
 }
 
 fn round_report(run: &Run, round: &RoundOutcome) -> RoundReport {
+    let trained = round.trained.as_ref();
     let stages: Vec<StageReport> = run
         .totals
         .stages
         .iter()
         .filter(|((of, _), _)| *of == round.round)
-        .map(|(_, stage)| stage.clone())
+        .map(|((_, name), stage)| StageReport {
+            tokens: match (name, trained) {
+                (StageName::Train, Some(trained)) => trained.tokens,
+                _ => stage.tokens,
+            },
+            ..stage.clone()
+        })
         .collect();
-    let trained = round.trained.as_ref();
     RoundReport {
         round: round.round,
         promoted: round.promotion.as_ref().map(|promotion| promotion.promoted),

@@ -16,7 +16,12 @@ const STAGES_ZH: [(&str, &str); 9] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 51] = [
+const REASONS_ZH: [(&str, &str); 56] = [
+    ("embedding_duplicate", "语义重复"),
+    ("misaligned", "答非所问"),
+    ("too_easy", "过于简单"),
+    ("less_diverse", "不够多样"),
+    ("quota_full", "该类已满"),
     ("contaminated", "与留出任务重叠"),
     ("unparsable", "无法解析"),
     ("prompt_too_long", "提示超出上下文"),
@@ -31,7 +36,7 @@ const REASONS_ZH: [(&str, &str); 51] = [
     ("bad_format", "格式残留"),
     ("repetition", "重复啰唆"),
     ("vague", "指代不明或不完整"),
-    ("ungrammatical", "括号或引号不成对"),
+    ("ungrammatical", "语句不通"),
     ("missing_input", "缺少输入"),
     ("low_score", "评分过低"),
     ("no_score", "没有评分"),
@@ -84,13 +89,28 @@ const TASK_TYPES_ZH: [(&str, &str); 10] = [
     ("unknown", "未注明"),
 ];
 
-/// Measures of task types by their code, in English and Chinese.
-const METRICS: [(&str, &str, &str); 5] = [
+/// Measures of task types and of diversity by their code, in English and Chinese.
+const METRICS: [(&str, &str, &str); 12] = [
     ("accuracy", "accuracy", "准确率"),
     ("macro_f1", "macro-F1", "宏平均 F1"),
     ("span_f1", "span F1", "片段 F1"),
     ("chrf", "chrF", "chrF"),
     ("rouge_l", "ROUGE-L", "ROUGE-L"),
+    ("distinct_1", "distinct-1", "distinct-1"),
+    ("distinct_2", "distinct-2", "distinct-2"),
+    ("token_entropy", "token entropy (bits)", "词元熵（比特）"),
+    (
+        "nearest_similarity",
+        "nearest (ROUGE-L)",
+        "最近邻（ROUGE-L）",
+    ),
+    (
+        "task_type_entropy",
+        "task types (bits)",
+        "任务类型熵（比特）",
+    ),
+    ("topic_entropy", "topics (bits)", "主题熵（比特）"),
+    ("verb_entropy", "first verbs (bits)", "首个动词熵（比特）"),
 ];
 
 /// Names a task type for people.

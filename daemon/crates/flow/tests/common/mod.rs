@@ -473,7 +473,7 @@ impl Journal for Fake {
 
     fn verdicts(
         &self,
-        _: &WorkflowName,
+        workflow: &WorkflowName,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<RecordedVerdict>> {
@@ -482,6 +482,7 @@ impl Journal for Fake {
             .read()
             .verdicts
             .iter()
+            .filter(|(key, _)| key.workflow == *workflow)
             .skip(from as usize)
             .take(limit)
             .map(|(_, v)| v.clone())
@@ -490,13 +491,15 @@ impl Journal for Fake {
 
     fn verdict_counts(
         &self,
-        _: &WorkflowName,
+        workflow: &WorkflowName,
         round: u32,
         stage: StageName,
     ) -> PortResult<(u64, u64)> {
         let state = self.0.read();
         let count = |decision| {
-            let mine = |v: &&(StepKey, RecordedVerdict)| v.1.round == round && v.1.stage == stage;
+            let mine = |v: &&(StepKey, RecordedVerdict)| {
+                v.0.workflow == *workflow && v.1.round == round && v.1.stage == stage
+            };
             state
                 .verdicts
                 .iter()
@@ -970,7 +973,7 @@ impl Clock for Fake {
 }
 
 impl ReportFiles for Fake {
-    fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+    fn write(&self, _: &WorkflowName, _: &ReportTexts) -> PortResult<()> {
         Ok(())
     }
 

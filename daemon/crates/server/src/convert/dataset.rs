@@ -152,6 +152,7 @@ fn lineage_of(lineage: v1::Lineage) -> Result<Lineage, &'static str> {
             .map(|id| id.parse())
             .transpose()
             .map_err(|_| wrong)?,
+        corrected_from: lineage.corrected_from,
     })
 }
 
@@ -306,6 +307,7 @@ mod tests {
                 model: ModelName::new("base").ok(),
                 adapter: CheckpointId::new("w.round-1").ok(),
                 edited_from: Some(plain.id),
+                corrected_from: Some("Label: x.".into()),
             };
             for record in [plain, full] {
                 assert_eq!(example_of(example(record.clone())), Ok(record));

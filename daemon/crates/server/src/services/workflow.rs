@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use autodidact_domain::journal::RecordedVerdict;
-use autodidact_domain::{PortResult, WorkflowName, WorkflowSummary};
-use autodidact_flow::{SubmitError, Supervisor};
+use autodidact_domain::{Language, PortResult, WorkflowName, WorkflowSummary};
+use autodidact_flow::compare::compare_workflows;
+use autodidact_flow::report::{to_html, to_json, to_markdown};
+use autodidact_flow::{SubmitError, Supervisor, lineage};
 use autodidact_proto::v1;
 use autodidact_proto::v1::workflow_service_server::WorkflowService;
 use tonic::{Request, Response, Status};
@@ -223,16 +225,30 @@ impl WorkflowService for WorkflowApi {
         &self,
         request: Request<v1::ReportWorkflowRequest>,
     ) -> Result<Response<v1::ReportWorkflowResponse>, Status> {
-        let name = workflow_name(request.into_inner().name)?;
+        use v1::ReportFormat as Format;
+        let request = request.into_inner();
+        let format = request.format();
+        let name = workflow_name(request.name)?;
+        let language = language(&request.language)?;
         read(&self.context, move |context| {
             // A name that does not exist is told as a missing workflow, not as a missing report.
             context.ports.workflows.get(&name).or_status()?;
-            let report = context.ports.workflows.report(&name).or_status()?;
-            Ok(v1::ReportWorkflowResponse {
-                json: autodidact_flow::report::to_json(&report).or_status()?,
-                markdown: autodidact_flow::report::to_markdown(&report),
+            let mut report = context.ports.workflows.report(&name).or_status()?;
+            let mut answer = v1::ReportWorkflowResponse {
                 folder: context.ports.reports.folder(&name).display().to_string(),
-            })
+                ..v1::ReportWorkflowResponse::default()
+            };
+            if matches!(format, Format::Json | Format::Unspecified) {
+                answer.json = to_json(&report).or_status()?;
+            }
+            report.language = language.unwrap_or(report.language);
+            if matches!(format, Format::Markdown | Format::Unspecified) {
+                answer.markdown = to_markdown(&report);
+            }
+            if format == Format::Html {
+                answer.html = to_html(&report);
+            }
+            Ok(answer)
         })
         .await
     }
@@ -245,6 +261,36 @@ impl WorkflowService for WorkflowApi {
         let name = WorkflowName::new(request.workflow.as_str()).map_err(bad_name("workflow"))?;
         read(&self.context, move |context| {
             list_verdicts(context, &name, &request)
+        })
+        .await
+    }
+
+    async fn lineage(
+        &self,
+        request: Request<v1::RecordLineageRequest>,
+    ) -> Result<Response<v1::RecordLineageResponse>, Status> {
+        let v1::RecordLineageRequest { workflow, record } = request.into_inner();
+        let name = WorkflowName::new(workflow).map_err(bad_name("workflow"))?;
+        read(&self.context, move |context| {
+            let found = lineage::of_record(&context.ports, &name, &record).or_status()?;
+            Ok(convert::record_lineage(found))
+        })
+        .await
+    }
+
+    async fn compare(
+        &self,
+        request: Request<v1::CompareWorkflowsRequest>,
+    ) -> Result<Response<v1::CompareWorkflowsResponse>, Status> {
+        let request = request.into_inner();
+        let a = WorkflowName::new(request.a).map_err(bad_name("a"))?;
+        let b = WorkflowName::new(request.b).map_err(bad_name("b"))?;
+        let language = language(&request.language)?;
+        read(&self.context, move |context| {
+            let compared = compare_workflows(&context.ports, &a, &b, language).or_status()?;
+            Ok(v1::CompareWorkflowsResponse {
+                comparison: Some(convert::comparison(&compared)),
+            })
         })
         .await
     }
@@ -278,6 +324,18 @@ fn from_submit(error: SubmitError, has_lines: bool) -> Status {
             }
             from_faults(&faults)
         }
+    }
+}
+
+/// Reads the language that people are told something in; empty for none in particular.
+fn language(code: &str) -> Result<Option<Language>, Status> {
+    match (code, Language::from_code(code)) {
+        ("", _) => Ok(None),
+        (_, Some(language)) => Ok(Some(language)),
+        (_, None) => Err(bad_field(
+            "language",
+            format!("expected en or zh, found {code:?}"),
+        )),
     }
 }
 

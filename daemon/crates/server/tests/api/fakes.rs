@@ -916,7 +916,7 @@ impl Clock for World {
 }
 
 impl ReportFiles for World {
-    fn write(&self, _: &WorkflowName, _: &str, _: &str) -> PortResult<()> {
+    fn write(&self, _: &WorkflowName, _: &ReportTexts) -> PortResult<()> {
         Ok(())
     }
     fn write_training(

@@ -268,6 +268,85 @@ async fn verdicts_are_listed_and_filtered_in_pages() {
 }
 
 #[tokio::test]
+async fn a_record_is_followed_through_the_journal_by_the_beginning_of_its_id() {
+    let daemon = Daemon::start().await;
+    let name = daemon.submit_waiting("traced").await;
+    let record = Digest::of(b"an instruction");
+    let verdict = |stage, verdict| RecordedVerdict {
+        round: 1,
+        stage,
+        record,
+        text: "an instruction".into(),
+        verdict,
+    };
+    let evidence = Evidence {
+        score: Some(0.75),
+        ..Evidence::default()
+    };
+    daemon.world.verdicts.lock().unwrap().extend([
+        verdict(StageName::Filter, Verdict::keep("chain")),
+        verdict(
+            StageName::Validate,
+            Verdict::drop("rules", "too_short", evidence),
+        ),
+    ]);
+    let mut workflows = daemon.client.workflows();
+    let mut ask = async |record: &str| {
+        let request = v1::RecordLineageRequest {
+            workflow: name.to_string(),
+            record: record.to_string(),
+        };
+        workflows.lineage(request).await
+    };
+    let found = ask(&record.short().to_uppercase())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(found.record, record.to_string());
+    assert_eq!(found.standing(), v1::RecordStanding::Dropped);
+    assert_eq!(found.text, "an instruction");
+    let reasons: Vec<&str> = found.verdicts.iter().map(|v| v.reason.as_str()).collect();
+    assert_eq!(reasons, ["kept", "too_short"]);
+    let score = found.verdicts[1].evidence.as_ref().and_then(|e| e.score);
+    assert_eq!(score, Some(0.75));
+    for (record, reason) in [
+        ("f00d".repeat(16), "NOT_FOUND"),
+        ("no id".into(), "INVALID_ARGUMENT"),
+    ] {
+        let refused = ClientError::from(ask(&record).await.unwrap_err());
+        assert_eq!(refused.reason(), reason, "{record}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_and_a_comparison_say_what_is_wrong_with_a_request() {
+    let daemon = Daemon::start().await;
+    let name = daemon.submit_waiting("unready").await;
+    let request = v1::ReportWorkflowRequest {
+        name: name.to_string(),
+        format: v1::ReportFormat::Html.into(),
+        language: "fr".into(),
+    };
+    let status = daemon.client.workflows().report(request).await.unwrap_err();
+    let violations = status.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "language");
+    let request = v1::CompareWorkflowsRequest {
+        a: name.to_string(),
+        b: name.to_string(),
+        language: "zh".into(),
+    };
+    let refused = daemon
+        .client
+        .workflows()
+        .compare(request)
+        .await
+        .unwrap_err();
+    let refused = ClientError::from(refused);
+    assert_eq!(refused.reason(), "INVALID_ARGUMENT");
+    assert!(refused.to_string().contains("is not done"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_running_workflow_is_paused_resumed_and_cancelled() {
     let daemon = Daemon::start().await;
     daemon

@@ -216,6 +216,7 @@ pub(crate) fn report(random: &mut Random, workflow: &WorkflowName) -> Report {
         peak_rss_mb: 1,
         tokens_per_second: random.next_f64(),
         rounds: vec![],
+        dropped: vec![],
         evaluations: vec![],
         examples: vec![],
         before_after: None,

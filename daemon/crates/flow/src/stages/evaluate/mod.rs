@@ -67,6 +67,14 @@ impl Evaluation {
     }
 }
 
+/// Names a round's evaluation; round 0 is the base before the first.
+pub(crate) fn evaluation_name(round: u32) -> String {
+    match round {
+        0 => "base".to_string(),
+        round => format!("round-{round}"),
+    }
+}
+
 /// Evaluates a model; `round` 0 is the base before the first round.
 pub(crate) fn evaluate(
     run: &mut Run,
@@ -104,13 +112,8 @@ pub(crate) fn evaluate(
             model.model
         )));
     }
-    let name = if round == 0 {
-        "base".to_string()
-    } else {
-        format!("round-{round}")
-    };
     let evaluation = Evaluation {
-        model: name,
+        model: evaluation_name(round),
         results,
         judgement,
     };

@@ -70,9 +70,33 @@ pub(crate) struct Generation<'a> {
 
 /// What a wave made, and the quotas that its prompts were for, by their places in the plan.
 #[derive(Serialize, Deserialize)]
+#[serde(from = "JournaledWave")]
 pub(crate) struct Wave {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) quotas: Vec<Option<usize>>,
+}
+
+/// A wave as journals have it: earlier daemons knew no quotas.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JournaledWave {
+    Wave {
+        candidates: Vec<Candidate>,
+        quotas: Vec<Option<usize>>,
+    },
+    Candidates(Vec<Candidate>),
+}
+
+impl From<JournaledWave> for Wave {
+    fn from(wave: JournaledWave) -> Self {
+        match wave {
+            JournaledWave::Wave { candidates, quotas } => Self { candidates, quotas },
+            JournaledWave::Candidates(candidates) => Self {
+                candidates,
+                quotas: Vec::new(),
+            },
+        }
+    }
 }
 
 /// Runs one wave: `count` requests of the round, after those for the quotas `asked`.
@@ -84,7 +108,7 @@ pub(crate) fn wave(
     count: u32,
 ) -> Result<Wave, FlowError> {
     let round = generation.round;
-    run.step(round, StageName::Generate, |run, _| {
+    let mut wave: Wave = run.step(round, StageName::Generate, |run, _| {
         let default = run.spec().languages[0];
         let mut allotment = Allotment::new(generation.plan, asked, pool.kept, default);
         let first = asked.len() as u32;
@@ -110,7 +134,9 @@ pub(crate) fn wave(
         }
         outcome.out = outcome.value.candidates.len() as u64;
         Ok(outcome)
-    })
+    })?;
+    wave.quotas.resize(count as usize, None);
+    Ok(wave)
 }
 
 fn judge(completion: &Completion, unparsable: bool) -> Judged {
@@ -372,4 +398,19 @@ fn sampling(run: &Run, generation: &Generation<'_>, index: u32) -> Sampling {
 /// The id that an instruction has before it is answered.
 pub(crate) fn instruction_id(instruction: &str) -> ExampleId {
     Body::instruction(instruction, "", "").id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wave_of_a_daemon_without_quotas_is_read() {
+        let old = r#"[{"instruction": "Say hi.", "language": "en", "seeds": []}]"#;
+        let wave: Wave = serde_json::from_str(old).unwrap();
+        assert_eq!((wave.candidates.len(), wave.quotas.len()), (1, 0));
+        let new = serde_json::to_string(&wave).unwrap();
+        let again: Wave = serde_json::from_str(&new).unwrap();
+        assert_eq!(again.candidates, wave.candidates);
+    }
 }

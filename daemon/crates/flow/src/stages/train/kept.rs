@@ -9,7 +9,7 @@ use crate::error::FlowError;
 use crate::journaled::Run;
 
 /// Names the checkpoint that a round's result is.
-pub(super) fn result_id(workflow: &WorkflowName, round: u32) -> Result<CheckpointId, FlowError> {
+pub(crate) fn result_id(workflow: &WorkflowName, round: u32) -> Result<CheckpointId, FlowError> {
     checkpoint_id(format!("{workflow}.round-{round}"))
 }
 

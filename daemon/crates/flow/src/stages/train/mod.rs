@@ -19,7 +19,8 @@ use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::labels::misfit;
 use crate::preflight;
-use kept::{Kept, result_id, step_id};
+pub(crate) use kept::result_id;
+use kept::{Kept, step_id};
 pub(crate) use mix::{Data, Mixed, mix};
 
 /// Examples of a batch that a message names.
@@ -35,6 +36,8 @@ pub(crate) struct Trained {
     pub(crate) losses: Vec<f64>,
     pub(crate) eval_losses: Vec<EvalLoss>,
     pub(crate) stopped_early: bool,
+    /// The tokens computed, padding not counted.
+    pub(crate) tokens: u64,
 }
 
 /// A segment's result in the journal; its tensors are in the checkpoint store.
@@ -81,6 +84,7 @@ pub(crate) fn train(
     let mut log = TrainingLog::default();
     let mut written = 0;
     let mut losses = Vec::new();
+    let mut tokens = 0;
     let mut is_checked = false;
     // The last checkpoint stays in memory; after a restart it is read from the store.
     let mut last: Option<Checkpoint> = None;
@@ -122,6 +126,7 @@ pub(crate) fn train(
             u64::from(segment.total_steps),
         );
         losses.extend(&segment.losses);
+        tokens += segment.tokens;
         log.steps.extend(&segment.metrics);
         log.evaluations.extend(segment.evaluation);
         for step in kept.add(segment.step, &log.evaluations) {
@@ -145,6 +150,7 @@ pub(crate) fn train(
                 losses,
                 eval_losses: log.evaluations,
                 stopped_early: segment.stopped_early,
+                tokens,
             });
         }
     }

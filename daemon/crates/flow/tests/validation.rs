@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use autodidact_domain::journal::{RecordedVerdict, StageName};
+use autodidact_domain::lineage::RecordStanding;
 use autodidact_domain::ports::{Datasets, Journal};
 use autodidact_domain::{
     Body, DatasetName, Decision, Example, GenerateRequest, Language, ModelRef, Prompt, Report,
@@ -288,6 +289,18 @@ fn what_is_corrected_keeps_the_original_beside_it() {
     check("Name a river.", "The Nile.", Some("Output: The Nile."));
     check("Rate the review.", "positive", Some("Label: Positive."));
     check("Is the room warm or cold?", "warm", None);
+
+    // By either id the same is told: what it became, and why.
+    let corrected = of(&kept, "Name a river.")[0];
+    let original = corrected.uncorrected().expect("it was corrected").id();
+    for id in [corrected.id, original] {
+        let lineage = autodidact_flow::lineage::of_record(&ports(&world), &name(), &id.to_string())
+            .expect("it is a record");
+        assert_eq!(lineage.record, corrected.id);
+        assert_eq!(lineage.standing, RecordStanding::Kept);
+        let reasons = lineage.verdicts.iter().map(|v| v.verdict.reason.as_str());
+        assert!(reasons.into_iter().any(|reason| reason == "corrected"));
+    }
 }
 
 #[test]

@@ -294,7 +294,7 @@ impl Subject {
     /// Shows the record with who wrote it.
     fn example(&self, history: &History, decided: &Decided) -> Option<Example> {
         match &self.record {
-            Record::Example(example) => Some(example.as_ref().clone()),
+            Record::Example(example) => Some(Example::clone(example)),
             Record::Completion => None,
             Record::Instruction(round, candidate) => {
                 let writer = writer(&history.workflow, *round, &decided.promoted);

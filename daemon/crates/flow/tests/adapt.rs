@@ -51,7 +51,7 @@ fn world() -> Arc<World> {
     world
         .knows
         .lock()
-        .unwrap()
+        .expect("no panic")
         .push(("type reasoning".into(), "It is forty two.".into()));
     let fake = Fake(Arc::clone(&world));
     for (name, first) in [("seeds", 0), ("held", FIRST_HELD_OUT)] {
@@ -65,23 +65,23 @@ fn world() -> Arc<World> {
                 ),
             })
             .collect();
-        let name = DatasetName::new(name).unwrap();
-        fake.put(&name, &tasks, "test", None).unwrap();
+        let name = DatasetName::new(name).expect("a plain name");
+        fake.put(&name, &tasks, "test", None).expect("in memory");
     }
     world
 }
 
 /// The prompts of a round for each quota of its plan, as the journal has them.
 fn prompts(world: &World, round: u32, quotas: usize) -> Vec<usize> {
-    let state = world.state.lock().unwrap();
+    let state = world.state.lock().expect("no panic");
     let mut counts = vec![0; quotas];
     for ((_, of, stage, _), result) in &state.steps {
         if (*of, *stage) != (round, StageName::Generate) {
             continue;
         }
-        let value = &result.as_ref().unwrap()["value"]["quotas"];
-        for quota in value.as_array().unwrap() {
-            counts[quota.as_u64().unwrap() as usize] += 1;
+        let value = &result.as_ref().expect("the run is done")["value"]["quotas"];
+        for quota in value.as_array().expect("a list") {
+            counts[quota.as_u64().expect("a place") as usize] += 1;
         }
     }
     counts

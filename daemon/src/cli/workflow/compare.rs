@@ -241,8 +241,7 @@ mod tests {
         };
         assert_eq!(
             render(&compared),
-            "\
-           one      two
+            "           one      two
 ends with  round-1  round-1
 kept       one@1    none
 seconds    1.5      1.5

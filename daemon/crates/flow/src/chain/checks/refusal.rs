@@ -69,11 +69,10 @@ fn phrases(list: &'static str) -> impl Iterator<Item = &'static str> {
 /// In lower case with straight apostrophes, and without the blank that some put before AI in Chinese.
 fn flat(text: &str) -> String {
     let straight = text.replace(['’', '‘'], "'").to_lowercase();
-    ["作为 ai", "一个 ai", "一名 ai"]
-        .iter()
-        .fold(straight, |text, spaced| {
-            text.replace(spaced, &spaced.replace(' ', ""))
-        })
+    straight
+        .replace("作为 ai", "作为ai")
+        .replace("一个 ai", "一个ai")
+        .replace("一名 ai", "一名ai")
 }
 
 /// Tells whether a phrase stands in a text, as whole words in English.

@@ -19,6 +19,8 @@ mod ledger;
 pub mod lineage;
 mod pin;
 mod preflight;
+#[cfg(test)]
+mod prompt_snapshots;
 mod prompts;
 pub mod report;
 pub mod review;

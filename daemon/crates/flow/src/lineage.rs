@@ -182,7 +182,12 @@ impl History {
 
     /// Finds what an id stands for, and the other ids that it goes by.
     fn subject(&self, asked: ExampleId) -> Subject {
-        if let Some(example) = self.examples().find(|example| example.id == asked) {
+        // What was corrected or written over goes on as what it became.
+        let mut kept = self.kept.iter();
+        let became = kept.find(|kept| kept.id == asked || earlier_ids(kept).contains(&asked));
+        if let Some(example) =
+            became.or_else(|| self.examples().find(|example| example.id == asked))
+        {
             return self.example_subject(example);
         }
         let mut candidates = self.candidates.iter();
@@ -208,11 +213,8 @@ impl History {
     }
 
     fn example_subject(&self, example: &Example) -> Subject {
-        // What a person wrote over goes by the id that it had before, too.
-        let mut ids: Vec<ExampleId> = [example.id]
-            .into_iter()
-            .chain(example.lineage.edited_from)
-            .collect();
+        let mut ids = vec![example.id];
+        ids.extend(earlier_ids(example));
         // Where nothing is generated the records themselves are filtered. Elsewhere a seed's instruction is judged only where a
         // model has written it once more, and that is no decision on the seed.
         let is_judged =
@@ -264,6 +266,13 @@ impl History {
             () => RecordStanding::Open,
         }
     }
+}
+
+/// Lists the ids that an example went by before a person wrote it over and before validation corrected it.
+fn earlier_ids(example: &Example) -> Vec<ExampleId> {
+    let uncorrected = example.uncorrected().map(|body| body.id());
+    let edited = example.lineage.edited_from.into_iter();
+    edited.chain(uncorrected).collect()
 }
 
 /// What is asked about.

@@ -9,7 +9,7 @@ use autodidact_domain::workflow::{ConsistencySpec, RespondSpec};
 use autodidact_domain::{Completion, Example, ModelRef, TaskType, Verdict};
 use autodidact_text::{count_tokens, normalize, rouge_l, tokenize};
 
-use super::checks::{labels_of, the_label};
+use super::checks::{labels_of, the_label, tidied};
 use super::correction::Corrections;
 use super::{ChainRecord, note};
 use crate::error::FlowError;
@@ -159,7 +159,8 @@ fn author(run: &Run, spec: &ConsistencySpec, record: &ChainRecord) -> ModelRef {
     }
 }
 
-enum Judgement {
+/// What the other answers make of an answer.
+pub(super) enum Judgement {
     Agrees,
     Replace { output: String, done: String },
     Drop(Box<Verdict>),
@@ -180,19 +181,28 @@ fn judge(spec: &ConsistencySpec, record: &ChainRecord, answers: &[Completion]) -
 }
 
 /// Compares an answer with the others.
-fn compare(spec: &ConsistencySpec, record: &ChainRecord, answers: &[String]) -> Judgement {
+pub(super) fn compare(
+    spec: &ConsistencySpec,
+    record: &ChainRecord,
+    answers: &[String],
+) -> Judgement {
     let is_classification = autodidact_text::task_type_of(record.task_type, &record.labels)
         == Some(TaskType::Classification);
     let labels = is_classification.then(|| labels_of(record)).flatten();
-    let is_closed = is_classification || count_tokens(&record.output) <= SHORT_ANSWER_TOKENS;
-    let read = |answer: &String| match &labels {
-        Some(labels) => the_label(answer, labels).map_or_else(|| answer.clone(), str::to_string),
-        None => answer.clone(),
+    // "Output: 6" and "6" are one answer.
+    let read = |answer: &String| {
+        let tidied = tidied(record, answer);
+        let label = labels
+            .as_ref()
+            .and_then(|labels| the_label(&tidied, labels));
+        label.map(str::to_string).unwrap_or(tidied)
     };
     let answers: Vec<String> = answers.iter().map(read).collect();
-    let own = tokenize(&record.output);
+    let output = read(&record.output);
+    let is_closed = is_classification || count_tokens(&output) <= SHORT_ANSWER_TOKENS;
+    let own = tokenize(&output);
     let agrees = |answer: &&String| {
-        let is_equal = normalize(answer) == normalize(&record.output);
+        let is_equal = normalize(answer) == normalize(&output);
         is_equal || (!is_closed && rouge_l(&tokenize(answer), &own) >= spec.agreement_rouge_l)
     };
     let share_of = |count: usize| count as f64 / answers.len().max(1) as f64;

@@ -8,6 +8,8 @@ mod difficulty;
 mod diversity;
 #[cfg(test)]
 mod labelled;
+#[cfg(test)]
+mod labelled_answers;
 mod meaning;
 mod perplexity;
 mod plugin;

@@ -16,7 +16,7 @@ const STAGES_ZH: [(&str, &str); 9] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 47] = [
+const REASONS_ZH: [(&str, &str); 56] = [
     ("embedding_duplicate", "语义重复"),
     ("misaligned", "答非所问"),
     ("too_easy", "过于简单"),
@@ -64,6 +64,15 @@ const REASONS_ZH: [(&str, &str); 47] = [
     ("repeated_run", "字符连续重复"),
     ("repeated_sentence", "句子重复"),
     ("repeated_ngrams", "片段重复"),
+    ("conflicting_outputs", "同一输入答案矛盾"),
+    ("duplicate_instance", "实例重复"),
+    ("refusal", "拒绝作答"),
+    ("label_not_in_set", "标签不在集合内"),
+    ("span_not_in_input", "片段不在原文中"),
+    ("code_does_not_parse", "代码无法解析"),
+    ("invalid_json", "不是有效的 JSON"),
+    ("wrong_output_language", "答案语言不符"),
+    ("inconsistent", "多次作答不一致"),
 ];
 
 /// Task types by their code, in Chinese.
@@ -140,7 +149,7 @@ fn named<'a>(language: Language, names: &[(&str, &'a str)], code: &'a str) -> &'
 #[cfg(test)]
 mod tests {
     use autodidact_domain::journal::StageName;
-    use autodidact_domain::workflow::TextRule;
+    use autodidact_domain::workflow::{Check, TextRule};
 
     use super::*;
 
@@ -167,6 +176,13 @@ mod tests {
             .chain(&TextRule::OF_INSTANCES)
         {
             assert_ne!(reason_name(Language::Zh, rule.code()), rule.code());
+        }
+    }
+
+    #[test]
+    fn every_check_has_a_chinese_name() {
+        for check in Check::ALL {
+            assert_ne!(reason_name(Language::Zh, check.code()), check.code());
         }
     }
 

@@ -11,7 +11,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml};
 use super::reader::{Faults, Fields, Node};
 
 /// The templates that come with the daemon, by name, as files of the form that a `custom_template` has.
-const TEMPLATES: [(&str, &str); 2] = [
+pub(crate) const TEMPLATES: [(&str, &str); 2] = [
     ("list", include_str!("../../templates/list.yaml")),
     ("alpaca", include_str!("../../templates/alpaca.yaml")),
 ];

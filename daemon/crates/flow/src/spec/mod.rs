@@ -14,6 +14,8 @@ use saphyr::{LoadableYamlNode, MarkedYaml};
 use saphyr_parser::{Event, Parser};
 
 pub use fault::{Fault, nearest_name};
+#[cfg(test)]
+pub(crate) use generate::TEMPLATES;
 pub(crate) use generate::builtin_template;
 pub use reader::KnownField;
 use reader::{Faults, Fields, Node};

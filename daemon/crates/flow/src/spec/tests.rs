@@ -286,3 +286,62 @@ fn rules_on_texts_can_be_left_out_by_their_codes() {
     assert!(chain("validate", "except: [vague]").is_err());
     assert!(chain("filter", "sensitive_words: ['!?']").is_err());
 }
+
+#[test]
+fn checks_and_temperatures_by_task_type_are_read_and_misspelt_ones_refused() {
+    use autodidact_domain::TaskType;
+    use autodidact_domain::workflow::{ChainRule, Check, ChecksSpec, ConsistencySpec};
+    let workflow = |respond: &str, chain: &str| {
+        let stages = format!("  respond: {{{respond}}}\n  validate: {{chain: [{chain}]}}\n");
+        parse_workflow(&format!("name: a\nmodel: m\nseeds: s\nstages:\n{stages}"))
+    };
+    let spec = workflow(
+        "temperatures: {writing: 0.7}, instances: 4",
+        "checks, consistency",
+    )
+    .expect("right")
+    .stages;
+    let respond = spec.respond.expect("there");
+    assert_eq!(respond.temperatures, [(TaskType::Writing, 0.7)].into());
+    assert_eq!((respond.instances, respond.label_temperature), (4, None));
+    let expect = [
+        ChainRule::Checks(ChecksSpec::default()),
+        ChainRule::Consistency(ConsistencySpec::default()),
+    ];
+    assert_eq!(spec.validate.expect("there").chain, expect);
+    let spec = workflow("", "checks: {except: [refusal]}").expect("right");
+    let Some(ChainRule::Checks(checks)) = spec
+        .stages
+        .validate
+        .and_then(|s| s.chain.into_iter().next())
+    else {
+        panic!("one link");
+    };
+    assert_eq!(
+        (checks.correct, checks.except),
+        (true, vec![Check::Refusal])
+    );
+
+    let faults = workflow(
+        "temperatures: {writting: 1}, instances: 0",
+        "checks: {except: [refusel]}",
+    )
+    .expect_err("three faults");
+    let found: Vec<_> = faults
+        .iter()
+        .map(|f| (f.path.as_str(), f.nearest.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("stages.respond.instances", None),
+            ("stages.respond.temperatures", Some("writing")),
+            ("stages.validate.chain[0].checks.except[0]", Some("refusal")),
+        ]
+    );
+    // What stands in no file from before is in no digest from before.
+    let text = serde_json::to_string(&workflow("", "rules").expect("right")).expect("plain values");
+    for field in ["instances", "temperatures", "label_temperature"] {
+        assert!(!text.contains(field), "{field} in {text}");
+    }
+}

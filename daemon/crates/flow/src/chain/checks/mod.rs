@@ -69,21 +69,11 @@ pub(super) fn judge(
 
 /// Examines one record: gives its answer, with what was corrected of it, or the first drop.
 fn examine(spec: &ChecksSpec, record: &ChainRecord) -> Result<(String, Vec<String>), Box<Verdict>> {
-    let task_type = autodidact_text::task_type_of(record.task_type, &record.labels);
-    let mut answer = Answer {
-        record,
-        task_type: task_type.or_else(|| guess_task_type(&record.instruction)),
-        output: record.output.clone(),
+    let mut answer = Answer::new(record, &record.output);
+    let mut done = match spec.correct {
+        true => answer.tidy(),
+        false => Vec::new(),
     };
-    let mut done = Vec::new();
-    if spec.correct {
-        for tidy in tidy::ALL {
-            if let Some((output, what)) = tidy(&answer) {
-                answer.output = output;
-                done.push(what);
-            }
-        }
-    }
     let checks = Check::ALL
         .iter()
         .filter(|check| !spec.except.contains(check));
@@ -122,7 +112,35 @@ fn find(check: Check, answer: &Answer<'_>) -> Finding {
     }
 }
 
-impl Answer<'_> {
+/// Shows an answer to a record's question as the checks would leave it, where it is right but for its form.
+pub(super) fn tidied(record: &ChainRecord, output: &str) -> String {
+    let mut answer = Answer::new(record, output);
+    answer.tidy();
+    answer.output
+}
+
+impl<'a> Answer<'a> {
+    fn new(record: &'a ChainRecord, output: &str) -> Self {
+        let task_type = autodidact_text::task_type_of(record.task_type, &record.labels);
+        Self {
+            record,
+            task_type: task_type.or_else(|| guess_task_type(&record.instruction)),
+            output: output.to_string(),
+        }
+    }
+
+    /// Leaves out what belongs to no answer; tells what.
+    fn tidy(&mut self) -> Vec<String> {
+        let mut done = Vec::new();
+        for tidy in tidy::ALL {
+            if let Some((output, what)) = tidy(self) {
+                self.output = output;
+                done.push(what);
+            }
+        }
+        done
+    }
+
     fn is(&self, task_type: TaskType) -> bool {
         self.task_type == Some(task_type)
     }

@@ -51,7 +51,7 @@ const PAIRS: [(Language, &str, &str); 8] = [
 ];
 
 /// Asks for a harder version of an instruction.
-pub(super) fn request(style: PromptStyle, language: Language, instruction: &str) -> Prompt {
+pub(crate) fn request(style: PromptStyle, language: Language, instruction: &str) -> Prompt {
     let (head, task, harder) = language.pick(
         (
             "Each task is followed by a harder version of it, which asks for something more.",

@@ -22,13 +22,13 @@ use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::prompts::line_stops;
 use crate::stages::{language_of, prompt_too_long};
+#[cfg(test)]
+pub(crate) use evolve::request as harder_request;
 use items::Item;
-use plan::Allotment;
-use template::{Kind, lay_out};
-
 pub(crate) use items::parse_items;
+use plan::Allotment;
 pub(crate) use plan::first_plan;
-pub(crate) use template::template_of;
+pub(crate) use template::{Kind, lay_out, template_of};
 
 /// The examples at the end of a prompt that are of the kind that it asks for: what stands last weighs most.
 const OF_THE_KIND: usize = 3;

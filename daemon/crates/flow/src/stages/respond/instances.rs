@@ -8,19 +8,19 @@ use crate::prompts::flatten;
 use crate::stages::prompt_too_long;
 
 /// An input with the answer to it.
-pub(super) struct Instance {
-    pub(super) input: String,
+pub(crate) struct Instance {
+    pub(crate) input: String,
     /// The answer, where there is a whole one.
-    pub(super) output: Option<String>,
+    pub(crate) output: Option<String>,
     /// What the answer was read from, or what came before it and was no use.
-    pub(super) completion: Completion,
+    pub(crate) completion: Completion,
     /// The drop of one that overlaps a held-out task.
-    pub(super) overlap: Option<Verdict>,
+    pub(crate) overlap: Option<Verdict>,
 }
 
 impl Instance {
     /// Makes one that came to nothing: half an example is none.
-    pub(super) fn failed(completion: Completion) -> Self {
+    pub(crate) fn failed(completion: Completion) -> Self {
         Self {
             input: String::new(),
             output: None,
@@ -30,7 +30,7 @@ impl Instance {
     }
 
     /// Makes one with its answer.
-    pub(super) fn new(input: String, output: Option<String>, completion: Completion) -> Self {
+    pub(crate) fn new(input: String, output: Option<String>, completion: Completion) -> Self {
         Self {
             input,
             output,
@@ -65,10 +65,10 @@ fn note(text: String) -> Evidence {
 }
 
 /// Which instances are kept, and what that makes of their instruction.
-pub(super) struct Settled {
+pub(crate) struct Settled {
     /// The places of those that are kept; none where the instruction is dropped.
-    pub(super) kept: Vec<usize>,
-    pub(super) verdict: Verdict,
+    pub(crate) kept: Vec<usize>,
+    pub(crate) verdict: Verdict,
 }
 
 /// Settles what becomes of an instruction's instances.
@@ -76,7 +76,7 @@ pub(super) struct Settled {
 /// One without a whole answer ends as `no_answer`, `truncated` or `prompt_too_long`, one that says what an earlier one says as
 /// `duplicate_instance`, and one that overlaps a held-out task by that; the instruction goes on with the others, and its verdict names those that ended. Where one input has two
 /// different answers, nothing tells which is right: the instruction is dropped as `conflicting_outputs`.
-pub(super) fn settle(instances: &[Instance]) -> Settled {
+pub(crate) fn settle(instances: &[Instance]) -> Settled {
     let (mut kept, mut ended): (Vec<usize>, Vec<(usize, Verdict)>) = (Vec::new(), Vec::new());
     for (i, instance) in instances.iter().enumerate() {
         if let Some(failure) = instance.failure() {

@@ -14,9 +14,10 @@ use autodidact_domain::{Body, ModelRef, TaskType};
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
 use crate::stages::generate::{Candidate, instruction_id};
-use instances::{Instance, Settled, settle};
+use instances::Settled;
 
 pub(crate) use asker::{Asker, Question};
+pub(crate) use instances::{Instance, settle};
 pub(crate) use labels::LabelShares;
 
 /// Whom a wave asks, and what it knows of before.

@@ -179,7 +179,7 @@ pub struct Stages {
 /// How candidates are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateSpec {
-    /// Examples that a round wants kept at the end of its last record stage.
+    /// Examples that a round wants kept at the end of its last record stage, of every language an equal share.
     pub target: u32,
     /// The prompt template: one of those that come with the daemon (`list`, `alpaca`), or `custom`.
     pub template: String,

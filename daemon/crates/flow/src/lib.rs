@@ -22,6 +22,7 @@ mod preflight;
 #[cfg(test)]
 mod prompt_snapshots;
 mod prompts;
+mod records;
 pub mod report;
 pub mod review;
 mod run;

@@ -13,6 +13,20 @@ pub(crate) struct Item {
     pub(crate) topic: Option<String>,
 }
 
+impl Item {
+    /// Takes a label off that names no known kind: in a list of labelled items what stands in brackets before a blank is one.
+    pub(crate) fn without_unknown_label(mut self) -> Self {
+        let inner = self.instruction.strip_prefix(['[', '【']);
+        let rest = inner.and_then(|inner| inner.split_once([']', '】']));
+        if let Some((_, rest)) = rest
+            && rest.starts_with(char::is_whitespace)
+        {
+            self.instruction = rest.trim_start().to_string();
+        }
+        self
+    }
+}
+
 /// Reads the items of a completion.
 ///
 /// A continued list's first item follows the prompt's open number; an answer's items begin at its first number, and what is
@@ -94,10 +108,11 @@ fn read_item(text: &str) -> Item {
         .map_or((None, text), |(kind, rest)| (Some(kind), rest.trim_start()));
     let named = kind.map(|kind| kind.split_once(['|', '｜']).unwrap_or((kind, "")));
     let task_type = named.and_then(|(name, _)| task_type_of_name(name.trim()));
-    // What stands in brackets and names no kind of task is part of the instruction.
-    let (rest, topic) = match task_type {
-        Some(_) => (rest, named.map(|(_, topic)| topic.trim())),
-        None => (text, None),
+    // What stands in brackets and names no kind of task is part of the instruction, unless it has a label's form.
+    let is_label = task_type.is_some() || kind.is_some_and(|kind| kind.contains(['|', '｜']));
+    let (rest, topic) = match named {
+        Some((_, topic)) if is_label => (rest, Some(topic.trim())),
+        _ => (text, None),
     };
     let instruction = [
         "Instruction:",
@@ -182,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn in_a_labelled_list_any_label_is_taken_off() {
+        let check = |text: &str, expect: &str| {
+            let item = Item {
+                instruction: text.to_string(),
+                ..Item::default()
+            };
+            assert_eq!(item.without_unknown_label().instruction, expect);
+        };
+        check("[extract] Write down the dates.", "Write down the dates.");
+        check("[抽签] 抽出时间。", "抽出时间。");
+        // A slot is no label.
+        check("[城市]的天气怎么样？", "[城市]的天气怎么样？");
+        check("Name a fruit.", "Name a fruit.");
+        check("[x", "[x");
+    }
+
+    #[test]
     fn an_answer_is_its_list_alone() {
         let check =
             |text, expect: &[&str]| check(text, FinishReason::Eos, PromptStyle::Chat, expect);
@@ -221,6 +253,11 @@ mod tests {
             "[question answering] Why?",
             ("Why?", Some(TaskType::QuestionAnswering), None),
         );
+        check(
+            "[personal | travel] Write a travel blog.",
+            ("Write a travel blog.", None, Some("travel")),
+        );
+        check("【个人｜】写日记。", ("写日记。", None, None));
         check("[sic] Fix the text.", ("[sic] Fix the text.", None, None));
         check("[x", ("[x", None, None));
     }

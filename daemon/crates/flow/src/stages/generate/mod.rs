@@ -27,7 +27,7 @@ pub(crate) use evolve::request as harder_request;
 use items::Item;
 pub(crate) use items::parse_items;
 use plan::Allotment;
-pub(crate) use plan::first_plan;
+pub(crate) use plan::{first_plan, missing};
 pub(crate) use template::{Kind, lay_out, template_of};
 
 /// The examples at the end of a prompt that are of the kind that it asks for: what stands last weighs most.
@@ -57,6 +57,8 @@ pub(crate) struct PromptPool<'a> {
     pub(crate) generated: &'a [Example],
     /// The round's own among the generated.
     pub(crate) kept: &'a [Example],
+    /// The languages of which examples are missing; prompts take turns between them.
+    pub(crate) languages: Vec<Language>,
 }
 
 /// What every wave of a round has in common.
@@ -183,7 +185,12 @@ impl BuiltPrompt {
             let item = is_whole.then(|| self.asked_for(instruction.to_string()));
             return item.into_iter().collect();
         }
-        let items = parse_items(&completion.text, completion.finish, style).into_iter();
+        let items = parse_items(&completion.text, completion.finish, style);
+        let is_labelled = self.task_type.is_some() || self.topic.is_some();
+        let items = items.into_iter().map(|item| match is_labelled {
+            true => item.without_unknown_label(),
+            false => item,
+        });
         let labelled = |(place, item): (usize, Item)| match style {
             // The first item's label stood in the prompt; the model labels the others as it likes.
             PromptStyle::Continue if place > 0 => item,
@@ -214,7 +221,7 @@ impl BuiltPrompt {
     }
 }
 
-/// Builds the round's request `index`: languages take turns, and the draw depends on seed, round and index alone.
+/// Builds the round's request `index`: the languages in want take turns, and the draw depends on seed, round and index alone.
 fn build_prompt(
     run: &Run,
     generation: &Generation<'_>,
@@ -222,14 +229,14 @@ fn build_prompt(
     allotment: &mut Allotment<'_>,
     index: u32,
 ) -> BuiltPrompt {
-    let languages = &run.spec().languages;
-    let language = languages[index as usize % languages.len()];
+    let default = run.spec().languages[0];
+    let language = pool.languages[index as usize % pool.languages.len()];
     let round = generation.round.to_string();
     let coordinates = ["generate", &round, &index.to_string()];
     let mut random = Random::at(run.spec().seed, &coordinates);
     let of_language = |examples: &'_ [Example]| -> Vec<usize> {
         (0..examples.len())
-            .filter(|i| language_of(&examples[*i], languages[0]) == language)
+            .filter(|i| language_of(&examples[*i], default) == language)
             .collect()
     };
     let sampling = sampling(run, generation, index);

@@ -39,6 +39,22 @@ pub(crate) fn first_plan(spec: &WorkflowSpec, human: &[Example]) -> RoundPlan {
     }
 }
 
+/// Tells the languages of which a round has kept too little, with how much is missing: of the target each has an equal share.
+pub(crate) fn missing(
+    target: u32,
+    languages: &[Language],
+    kept: &[Example],
+) -> Vec<(Language, u32)> {
+    let share = target.div_ceil(languages.len() as u32);
+    let missing = |language: &Language| {
+        let own = |example: &&Example| language_of(example, languages[0]) == *language;
+        let kept = kept.iter().filter(own).count() as u32;
+        (*language, share.saturating_sub(kept))
+    };
+    let missing = languages.iter().map(missing);
+    missing.filter(|(_, missing)| *missing > 0).collect()
+}
+
 /// Gives prompts out to quotas, so that what is asked and what is kept approach the shares.
 pub(crate) struct Allotment<'a> {
     plan: &'a RoundPlan,
@@ -143,6 +159,27 @@ mod tests {
             ..Example::human(Body::instruction("Write.", "", "x"))
         };
         assert_eq!(drawn(&plan, &vec![writing; 8], 20), [6, 14]);
+    }
+
+    #[test]
+    fn every_language_has_an_equal_share_of_the_target() {
+        let kept = |language, count| {
+            let example = Example {
+                language: Some(language),
+                ..Example::human(Body::instruction("Write.", "", "x"))
+            };
+            vec![example; count]
+        };
+        let both = [Language::En, Language::Zh];
+        let check = |kept: &[Example], expect: &[(Language, u32)]| {
+            assert_eq!(missing(21, &both, kept), expect);
+        };
+        check(&[], &[(Language::En, 11), (Language::Zh, 11)]);
+        let english = kept(Language::En, 15);
+        check(&english, &[(Language::Zh, 11)]);
+        check(&[english, kept(Language::Zh, 11)].concat(), &[]);
+        let chinese = kept(Language::Zh, 3);
+        assert_eq!(missing(3, &[Language::Zh], &chinese), []);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Device {
                 let mut between = || self.serve_people();
                 Ok(model.embed(adapter.as_deref(), texts, &mut between, interrupt)?)
             }
+            EmbedderRef::LastState(wanted) => {
+                let (model, adapter) = self.model_for_states(wanted)?;
+                let mut between = || self.serve_people();
+                Ok(model.embed_last(adapter.as_deref(), texts, &mut between, interrupt)?)
+            }
         }
     }
 
@@ -49,7 +54,7 @@ impl Device {
     ) -> PortResult<EmbedReport> {
         match embedder {
             EmbedderRef::Encoder(name) => Ok(self.encoder(name)?.report(texts)?),
-            EmbedderRef::Generator(wanted) => {
+            EmbedderRef::Generator(wanted) | EmbedderRef::LastState(wanted) => {
                 Ok(self.model_for_states(wanted)?.0.embed_report(texts)?)
             }
         }
@@ -103,7 +108,7 @@ pub(super) fn queued_as(embedder: &EmbedderRef) -> ModelRef {
             model: name.clone(),
             adapter: None,
         },
-        EmbedderRef::Generator(wanted) => wanted.clone(),
+        EmbedderRef::Generator(wanted) | EmbedderRef::LastState(wanted) => wanted.clone(),
     }
 }
 

@@ -177,12 +177,16 @@ fn funnel(out: &mut String, language: Language, round: &RoundReport) {
             .to_string(),
     };
     let number = round.round;
+    let seeds = match number {
+        0 => language.pick(" (the seeds alone)", "（只用种子）"),
+        _ => "",
+    };
     let _ = writeln!(
         out,
         "{}",
         language.pick(
-            format!("Round {number}, {decided}"),
-            format!("第 {number} 轮，{decided}"),
+            format!("Round {number}{seeds}, {decided}"),
+            format!("第 {number} 轮{seeds}，{decided}"),
         )
     );
     let row = |stage: &autodidact_domain::report::StageReport| {

@@ -18,6 +18,9 @@ pub enum EmbedderRef {
     Encoder(ModelName),
     /// The mean of a generator's final hidden states.
     Generator(ModelRef),
+    /// A generator's final hidden state of a text's last token, of which it makes the next word: for texts that end by asking
+    /// for one word that says it all (Jiang et al. 2023, "Scaling Sentence Embeddings with Large Language Models", PromptEOL).
+    LastState(ModelRef),
 }
 
 impl EmbedderRef {
@@ -37,7 +40,7 @@ impl EmbedderRef {
     pub fn model(&self) -> &ModelName {
         match self {
             Self::Encoder(name) => name,
-            Self::Generator(reference) => &reference.model,
+            Self::Generator(reference) | Self::LastState(reference) => &reference.model,
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct Sampling {
     pub logit_bias: BTreeMap<u32, f32>,
     /// The most tokens to generate.
     pub max_tokens: u32,
+    /// Before so many tokens a completion does not end by itself (a stop text ends it still).
+    #[serde(default)]
+    pub min_tokens: u32,
     /// Texts that end a completion; they are not part of it.
     pub stop: Vec<String>,
     /// The seed of this one completion.
@@ -55,6 +58,7 @@ impl Default for Sampling {
             frequency_penalty: 0.0,
             logit_bias: BTreeMap::new(),
             max_tokens: 128,
+            min_tokens: 0,
             stop: Vec::new(),
             seed: 0,
         }

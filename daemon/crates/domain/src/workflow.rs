@@ -196,6 +196,9 @@ pub struct GenerateSpec {
     pub presence_penalty: f32,
     /// The most tokens of one completion.
     pub max_tokens: u32,
+    /// Before so many tokens a completion does not end by itself.
+    #[serde(default)]
+    pub min_tokens: u32,
     /// Human examples in a prompt.
     pub human_examples: u32,
     /// Generated examples in a prompt, once there are as many.
@@ -345,6 +348,11 @@ pub struct TrainSpec {
     /// The share of the examples that is held out of training for those evaluations instead.
     #[serde(default)]
     pub validation_split: f64,
+    /// Whether a round 0 before the first trains on the seeds alone, so that the first round is written and answered by what came of
+    /// it, and has to be better than it: a base model answers poorly before it has seen answers (as the seed model of Li et al.
+    /// 2023, "Self-Alignment with Instruction Backtranslation").
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seeds_first: bool,
     /// The method and its options.
     #[serde(flatten)]
     pub options: TrainOptions,

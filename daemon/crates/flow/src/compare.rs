@@ -15,7 +15,7 @@ use autodidact_domain::{
 
 use crate::journaled::given;
 use crate::report::final_model;
-use crate::stages::evaluate::{Evaluation, TaskResult, evaluation_name};
+use crate::stages::evaluate::{Evaluation, Measured, TaskResult};
 
 /// Compares two workflows that are done; `language` is what reasons are told in, the first's own where it is none.
 ///
@@ -49,21 +49,39 @@ impl Side {
             )));
         }
         let steps = ports.journal.steps(name)?;
-        let mut by_round: BTreeMap<u32, Vec<TaskResult>> = BTreeMap::new();
-        for (round, results) in given::<Vec<TaskResult>>(&steps, StageName::Evaluate) {
-            by_round.entry(round).or_default().extend(results);
-        }
-        let evaluations = by_round.into_iter().map(|(round, results)| Evaluation {
-            model: evaluation_name(round),
-            results,
-            judgement: None,
-        });
         Ok(Self {
             workflow,
             report: ports.workflows.report(name)?,
-            evaluations: evaluations.collect(),
+            evaluations: evaluations(given(&steps, StageName::Evaluate)),
         })
     }
+}
+
+/// Puts the results of evaluations' steps together, by model.
+fn evaluations(steps: Vec<(u32, Vec<TaskResult>)>) -> Vec<Evaluation> {
+    let mut by_round: BTreeMap<u32, Vec<TaskResult>> = BTreeMap::new();
+    for (round, results) in steps {
+        by_round.entry(round).or_default().extend(results);
+    }
+    let of = |measured: Measured, results| Evaluation {
+        model: measured.name(),
+        results,
+        judgement: None,
+    };
+    // Round 0 has the base first, and then what the seeds alone gave, where they were trained on: the same tasks over again.
+    let base = by_round.remove(&0).unwrap_or_default();
+    let first = base.first().map(|result| result.id);
+    let again = base.iter().skip(1).position(|task| Some(task.id) == first);
+    let (base, seeds) = base.split_at(again.map_or(base.len(), |place| place + 1));
+    let mut evaluations = Vec::new();
+    for (measured, results) in [(Measured::Base, base), (Measured::Round(0), seeds)] {
+        if !results.is_empty() {
+            evaluations.push(of(measured, results.to_vec()));
+        }
+    }
+    let rounds = by_round.into_iter();
+    evaluations.extend(rounds.map(|(round, results)| of(Measured::Round(round), results)));
+    evaluations
 }
 
 /// Compares two workflows by what is known of them.

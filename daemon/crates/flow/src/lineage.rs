@@ -73,7 +73,7 @@ fn has_trained(ports: &Ports, workflow: &WorkflowSummary) -> PortResult<bool> {
     if spec.stages.train.is_none() {
         return Ok(false);
     }
-    for round in 1..=spec.rounds {
+    for round in 0..=spec.rounds {
         let counts = ports
             .journal
             .verdict_counts(&spec.name, round, StageName::Train)?;
@@ -379,7 +379,11 @@ fn writer(workflow: &WorkflowSummary, round: u32, promoted: &BTreeMap<u32, bool>
     }
     let train = spec.stages.train.as_ref();
     let trains_generator = train.is_some_and(|train| !train.options.task_type.has_head());
-    let in_force = (1..round).rev().find(|earlier| {
+    let first = match train.is_some_and(|train| train.seeds_first) {
+        true => 0,
+        false => 1,
+    };
+    let in_force = (first..round).rev().find(|earlier| {
         let promoted = promoted.get(earlier).copied();
         trains_generator && promoted.unwrap_or(spec.stages.promote.is_none())
     });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use autodidact_domain::figures::JudgeReport;
 use autodidact_domain::journal::StageName;
+use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::TrainSpec;
 use autodidact_domain::{
@@ -18,11 +19,10 @@ use crate::records::{Chains, make_examples, review_round};
 use crate::report::{RoundOutcome, RunOutcome};
 use crate::shown::look_at_seeds;
 use crate::stages::adapt::{self, Known};
-use crate::stages::evaluate::{self, Evaluation};
+use crate::stages::evaluate::{self, Evaluation, Measured};
 use crate::stages::generate;
-use crate::stages::promote::{Compared, Promotion};
+use crate::stages::promote::{self, Compared, Promotion};
 use crate::stages::train::{self, Trained};
-use crate::stages::promote;
 
 /// Records read from the store at once.
 const PAGE: usize = 1000;
@@ -38,10 +38,26 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
     let mut chains = Chains::build(&mut run, [&human, &shown])?;
     outcome.calibrations.clone_from(&chains.calibrations);
     let first_plan = generate::first_plan(run.spec(), &shown);
-    let mut plan = first_plan.clone();
-    let mut incumbent = evaluate_base(&mut run, &human, &held_out)?;
-    outcome.add_evaluation(&run, incumbent.as_ref(), &held_out);
+    let base = evaluate_base(&mut run, &human, &held_out)?;
+    outcome.add_evaluation(&run, base.as_ref(), &held_out);
     outcome.judge = judge_agreement(&mut run)?;
+    let given = Given {
+        human: &human,
+        shown: &shown,
+        held_out: &held_out,
+        eval_dataset: &eval_dataset,
+        first_plan: &first_plan,
+    };
+    let mut standing = Standing {
+        plan: first_plan.clone(),
+        incumbent: base,
+    };
+    let train = run.spec().stages.train.as_ref();
+    if train.is_some_and(|train| train.seeds_first) {
+        let done = learn(&mut run, 0, &given, &[], &mut standing, &mut outcome)?;
+        outcome.rounds.push(done);
+        crate::report::write(&run, &outcome, &held_out, false)?;
+    }
     for round in 1..=run.spec().rounds {
         // An adapter with a head of labels continues no texts.
         let trains_head = |train: &TrainSpec| train.options.task_type.has_head();
@@ -56,55 +72,88 @@ pub(crate) fn run_workflow(mut run: Run) -> Result<(), FlowError> {
             &generator,
             [&human, &shown],
             &outcome.kept,
-            &plan,
+            &standing.plan,
             &mut chains,
         )?;
         let kept = review_round(&mut run, round, kept, &mut chains)?;
         outcome.dataset = write_dataset(&run, round, &outcome.kept, &kept)?.or(outcome.dataset);
-        let mut done = RoundOutcome::new(round, &kept, run.spec());
-        let (language, seed) = (run.spec().languages[0], run.spec().seed);
-        done.diversity = diversity::of_instructions(&kept, language, seed);
-        let pools = [&human, &kept[..], &outcome.kept];
-        if let Some(trained) = train_round(&mut run, round, pools, &eval_dataset, &mut done)? {
-            let candidate = ModelRef {
-                model: run.spec().model.clone(),
-                adapter: Some(trained.adapter.clone()),
-            };
-            let evaluation = evaluate_round(&mut run, round, &candidate, &held_out)?;
-            let promotion = decide(
-                &mut run,
-                round,
-                incumbent.as_ref(),
-                evaluation.as_ref(),
-                &trained,
-                [&kept, &shown],
-            )?;
-            outcome.add_evaluation(&run, evaluation.as_ref(), &held_out);
-            if promotion.promoted {
-                outcome.adapter = Some(trained.adapter.clone());
-                outcome.adapter_digest = Some(trained.adapter_digest);
-                incumbent = evaluation.or(incumbent);
-            }
-            done.trained = Some(trained);
-            done.promotion = Some(promotion);
-        }
-        if let (Some(spec), Some(evaluation)) = (run.spec().stages.adapt, &incumbent) {
-            let known = Known {
-                first: &first_plan,
-                current: &plan,
-                evaluation,
-                held_out: &held_out,
-                human: &human,
-            };
-            let adapted = adapt::adapt(&mut run, round, &spec, &known)?;
-            plan = adapted.plan.clone();
-            done.adapted = Some(adapted);
-        }
+        let done = learn(&mut run, round, &given, &kept, &mut standing, &mut outcome)?;
         outcome.kept.extend(kept);
         outcome.rounds.push(done);
         crate::report::write(&run, &outcome, &held_out, false)?;
     }
     crate::report::write(&run, &outcome, &held_out, true)
+}
+
+/// What a run is given, the same in every round.
+struct Given<'a> {
+    human: &'a [Example],
+    /// Those of the human examples that prompts may show.
+    shown: &'a [Example],
+    held_out: &'a [Example],
+    eval_dataset: &'a [Example],
+    first_plan: &'a RoundPlan,
+}
+
+/// What a round leaves to the next, besides what it kept and trained.
+struct Standing {
+    plan: RoundPlan,
+    /// The evaluation of the model in force.
+    incumbent: Option<Evaluation>,
+}
+
+/// Runs what comes after a round's records: trains on them, measures, decides on the adapter, and adapts the plan of the next round.
+fn learn(
+    run: &mut Run,
+    round: u32,
+    given: &Given<'_>,
+    kept: &[Example],
+    standing: &mut Standing,
+    outcome: &mut RunOutcome,
+) -> Result<RoundOutcome, FlowError> {
+    let held_out = given.held_out;
+    let mut done = RoundOutcome::new(round, kept, run.spec());
+    let (language, seed) = (run.spec().languages[0], run.spec().seed);
+    done.diversity = diversity::of_instructions(kept, language, seed);
+    let pools = [given.human, kept, &outcome.kept];
+    if let Some(trained) = train_round(run, round, pools, given.eval_dataset, &mut done)? {
+        let candidate = ModelRef {
+            model: run.spec().model.clone(),
+            adapter: Some(trained.adapter.clone()),
+        };
+        let evaluation = evaluate_model(run, Measured::Round(round), &candidate, held_out)?;
+        let promotion = decide(
+            run,
+            round,
+            standing.incumbent.as_ref(),
+            evaluation.as_ref(),
+            &trained,
+            [kept, given.shown],
+        )?;
+        outcome.add_evaluation(run, evaluation.as_ref(), held_out);
+        if promotion.promoted {
+            outcome.adapter = Some(trained.adapter.clone());
+            outcome.adapter_digest = Some(trained.adapter_digest);
+            if evaluation.is_some() {
+                standing.incumbent = evaluation;
+            }
+        }
+        done.trained = Some(trained);
+        done.promotion = Some(promotion);
+    }
+    if let (Some(spec), Some(evaluation)) = (run.spec().stages.adapt, &standing.incumbent) {
+        let known = Known {
+            first: given.first_plan,
+            current: &standing.plan,
+            evaluation,
+            held_out,
+            human: given.human,
+        };
+        let adapted = adapt::adapt(run, round, &spec, &known)?;
+        standing.plan = adapted.plan.clone();
+        done.adapted = Some(adapted);
+    }
+    Ok(done)
 }
 
 /// Measures the judge of held-out answers against people, where there is one.
@@ -153,22 +202,22 @@ fn evaluate_base(
         model: run.spec().model.clone(),
         adapter,
     };
-    let evaluation = evaluate_round(run, 0, &base, held_out);
+    let evaluation = evaluate_model(run, Measured::Base, &base, held_out);
     // Whatever became of it: another start makes it again, the same.
     train::remove_untrained(run)?;
     evaluation
 }
 
-fn evaluate_round(
+fn evaluate_model(
     run: &mut Run,
-    round: u32,
+    measured: Measured,
     model: &ModelRef,
     held_out: &[Example],
 ) -> Result<Option<Evaluation>, FlowError> {
     let Some(spec) = run.spec().stages.evaluate.clone() else {
         return Ok(None);
     };
-    evaluate::evaluate(run, round, &spec, model, held_out).map(Some)
+    evaluate::evaluate(run, measured, &spec, model, held_out).map(Some)
 }
 
 /// Tells a round's dataset version from all others, whoever looks for it.

@@ -25,7 +25,7 @@ stages:
   respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules, {difficulty: {most: 0.99}}]}
   review: {sample: 4}
-  train: {batch_size: 4, checkpoint_steps: 2}
+  train: {batch_size: 4, checkpoint_steps: 2, seeds_first: true}
   evaluate: {batch: 4}
   promote: {min_diversity: 0.1}
   adapt: {temperature_step: 0.2}
@@ -101,8 +101,9 @@ fn straight_run() -> (Arc<World>, Report) {
 #[test]
 fn a_straight_run_adds_up() {
     let (world, report) = straight_run();
-    assert_eq!(report.rounds.len(), 2);
-    assert_eq!(report.evaluations.len(), 3);
+    let numbers: Vec<u32> = report.rounds.iter().map(|round| round.round).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    assert_eq!(report.evaluations.len(), 4);
     assert!(report.adapter_digest.is_some() && report.dataset_digest.is_some());
     let calibrated: Vec<&str> = report
         .calibrations
@@ -111,7 +112,7 @@ fn a_straight_run_adds_up() {
         .collect();
     assert_eq!(calibrated, ["embedding", "perplexity"]);
     let fake = Fake(Arc::clone(&world));
-    for round in &report.rounds {
+    for round in &report.rounds[1..] {
         let by_name = |name: &str| {
             round
                 .stages
@@ -166,6 +167,47 @@ fn a_straight_run_adds_up() {
         assert!(
             reasons.iter().any(|r| *r == reason),
             "{reason} is missing of {reasons:?}"
+        );
+    }
+}
+
+#[test]
+fn with_the_seeds_first_what_they_gave_writes_the_first_round_and_has_to_be_beaten() {
+    let (world, report) = straight_run();
+    let models: Vec<&str> = report
+        .evaluations
+        .iter()
+        .map(|e| e.model.as_str())
+        .collect();
+    assert_eq!(models, ["base", "round-0", "round-1", "round-2"]);
+    let seeds = &report.rounds[0];
+    assert_eq!((seeds.human, seeds.generated, seeds.replayed), (12, 0, 0));
+    assert_eq!(seeds.promoted, Some(true), "{}", seeds.promotion_reason);
+    assert!(seeds.promotion_reason.contains("against base"));
+    let stages: Vec<&str> = seeds
+        .stages
+        .iter()
+        .map(|stage| stage.name.as_str())
+        .collect();
+    assert_eq!(stages, ["train", "evaluate", "promote", "adapt"]);
+    let first = &report.rounds[1];
+    assert!(
+        first.promotion_reason.contains("against round-0"),
+        "{}",
+        first.promotion_reason
+    );
+    let state = world.state.lock().expect("no panic");
+    let (_, kept) = state.datasets[&DatasetName::new("loop").expect("a plain name")]
+        .last()
+        .expect("a version");
+    for example in kept
+        .iter()
+        .filter(|example| example.lineage.round == Some(1))
+    {
+        let adapter = example.lineage.adapter.as_ref();
+        assert_eq!(
+            adapter.map(ToString::to_string).as_deref(),
+            Some("loop.round-0")
         );
     }
 }

@@ -397,7 +397,7 @@ impl Engine for RemoteModel {
         texts: Vec<String>,
         interrupt: &Interrupt,
     ) -> PortResult<Embeddings> {
-        if let EmbedderRef::Generator(model) = embedder {
+        if let EmbedderRef::Generator(model) | EmbedderRef::LastState(model) = embedder {
             self.check_adapter(model)?;
         }
         self.embed_paid(&texts, &NoAccount, interrupt)

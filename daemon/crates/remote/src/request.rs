@@ -110,6 +110,7 @@ fn write_sampling(fields: &mut Map<String, Value>, sampling: &Sampling, identity
         frequency_penalty,
         logit_bias,
         max_tokens,
+        min_tokens,
         stop: _,
         seed,
     } = sampling;
@@ -146,6 +147,9 @@ fn write_sampling(fields: &mut Map<String, Value>, sampling: &Sampling, identity
         }
         if *min_p > 0.0 {
             set("min_p", number(*min_p));
+        }
+        if *min_tokens > 0 {
+            set("min_tokens", json!(min_tokens));
         }
         if *repetition_penalty != 1.0 {
             set("repetition_penalty", number(*repetition_penalty));
@@ -266,6 +270,7 @@ mod tests {
                 frequency_penalty: 0.25,
                 logit_bias: [(3, f32::NEG_INFINITY), (4, 2.5)].into(),
                 max_tokens: 9,
+                min_tokens: 4,
                 stop: ["a", "", "b", "c", "d", "e"].map(String::from).into(),
                 seed: 0x1234_5678_9abc_def0,
             },
@@ -288,6 +293,7 @@ mod tests {
             ..plain
         };
         expect["top_k"] = json!(5);
+        expect["min_tokens"] = json!(4);
         expect["min_p"] = json!(0.05);
         expect["repetition_penalty"] = json!(1.1);
         assert_eq!(written(extras, &request).1, expect);

@@ -14,6 +14,9 @@ pub(crate) struct SamplingArgs {
     /// The most tokens to generate
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=32_768))]
     max_tokens: u32,
+    /// Before so many tokens the answer does not end by itself
+    #[arg(long, default_value_t = 0)]
+    min_tokens: u32,
     /// 0 takes the likeliest token; higher is more varied
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
@@ -59,6 +62,7 @@ impl SamplingArgs {
             frequency_penalty: Some(self.frequency_penalty),
             logit_bias: self.logit_bias.iter().copied().collect::<BTreeMap<_, _>>(),
             max_tokens: Some(self.max_tokens),
+            min_tokens: Some(self.min_tokens),
             stop: self.stop.clone(),
             seed: Some(self.seed),
         }

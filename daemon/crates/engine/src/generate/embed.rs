@@ -1,5 +1,5 @@
-//! Texts as vectors by a generator: the mean of the last hidden states over a text's tokens, for languages that no
-//! encoder at hand knows.
+//! Texts as vectors by a generator, for languages that no encoder at hand knows: the mean of the last hidden states over a text's
+//! tokens, or the state of its last token alone.
 
 use autodidact_domain::embedding::normalized;
 use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
@@ -24,26 +24,61 @@ impl LoadedModel {
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {
+        let mut counts = vec![0u32; texts.len()];
+        let mut add = |index: usize, sum: &mut [f32], state: &[f32]| {
+            sum.iter_mut().zip(state).for_each(|(sum, x)| *sum += x);
+            counts[index] += 1;
+        };
+        let mut embeddings = self.pool(adapter, texts, &mut add, between, interrupt)?;
+        for (vector, count) in embeddings.vectors.iter_mut().zip(counts) {
+            let mut mean = std::mem::take(vector);
+            mean.iter_mut().for_each(|x| *x /= count as f32);
+            *vector = normalized(mean);
+        }
+        Ok(embeddings)
+    }
+
+    /// Makes a vector of length 1 of each text as [`LoadedModel::embed`] does, of the state of its last token alone.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::embed`].
+    pub fn embed_last(
+        &self,
+        adapter: Option<&Adapter>,
+        texts: &[String],
+        between: &mut dyn FnMut(),
+        interrupt: &Interrupt,
+    ) -> Result<Embeddings, EngineError> {
+        // A text's states come in the order of its tokens.
+        let mut replace = |_: usize, last: &mut [f32], state: &[f32]| last.copy_from_slice(state);
+        let mut embeddings = self.pool(adapter, texts, &mut replace, between, interrupt)?;
+        for vector in &mut embeddings.vectors {
+            *vector = normalized(std::mem::take(vector));
+        }
+        Ok(embeddings)
+    }
+
+    /// Lets `take` put every state, told with its text's number, into the text's vector, which begins as zeros.
+    fn pool(
+        &self,
+        adapter: Option<&Adapter>,
+        texts: &[String],
+        take: &mut dyn FnMut(usize, &mut [f32], &[f32]),
+        between: &mut dyn FnMut(),
+        interrupt: &Interrupt,
+    ) -> Result<Embeddings, EngineError> {
         let report = self.embed_report(texts)?;
         let mut embeddings = Embeddings {
             vectors: vec![vec![0.0; self.config.hidden_size]; texts.len()],
             tokens: report.tokens,
             unknown_tokens: report.unknown_tokens,
         };
-        let mut counts = vec![0u32; texts.len()];
         let mut lay_out = |index: usize| self.text_ids(index, &texts[index]);
-        let mut add = |index: usize, _: usize, state: &[f32]| {
-            let sum = &mut embeddings.vectors[index];
-            sum.iter_mut().zip(state).for_each(|(sum, x)| *sum += x);
-            counts[index] += 1;
+        let mut hear = |index: usize, _: usize, state: &[f32]| {
+            take(index, &mut embeddings.vectors[index], state);
         };
         let texts = (texts.len(), &mut lay_out as _);
-        self.states(adapter, texts, &mut add, between, interrupt)?;
-        for (vector, count) in embeddings.vectors.iter_mut().zip(counts) {
-            let mut mean = std::mem::take(vector);
-            mean.iter_mut().for_each(|x| *x /= count as f32);
-            *vector = normalized(mean);
-        }
+        self.states(adapter, texts, &mut hear, between, interrupt)?;
         Ok(embeddings)
     }
 

@@ -368,6 +368,41 @@ fn stops_span_tokens_and_greedy_text_ends_before_them() {
 }
 
 #[test]
+fn a_completion_does_not_end_by_itself_before_its_least_tokens() {
+    let model = tiny(Compute::Exact, 1);
+    let generate = |min_tokens, temperature| {
+        let requests: Vec<GenerateRequest> = (0..8)
+            .map(|seed| {
+                let sampling = Sampling {
+                    min_tokens,
+                    temperature,
+                    seed,
+                    ..sampled(seed, 60)
+                };
+                GenerateRequest::new(
+                    Prompt::Chat(vec![Message::user(format!("Say {seed}."))]),
+                    sampling,
+                )
+            })
+            .collect();
+        let completions = model.generate(None, &requests, &mut Silent, &calm());
+        completions.unwrap()
+    };
+    for temperature in [0.0, 0.9] {
+        let free = generate(0, temperature);
+        let ends_early = |completion: &&Completion| completion.completion_tokens < 40;
+        assert!(free.iter().filter(ends_early).count() > 0, "{free:?}");
+        for (held, free) in generate(40, temperature).iter().zip(&free) {
+            assert!(held.completion_tokens >= 40, "{held:?}");
+            // What would have gone on so long by itself is the same.
+            if free.completion_tokens > 40 {
+                assert_eq!(held.text, free.text);
+            }
+        }
+    }
+}
+
+#[test]
 fn an_interrupt_ends_generation() {
     let model = tiny(Compute::Fast, 2);
     let interrupt = Interrupt::new();

@@ -294,7 +294,7 @@ fn a_generator_embeds_by_its_states_each_text_for_itself() {
     assert!(empty.unwrap_err().to_string().contains("text 0 is empty"));
 }
 
-/// The states that are pooled are the ones that the output matrix makes logits of, and a text's vector is their mean.
+/// The states that are pooled are the ones that the output matrix makes logits of, and a text's vector is their mean or the last.
 #[test]
 fn a_generators_states_give_its_logits_and_their_mean_its_embedding() {
     let model = tiny(Compute::Exact, 1);
@@ -325,6 +325,13 @@ fn a_generators_states_give_its_logits_and_their_mean_its_embedding() {
     let embedded = model.embed(None, &[text.to_string()], &mut || {}, &calm());
     for (x, sum) in embedded.unwrap().vectors[0].iter().zip(&mean) {
         assert!((x - sum / length).abs() < 1e-5, "{x} {}", sum / length);
+    }
+    let last = &states[states.len() - mean.len()..];
+    let length = last.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let long = "The cat sat on the mat. ".repeat(40);
+    let embedded = model.embed_last(None, &[long, text.to_string()], &mut || {}, &calm());
+    for (x, state) in embedded.unwrap().vectors[1].iter().zip(last) {
+        assert!((x - state / length).abs() < 1e-5, "{x} {}", state / length);
     }
 }
 

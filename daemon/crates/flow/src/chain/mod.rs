@@ -240,10 +240,15 @@ impl Chain {
         Ok(bounds)
     }
 
-    /// Takes bounds that were measured.
-    pub(crate) fn calibrate(&mut self, run: &Run, bounds: &[Calibration]) -> Result<(), FlowError> {
+    /// Takes bounds that were measured on the seeds.
+    pub(crate) fn calibrate(
+        &mut self,
+        run: &Run,
+        bounds: &[Calibration],
+        seeds: &[ChainRecord],
+    ) -> Result<(), FlowError> {
         if let Some(meanings) = &mut self.memory.meanings {
-            meanings.calibrate(run, bounds)?;
+            meanings.calibrate(run, bounds, seeds)?;
         }
         for link in &mut self.memory.links {
             if let Link::Perplexity(_, own) = link {

@@ -227,3 +227,47 @@ fn runs_that_end_with_other_rounds_are_compared_by_those_too() {
     let loss = &compared.evaluations[1].measures[0];
     assert!((loss.difference - 1.0).abs() < 1e-9, "{loss:?}");
 }
+
+#[test]
+fn the_seeds_alone_are_told_from_the_base_of_the_same_round() {
+    let result = |task: &str| -> TaskResult {
+        read(
+            json!({"id": digest(task), "language": "en", "task_type": null, "answer": "",
+            "negative_log_likelihood": 1.0, "tokens": 2, "rouge_l": 0.0, "success": false}),
+        )
+    };
+    let found = |steps: &[(u32, &[&str])]| {
+        let steps = steps.iter().map(|(round, tasks)| {
+            let results = tasks.iter().map(|task| result(task));
+            (*round, results.collect())
+        });
+        let evaluations = evaluations(steps.collect()).into_iter();
+        let told = evaluations.map(|evaluation| (evaluation.model, evaluation.results.len()));
+        told.collect::<Vec<_>>()
+    };
+    let expect = |models: &[(&str, usize)]| -> Vec<(String, usize)> {
+        let told = models
+            .iter()
+            .map(|(model, count)| (model.to_string(), *count));
+        told.collect()
+    };
+    assert_eq!(
+        found(&[(0, &["a", "b"]), (0, &["c"]), (1, &["a", "b"]), (1, &["c"])]),
+        expect(&[("base", 3), ("round-1", 3)])
+    );
+    assert_eq!(
+        found(&[
+            (0, &["a", "b"]),
+            (0, &["c"]),
+            (0, &["a", "b"]),
+            (0, &["c"]),
+            (1, &["a"])
+        ]),
+        expect(&[("base", 3), ("round-0", 3), ("round-1", 1)])
+    );
+    assert_eq!(
+        found(&[(0, &["a"]), (0, &["a"])]),
+        expect(&[("base", 1), ("round-0", 1)])
+    );
+    assert_eq!(found(&[]), []);
+}

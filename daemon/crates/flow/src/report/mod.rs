@@ -32,7 +32,7 @@ use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::prompts::show_prompt;
 use crate::stages::adapt::Adapted;
-use crate::stages::evaluate::{Evaluation, TaskResult, summarize};
+use crate::stages::evaluate::{Evaluation, Measured, TaskResult, summarize};
 use crate::stages::language_of;
 use crate::stages::promote::Promotion;
 use crate::stages::train::Trained;
@@ -279,13 +279,15 @@ fn sample_examples(kept: &[Example]) -> Vec<SampleExample> {
 /// last round's where none was promoted.
 fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfter> {
     let (base, tuned) = outcome.evaluations.split_first()?;
-    // The base has the first evaluation, so round n has the one at n - 1 of the rest.
     let promoted = outcome.rounds.iter().rev().find(|round| {
         let promotion = round.promotion.as_ref();
         promotion.is_some_and(|promotion| promotion.promoted)
     });
     let last = promoted
-        .and_then(|round| tuned.get(round.round as usize - 1))
+        .and_then(|round| {
+            let name = Measured::Round(round.round).name();
+            tuned.iter().find(|evaluation| evaluation.model == name)
+        })
         .or(tuned.last())?;
     let gain = |(before, after): &(&TaskResult, &TaskResult)| before.loss() - after.loss();
     let pairs = base.paired(last).into_iter();

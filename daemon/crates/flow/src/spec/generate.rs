@@ -47,6 +47,24 @@ pub(super) fn read_generate(node: Node<'_>) -> GenerateSpec {
             "template: custom with a custom_template, or neither",
         );
     }
+    let max_tokens = fields.small("max_tokens", 1..=8192, 256);
+    // A model that was tuned to answers ends after one item; one that answers a request knows when it is done.
+    let style = match &custom_template {
+        Some(custom) => custom.style,
+        None => builtin_template(&template).map_or(PromptStyle::Chat, |template| template.style),
+    };
+    let min_tokens = match style {
+        PromptStyle::Continue => max_tokens / 2,
+        PromptStyle::Chat => 0,
+    };
+    let min_tokens = fields.small("min_tokens", 0..=8192, min_tokens);
+    if min_tokens > max_tokens {
+        node.fault(
+            "stages.generate.min_tokens",
+            "more than a completion's most tokens",
+            "at most max_tokens",
+        );
+    }
     let spec = GenerateSpec {
         target,
         template,
@@ -55,7 +73,8 @@ pub(super) fn read_generate(node: Node<'_>) -> GenerateSpec {
         top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
         top_k: fields.small("top_k", 0..=100_000, 0),
         presence_penalty: fields.number("presence_penalty", -2.0..=2.0, 0.0) as f32,
-        max_tokens: fields.small("max_tokens", 1..=8192, 256),
+        max_tokens,
+        min_tokens,
         human_examples: fields.small("human_examples", 1..=32, 6),
         generated_examples: fields.small("generated_examples", 0..=32, 2),
         max_requests: fields.small(

@@ -175,8 +175,10 @@ pub(super) fn read_train(node: Node<'_>) -> TrainSpec {
         load_best_model_at_end: fields
             .flag("load_best_model_at_end", default.load_best_model_at_end),
     };
+    let seeds_first = fields.flag("seeds_first", false);
     fields.finish();
     let spec = TrainSpec {
+        seeds_first,
         init_adapter,
         resume_from_checkpoint,
         eval_dataset,
@@ -215,6 +217,20 @@ fn check_together(spec: &TrainSpec, node: Node<'_>) {
             "eval_steps beside it",
         ),
         _ => {}
+    }
+    if spec.seeds_first && spec.options.task_type.has_head() {
+        fault(
+            "seeds_first",
+            "a model with a head of labels writes no instructions",
+            "task_type CAUSAL_LM beside it",
+        );
+    }
+    if spec.seeds_first && spec.resume_from_checkpoint.is_some() {
+        fault(
+            "seeds_first",
+            "resume_from_checkpoint goes on with a run that has begun",
+            "one of the two",
+        );
     }
     if spec.init_adapter.is_some() && spec.resume_from_checkpoint.is_some() {
         fault(

@@ -108,7 +108,7 @@ pub(crate) fn calibrate(
     let bounds: Vec<Calibration> = run.step(1, StageName::Filter, |run, _| {
         Ok(Outcome::new(chain.measure(run, seeds)?))
     })?;
-    chain.calibrate(run, &bounds)?;
+    chain.calibrate(run, &bounds, seeds)?;
     Ok(bounds)
 }
 

@@ -32,6 +32,7 @@ pub(super) fn sampling(sampling: v1::Sampling) -> Result<Sampling, Status> {
             .unwrap_or(default.frequency_penalty),
         logit_bias: sampling.logit_bias,
         max_tokens: sampling.max_tokens.unwrap_or(default.max_tokens),
+        min_tokens: sampling.min_tokens.unwrap_or(default.min_tokens),
         stop: sampling.stop,
         seed: sampling.seed.unwrap_or(default.seed),
     };
@@ -54,6 +55,15 @@ pub(super) fn sampling(sampling: v1::Sampling) -> Result<Sampling, Status> {
         return Err(bad_field(
             "sampling.max_tokens",
             format!("expected 1 to {MAX_TOKENS}, found {}", read.max_tokens),
+        ));
+    }
+    if read.min_tokens > read.max_tokens {
+        return Err(bad_field(
+            "sampling.min_tokens",
+            format!(
+                "expected at most max_tokens ({}), found {}",
+                read.max_tokens, read.min_tokens
+            ),
         ));
     }
     if read.stop.len() > MAX_STOPS || read.stop.iter().any(String::is_empty) {
@@ -117,6 +127,7 @@ mod tests {
             &|s| s.min_p = Some(1.5),
             &|s| s.frequency_penalty = Some(3.0),
             &|s| s.max_tokens = Some(0),
+            &|s| (s.max_tokens, s.min_tokens) = (Some(4), Some(5)),
             &|s| s.stop = vec![String::new()],
             &|s| s.logit_bias = [(1, f32::INFINITY)].into(),
             &|s| s.logit_bias = (0..1025).map(|id| (id, 1.0)).collect(),

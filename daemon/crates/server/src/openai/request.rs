@@ -170,6 +170,7 @@ fn sampling(fields: &mut Fields, max_tokens: u32) -> Result<v1::Sampling, ApiErr
         frequency_penalty: fields.take("frequency_penalty")?,
         logit_bias: biases(fields.take("logit_bias")?.unwrap_or_default())?,
         max_tokens: Some(max_tokens),
+        min_tokens: fields.take("min_tokens")?,
         stop: fields
             .take("stop")?
             .map(OneOrMany::into_vec)

@@ -47,7 +47,9 @@ fn answer(
                     return Err(bad_field("adapter", "an encoder takes none"));
                 }
                 (encoder @ EmbedderRef::Encoder(_), None) => encoder,
-                (EmbedderRef::Generator(_), _) => EmbedderRef::Generator(model),
+                (EmbedderRef::Generator(_) | EmbedderRef::LastState(_), _) => {
+                    EmbedderRef::Generator(model)
+                }
             };
             if !allow_unknown {
                 let report = ports

@@ -38,6 +38,8 @@ pub(super) struct Sampler<'a> {
     random: Random,
     /// Distinct tokens of prompt and completion.
     in_context: TokenSet,
+    /// How many tokens it chose.
+    chosen: u32,
     /// The completion's tokens, each with how often it came.
     in_completion: BTreeMap<u32, u32>,
     probabilities: Vec<f32>,
@@ -84,21 +86,28 @@ impl<'a> Sampler<'a> {
             sampling: sampling.clone(),
             random: Random::at(sampling.seed, &["completion"]),
             in_context,
+            chosen: 0,
             in_completion: BTreeMap::new(),
             probabilities: Vec::new(),
             form: None,
-            forbids: sampling.logit_bias.values().any(|bias| bias.is_infinite()),
+            forbids: sampling.min_tokens > 0
+                || sampling.logit_bias.values().any(|bias| bias.is_infinite()),
             logprobs: None,
         }
     }
 
     /// Chooses a token and remembers it.
     ///
-    /// Order of operations as in transformers: biases, penalties, what the constraint rules out, temperature, top-k, top-p,
-    /// min-p. Log-probabilities are taken before all of them.
+    /// Order of operations as in transformers: biases, penalties, ends that come too early, what the constraint rules out,
+    /// temperature, top-k, top-p, min-p. Log-probabilities are taken before all of them.
     pub(super) fn next(&mut self, isa: Isa, ends: &[u32], logits: &mut [f32]) -> Choice {
         let place = self.logprobs.as_ref().map(|_| Place::of(isa, logits));
         self.adjust(logits);
+        if self.chosen < self.sampling.min_tokens {
+            for id in ends {
+                logits[*id as usize] = f32::NEG_INFINITY;
+            }
+        }
         let fits = self.form.as_mut().is_none_or(|form| form.rule_out(logits));
         let is_nothing = |logits: &[f32]| logits.iter().all(|x| *x == f32::NEG_INFINITY);
         if self.forbids && (!fits || is_nothing(logits)) {
@@ -109,6 +118,7 @@ impl<'a> Sampler<'a> {
         } else {
             self.draw(isa, logits)
         };
+        self.chosen += 1;
         self.in_context.insert(id);
         *self.in_completion.entry(id).or_default() += 1;
         if let (Some(place), Some(logprobs)) = (place, &mut self.logprobs) {

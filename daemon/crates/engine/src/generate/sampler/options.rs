@@ -20,6 +20,7 @@ pub(in crate::generate) fn check(
         frequency_penalty,
         logit_bias,
         max_tokens: _,
+        min_tokens: _,
         stop: _,
         seed: _,
     } = &request.sampling;

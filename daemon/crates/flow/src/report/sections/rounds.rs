@@ -15,7 +15,12 @@ pub(super) fn rounds(report: &Report) -> Vec<Block> {
 
 fn round(language: Language, round: &RoundReport) -> Vec<Block> {
     let number = round.round;
-    let title = language.pick(format!("Round {number}"), format!("第 {number} 轮"));
+    let title = match number {
+        0 => language
+            .pick("Round 0, the seeds alone", "第 0 轮，只用种子")
+            .to_string(),
+        _ => language.pick(format!("Round {number}"), format!("第 {number} 轮")),
+    };
     let mut blocks = vec![
         Block::Heading(title.clone()),
         funnel(language, round, title),

@@ -67,22 +67,42 @@ impl Evaluation {
     }
 }
 
-/// Names a round's evaluation; round 0 is the base before the first.
-pub(crate) fn evaluation_name(round: u32) -> String {
-    match round {
-        0 => "base".to_string(),
-        round => format!("round-{round}"),
+/// Whose evaluation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measured {
+    /// The base, before anything is trained.
+    Base,
+    /// What a round trained; round 0 is the one of the seeds alone.
+    Round(u32),
+}
+
+impl Measured {
+    /// The round that its steps are recorded in.
+    fn round(self) -> u32 {
+        match self {
+            Self::Base => 0,
+            Self::Round(round) => round,
+        }
+    }
+
+    /// The name that reports have for it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Base => "base".to_string(),
+            Self::Round(round) => format!("round-{round}"),
+        }
     }
 }
 
-/// Evaluates a model; `round` 0 is the base before the first round.
+/// Evaluates a model.
 pub(crate) fn evaluate(
     run: &mut Run,
-    round: u32,
+    measured: Measured,
     spec: &EvaluateSpec,
     model: &ModelRef,
     tasks: &[Example],
 ) -> Result<Evaluation, FlowError> {
+    let round = measured.round();
     let mut results = Vec::with_capacity(tasks.len());
     for batch in tasks.chunks(spec.batch as usize) {
         run.progress(
@@ -113,7 +133,7 @@ pub(crate) fn evaluate(
         )));
     }
     let evaluation = Evaluation {
-        model: evaluation_name(round),
+        model: measured.name(),
         results,
         judgement,
     };

@@ -365,6 +365,7 @@ fn evolve(
         .map(|i| &pool.generated[*i])?;
     let sampling = Sampling {
         stop: line_stops(),
+        min_tokens: 0,
         ..sampling.clone()
     };
     let prompt = evolve::request(
@@ -397,6 +398,7 @@ fn sampling(run: &Run, generation: &Generation<'_>, index: u32) -> Sampling {
         top_p: spec.top_p,
         presence_penalty: spec.presence_penalty,
         max_tokens: spec.max_tokens,
+        min_tokens: spec.min_tokens,
         seed: derive_seed(run.spec().seed, &coordinates),
         ..Sampling::default()
     }

@@ -200,6 +200,10 @@ pub(crate) fn untrained(run: &Run, human: &[Example]) -> Result<Option<Checkpoin
 
 /// Removes it once it has been measured, a run's before a restart too.
 pub(crate) fn remove_untrained(run: &Run) -> Result<(), FlowError> {
+    let train = run.spec().stages.train.as_ref();
+    if !train.is_some_and(|train| train.options.task_type.has_head()) {
+        return Ok(());
+    }
     let id = result_id(&run.spec().name, 0)?;
     match run.ports.checkpoints.get(&id) {
         Ok(_) => Ok(run.ports.checkpoints.delete(&id)?),

@@ -40,6 +40,9 @@ pub struct Sampling {
     /// Before so many tokens a completion does not end by itself (a stop text ends it still).
     #[serde(default)]
     pub min_tokens: u32,
+    /// What is written where it would have; empty takes the token that the model would write instead.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub early_end: String,
     /// Texts that end a completion; they are not part of it.
     pub stop: Vec<String>,
     /// The seed of this one completion.
@@ -59,6 +62,7 @@ impl Default for Sampling {
             logit_bias: BTreeMap::new(),
             max_tokens: 128,
             min_tokens: 0,
+            early_end: String::new(),
             stop: Vec::new(),
             seed: 0,
         }

@@ -111,6 +111,7 @@ fn write_sampling(fields: &mut Map<String, Value>, sampling: &Sampling, identity
         logit_bias,
         max_tokens,
         min_tokens,
+        early_end: _,
         stop: _,
         seed,
     } = sampling;
@@ -271,6 +272,7 @@ mod tests {
                 logit_bias: [(3, f32::NEG_INFINITY), (4, 2.5)].into(),
                 max_tokens: 9,
                 min_tokens: 4,
+                early_end: "\n".into(),
                 stop: ["a", "", "b", "c", "d", "e"].map(String::from).into(),
                 seed: 0x1234_5678_9abc_def0,
             },

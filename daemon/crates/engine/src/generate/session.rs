@@ -249,12 +249,12 @@ impl Session<'_> {
             let Some(next) = self.waiting.pop_front() else {
                 return Ok(());
             };
-            self.join(next, cache);
+            self.join(next, cache)?;
         }
         Ok(())
     }
 
-    fn join(&mut self, waiting: Waiting, cache: SequenceCache) {
+    fn join(&mut self, waiting: Waiting, cache: SequenceCache) -> Result<(), EngineError> {
         let Waiting {
             number,
             urgency,
@@ -269,6 +269,11 @@ impl Session<'_> {
             Urgency::Ordinary => self.active.len(),
         };
         let sampling = &request.sampling;
+        // Where a form decides what may come, it decides over ends too.
+        let early_end = match form {
+            Some(_) => Vec::new(),
+            None => self.model.tokenizer.encode(&sampling.early_end)?,
+        };
         let sequence = Sequence {
             number,
             urgency,
@@ -278,6 +283,7 @@ impl Session<'_> {
                 self.model,
                 &request,
                 form,
+                early_end,
                 &prompt[self.virtual_ids.len()..],
             ),
             stream: TextStream::new(&self.model.tokenizer, self.model.stops(&request)),
@@ -289,6 +295,7 @@ impl Session<'_> {
         };
         self.active.insert(place, sequence);
         self.caches.insert(place, cache);
+        Ok(())
     }
 
     /// Puts the next tokens in the batch; tells which sequences get a new token from it, in order of their logits.

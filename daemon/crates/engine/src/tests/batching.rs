@@ -403,6 +403,33 @@ fn a_completion_does_not_end_by_itself_before_its_least_tokens() {
 }
 
 #[test]
+fn what_stands_for_an_early_end_is_written_and_the_completion_goes_on() {
+    let model = tiny(Compute::Exact, 1);
+    let generate = |min_tokens, early_end: &str| {
+        let sampling = Sampling {
+            max_tokens: 60,
+            min_tokens,
+            early_end: early_end.into(),
+            ..Sampling::default()
+        };
+        let prompt = Prompt::Chat(vec![Message::user("Name a bird.")]);
+        let requests = [GenerateRequest::new(prompt, sampling)];
+        let mut completions = model.generate(None, &requests, &mut Silent, &calm());
+        completions.as_mut().unwrap().remove(0)
+    };
+    let free = generate(0, " and then");
+    assert_eq!(free.finish, FinishReason::Eos, "{free:?}");
+    let held = generate(free.completion_tokens + 8, " and then");
+    assert!(
+        held.text.starts_with(&format!("{} and then", free.text)),
+        "{held:?}"
+    );
+    assert!(held.completion_tokens >= free.completion_tokens + 8);
+    // An end that is late enough stays one.
+    assert_eq!(generate(1, " and then").text, free.text);
+}
+
+#[test]
 fn an_interrupt_ends_generation() {
     let model = tiny(Compute::Fast, 2);
     let interrupt = Interrupt::new();

@@ -33,6 +33,7 @@ pub(super) fn sampling(sampling: v1::Sampling) -> Result<Sampling, Status> {
         logit_bias: sampling.logit_bias,
         max_tokens: sampling.max_tokens.unwrap_or(default.max_tokens),
         min_tokens: sampling.min_tokens.unwrap_or(default.min_tokens),
+        early_end: default.early_end,
         stop: sampling.stop,
         seed: sampling.seed.unwrap_or(default.seed),
     };

@@ -3,7 +3,7 @@
 mod logprobs;
 mod options;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use autodidact_domain::random::Random;
 use autodidact_domain::{FinishReason, GenerateRequest, Sampling, TokenLogprob};
@@ -38,6 +38,9 @@ pub(super) struct Sampler<'a> {
     random: Random,
     /// Distinct tokens of prompt and completion.
     in_context: TokenSet,
+    /// The tokens that are written where a completion would end too early, and those of them that are still to come.
+    early_end: Vec<u32>,
+    forced: VecDeque<u32>,
     /// How many tokens it chose.
     chosen: u32,
     /// The completion's tokens, each with how often it came.
@@ -58,15 +61,17 @@ struct Logprobs<'a> {
 }
 
 impl<'a> Sampler<'a> {
-    /// Makes the sampler of a request, its constraint compiled.
+    /// Makes the sampler of a request, its constraint compiled and its early end split into tokens.
     pub(super) fn new(
         model: &'a LoadedModel,
         request: &GenerateRequest,
         form: Option<Form>,
+        early_end: Vec<u32>,
         prompt: &[u32],
     ) -> Self {
         let mut sampler = Self::bare(&request.sampling, prompt, model.config.vocab_size);
         sampler.forbids |= form.is_some();
+        sampler.early_end = early_end;
         sampler.form = form;
         sampler.logprobs = request.logprobs.map(|top| Logprobs {
             model,
@@ -86,6 +91,8 @@ impl<'a> Sampler<'a> {
             sampling: sampling.clone(),
             random: Random::at(sampling.seed, &["completion"]),
             in_context,
+            early_end: Vec::new(),
+            forced: VecDeque::new(),
             chosen: 0,
             in_completion: BTreeMap::new(),
             probabilities: Vec::new(),
@@ -103,7 +110,8 @@ impl<'a> Sampler<'a> {
     pub(super) fn next(&mut self, isa: Isa, ends: &[u32], logits: &mut [f32]) -> Choice {
         let place = self.logprobs.as_ref().map(|_| Place::of(isa, logits));
         self.adjust(logits);
-        if self.chosen < self.sampling.min_tokens {
+        let is_early = self.chosen < self.sampling.min_tokens;
+        if is_early && self.early_end.is_empty() {
             for id in ends {
                 logits[*id as usize] = f32::NEG_INFINITY;
             }
@@ -113,11 +121,15 @@ impl<'a> Sampler<'a> {
         if self.forbids && (!fits || is_nothing(logits)) {
             return self.give_up();
         }
-        let id = if self.sampling.temperature < GREEDY_BELOW {
+        let drawn = if self.sampling.temperature < GREEDY_BELOW {
             likeliest(logits)
         } else {
             self.draw(isa, logits)
         };
+        if is_early && self.forced.is_empty() && ends.contains(&drawn) {
+            self.forced.extend(&self.early_end);
+        }
+        let id = self.forced.pop_front().unwrap_or(drawn);
         self.chosen += 1;
         self.in_context.insert(id);
         *self.in_completion.entry(id).or_default() += 1;

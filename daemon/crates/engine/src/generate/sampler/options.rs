@@ -21,6 +21,7 @@ pub(in crate::generate) fn check(
         logit_bias,
         max_tokens: _,
         min_tokens: _,
+        early_end: _,
         stop: _,
         seed: _,
     } = &request.sampling;

@@ -158,6 +158,6 @@ mod tests {
         let same = vec![vec![1.0f32; 4]; 60];
         let frame = Frame::of(&same).unwrap();
         assert_eq!(frame.directions.len(), 0);
-        assert_eq!(frame.seen(&same[0]), [0.0; 4]);
+        assert!(frame.seen(&same[0]).iter().all(|x| x.abs() < 0.01));
     }
 }

@@ -399,6 +399,11 @@ fn sampling(run: &Run, generation: &Generation<'_>, index: u32) -> Sampling {
         presence_penalty: spec.presence_penalty,
         max_tokens: spec.max_tokens,
         min_tokens: spec.min_tokens,
+        // A list goes on in its next line.
+        early_end: match generation.template.style {
+            PromptStyle::Continue => "\n".to_string(),
+            PromptStyle::Chat => String::new(),
+        },
         seed: derive_seed(run.spec().seed, &coordinates),
         ..Sampling::default()
     }

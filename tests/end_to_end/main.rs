@@ -11,6 +11,7 @@ mod generate;
 mod heads;
 mod inbox;
 mod loop_tiny;
+mod model_rules;
 mod models;
 mod openai;
 mod python_client;

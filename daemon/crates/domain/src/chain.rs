@@ -208,26 +208,16 @@ pub struct PerplexitySpec {
 }
 
 /// Bounds on the instruction-following difficulty (Li et al. 2024): the loss of an answer after its instruction, over its loss alone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DifficultySpec {
     /// Below it the instruction says the answer nearly by itself.
     pub least: f64,
-    /// Above it the instruction makes the answer less likely, so they do not belong together.
-    pub most: f64,
+    /// Above it the instruction helps the answer so little that they do not belong together; none where the seeds are to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<f64>,
     /// The model, where it is another than the workflow's base model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
-}
-
-impl Default for DifficultySpec {
-    fn default() -> Self {
-        // The paper drops what is above 1.
-        Self {
-            least: 0.0,
-            most: 1.0,
-            model: None,
-        }
-    }
 }
 
 /// A choice of the most diverse of what passed the rules before.

@@ -47,13 +47,13 @@ impl Chains {
         if filter.is_none() && stages.generate.is_some() && run.contamination.is_some() {
             filter = Some(Chain::for_filter(&[], &plugins, &run.spec().languages)?);
         }
+        let default = run.spec().languages[0];
         let mut calibrations = Vec::new();
         if let Some(chain) = filter.as_mut() {
-            let default = run.spec().languages[0];
             let seeds = human.iter().map(|seed| filter::seed_record(seed, default));
             let seeds: Vec<ChainRecord> = seeds.collect();
             if chain.wants_calibration() {
-                calibrations = filter::calibrate(run, chain, &seeds)?;
+                calibrations = filter::calibrate(run, StageName::Filter, chain, &seeds)?;
             }
             // Where the dataset itself is filtered, its records must not count as their own duplicates.
             if stages.generate.is_some() {
@@ -61,10 +61,17 @@ impl Chains {
             }
         }
         let validate = stages.validate.as_ref();
-        let validate = validate
+        let mut validate = validate
             .map(|stage| Chain::for_validate(&stage.chain, &plugins, &run.spec().languages))
             .transpose()?
             .map(|chain| chain.showing(shown));
+        if let Some(chain) = validate.as_mut().filter(|chain| chain.wants_calibration()) {
+            let seeds = human
+                .iter()
+                .map(|seed| ChainRecord::of_example(seed, default));
+            let seeds: Vec<ChainRecord> = seeds.collect();
+            calibrations.extend(filter::calibrate(run, StageName::Validate, chain, &seeds)?);
+        }
         Ok(Self {
             filter,
             validate,

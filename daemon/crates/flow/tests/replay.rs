@@ -23,7 +23,7 @@ stages:
   generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2, max_requests: 200, evolve: {share: 0.3}}
   filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}]}
   respond: {batch: 3, examples: 2, classify: true}
-  validate: {chain: [rules, {difficulty: {most: 0.99}}]}
+  validate: {chain: [rules, {difficulty: {least: 0.01}}]}
   review: {sample: 4}
   train: {batch_size: 4, checkpoint_steps: 2, seeds_first: true}
   evaluate: {batch: 4}
@@ -110,7 +110,7 @@ fn a_straight_run_adds_up() {
         .iter()
         .map(|bound| bound.rule.as_str())
         .collect();
-    assert_eq!(calibrated, ["embedding", "perplexity"]);
+    assert_eq!(calibrated, ["embedding", "perplexity", "difficulty"]);
     let fake = Fake(Arc::clone(&world));
     for round in &report.rounds[1..] {
         let by_name = |name: &str| {

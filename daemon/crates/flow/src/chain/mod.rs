@@ -8,8 +8,6 @@ mod difficulty;
 mod diversity;
 #[cfg(test)]
 mod labelled;
-#[cfg(test)]
-mod labelled_answers;
 mod meaning;
 mod perplexity;
 mod plugin;
@@ -120,7 +118,7 @@ enum Link {
     InstanceRules(Rules),
     Embedding,
     Perplexity(PerplexitySpec, Vec<Calibration>),
-    Difficulty(DifficultySpec),
+    Difficulty(DifficultySpec, Vec<Calibration>),
     Diversity(DiversitySpec),
     Score(ScoreSpec),
     Checks(ChecksSpec),
@@ -168,7 +166,7 @@ impl Chain {
                     },
                     ChainRule::Embedding(_) => Link::Embedding,
                     ChainRule::Perplexity(spec) => Link::Perplexity(spec.clone(), Vec::new()),
-                    ChainRule::Difficulty(spec) => Link::Difficulty(spec.clone()),
+                    ChainRule::Difficulty(spec) => Link::Difficulty(spec.clone(), Vec::new()),
                     ChainRule::Diversity(spec) => Link::Diversity(spec.clone()),
                     ChainRule::Rules(spec) if stage == "validate" => {
                         Link::InstanceRules(Rules::new(spec, languages))
@@ -218,7 +216,11 @@ impl Chain {
 
     /// Tells whether a link has to be measured on the seeds before it can judge.
     pub(crate) fn wants_calibration(&self) -> bool {
-        let is_measured = |link: &Link| matches!(link, Link::Perplexity(..));
+        let is_measured = |link: &Link| match link {
+            Link::Perplexity(..) => true,
+            Link::Difficulty(spec, _) => spec.most.is_none(),
+            _ => false,
+        };
         self.memory.meanings.is_some() || self.memory.links.iter().any(is_measured)
     }
 
@@ -233,8 +235,14 @@ impl Chain {
             bounds.extend(meanings.measure(run, seeds)?);
         }
         for link in &self.memory.links {
-            if let Link::Perplexity(spec, _) = link {
-                bounds.extend(perplexity::measure(run, spec, seeds)?);
+            match link {
+                Link::Perplexity(spec, _) => {
+                    bounds.extend(perplexity::measure(run, spec, seeds)?);
+                }
+                Link::Difficulty(spec, _) => {
+                    bounds.extend(difficulty::measure(run, spec, seeds)?);
+                }
+                _ => {}
             }
         }
         Ok(bounds)
@@ -251,7 +259,7 @@ impl Chain {
             meanings.calibrate(run, bounds, seeds)?;
         }
         for link in &mut self.memory.links {
-            if let Link::Perplexity(_, own) = link {
+            if let Link::Perplexity(_, own) | Link::Difficulty(_, own) = link {
                 *own = bounds.to_vec();
             }
         }
@@ -411,9 +419,13 @@ impl Chain {
                     records,
                     &open(records)?,
                 )?),
-                Link::Difficulty(spec) => {
-                    Asked::Model(difficulty::ask(run, spec, records, &open(records)?)?)
-                }
+                Link::Difficulty(spec, bounds) => Asked::Model(difficulty::ask(
+                    run,
+                    spec,
+                    bounds,
+                    records,
+                    &open(records)?,
+                )?),
                 // One of the two asks for the vectors, and both use them.
                 Link::Embedding | Link::Diversity(_)
                     if !asked.iter().any(|a| matches!(a, Asked::Vectors(_))) =>
@@ -541,7 +553,7 @@ impl Link {
             Self::InstanceRules(rules) => rules.judge_instance(record),
             Self::Embedding
             | Self::Perplexity(..)
-            | Self::Difficulty(_)
+            | Self::Difficulty(..)
             | Self::Diversity(_)
             | Self::Score(_)
             | Self::Checks(_)

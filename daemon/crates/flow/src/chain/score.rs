@@ -74,7 +74,12 @@ pub(crate) fn mark_request(prompt: Prompt) -> GenerateRequest {
     }
 }
 
-fn judge_mark(spec: &ScoreSpec, judge: &ModelRef, mark: Option<u32>, answer: &str) -> Verdict {
+pub(super) fn judge_mark(
+    spec: &ScoreSpec,
+    judge: &ModelRef,
+    mark: Option<u32>,
+    answer: &str,
+) -> Verdict {
     let (reason, note) = match mark {
         Some(_) => ("low_score", format!("at least {}", spec.least)),
         None => (

@@ -266,14 +266,13 @@ fn read_perplexity(node: Node<'_>, path: &str) -> PerplexitySpec {
 
 fn read_difficulty(node: Node<'_>, path: &str) -> DifficultySpec {
     let mut fields = node.mapping(path);
-    let default = DifficultySpec::default();
     let spec = DifficultySpec {
-        least: fields.number("least", 0.0..=10.0, default.least),
-        most: fields.number("most", 0.0..=10.0, default.most),
+        least: fields.number("least", 0.0..=10.0, 0.0),
+        most: fields.optional_number("most", 0.0..=10.0),
         model: fields.parsed("model"),
     };
     fields.finish();
-    if spec.least > spec.most {
+    if spec.most.is_some_and(|most| spec.least > most) {
         node.fault(
             path,
             "least is above most",

@@ -99,13 +99,14 @@ pub(crate) fn seed_record(example: &Example, default: Language) -> ChainRecord {
     }
 }
 
-/// Measures the chain's bounds on the seeds, once a workflow, as a step.
+/// Measures the bounds of a stage's chain on the seeds, once a workflow, as a step.
 pub(crate) fn calibrate(
     run: &mut Run,
+    stage: StageName,
     chain: &mut Chain,
     seeds: &[ChainRecord],
 ) -> Result<Vec<Calibration>, FlowError> {
-    let bounds: Vec<Calibration> = run.step(1, StageName::Filter, |run, _| {
+    let bounds: Vec<Calibration> = run.step(1, stage, |run, _| {
         Ok(Outcome::new(chain.measure(run, seeds)?))
     })?;
     chain.calibrate(run, &bounds, seeds)?;

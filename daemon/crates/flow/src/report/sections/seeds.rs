@@ -92,8 +92,8 @@ pub(super) fn calibrations(report: &Report) -> Vec<Block> {
     let title = language.pick("Bounds measured on the seeds", "在种子上测得的界限");
     let mut blocks = titled_table(title, columns, rows.collect());
     let meaning = language.pick(
-        "embedding: duplicates have a greater cosine; measured is the likeness that all but one in a thousand pairs of seeds stay under. perplexity: what has a greater one is dropped; measured is the seeds' geometric mean.",
-        "embedding：余弦相似度更高的算重复，实测值为千分之九百九十九的种子对都低于的相似度。perplexity：困惑度更高的被丢弃，实测值为种子的几何平均。",
+        "embedding: duplicates have a greater cosine; measured is the likeness that all but one in a thousand pairs of seeds stay under. perplexity: what has a greater one is dropped; measured is the seeds' geometric mean. difficulty: answers with a greater one do not go with their instruction; 95% of the seeds lie under it, measured is their median.",
+        "embedding：余弦相似度更高的算重复，实测值为千分之九百九十九的种子对都低于的相似度。perplexity：困惑度更高的被丢弃，实测值为种子的几何平均。difficulty：值更高的回答与指令不相配，95% 的种子低于界限，实测值为其中位数。",
     );
     blocks.push(Block::Paragraph(meaning.into()));
     blocks

@@ -1,13 +1,14 @@
 //! Lines that people labelled, and the tasks that come with the project, through the chains as workflows run them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use autodidact_domain::workflow::{ChainRule, RulesSpec, TextRule};
 use autodidact_domain::{Body, Language, Verdict};
 use serde::Deserialize;
 
-use super::{Asked, Chain, ChainRecord};
+use super::{Labelled, check, folder, lines};
+use crate::chain::{Asked, Chain, ChainRecord};
 
 /// A line of `tests/labelled/REASON.LANGUAGE.jsonl`.
 #[derive(Deserialize)]
@@ -28,6 +29,16 @@ struct Line {
     #[serde(default)]
     languages: Vec<Language>,
     drop: bool,
+}
+
+impl Labelled for Line {
+    fn is_one(&self) -> bool {
+        self.drop
+    }
+
+    fn shown(&self) -> String {
+        format!("{} | {} | {}", self.instruction, self.input, self.output)
+    }
 }
 
 /// Reason codes with the stage that drops by them.
@@ -51,14 +62,9 @@ const REASONS: [(&str, &str); 17] = [
     ("missing_input", "validate"),
 ];
 
-pub(super) fn folder(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-pub(super) fn lines(path: &Path) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
-    text.lines().map(parse).collect()
+/// The reasons of these lines.
+pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
+    REASONS.iter().map(|(reason, _)| *reason)
 }
 
 /// A chain of every rule that asks nobody.
@@ -119,62 +125,14 @@ fn decide((reason, stage): (&str, &str), language: Language, line: &Line) -> Opt
 }
 
 #[test]
-fn labelled_lines_are_decided_as_people_did() {
-    let (mut misses, mut count) = (Vec::new(), 0);
-    for (reason, stage) in REASONS {
-        for language in [Language::En, Language::Zh] {
-            let name = format!("{reason}.{language}.jsonl");
-            let lines: Vec<Line> = lines(&folder("tests/labelled").join(&name))
-                .into_iter()
-                .map(|line| serde_json::from_value(line).unwrap_or_else(|e| panic!("{name}: {e}")))
-                .collect();
-            let dropped = lines.iter().filter(|line| line.drop).count();
-            let kept = lines.len() - dropped;
-            assert!(
-                dropped >= 10 && kept >= 10,
-                "{name}: {dropped} dropped, {kept} kept"
-            );
-            for line in &lines {
-                count += 1;
-                let found = decide((reason, stage), language, line).map(|verdict| verdict.reason);
-                let expect = line.drop.then_some(reason);
-                if found.as_deref() != expect {
-                    misses.push(format!(
-                        "{name}: {expect:?}, found {found:?}: {} | {} | {}",
-                        line.instruction, line.input, line.output
-                    ));
-                }
-            }
-        }
-    }
+fn labelled_instructions_are_decided_as_people_did() {
+    let stages: BTreeMap<&str, &str> = REASONS.into_iter().collect();
+    let count = check(reasons(), |reason, language, line: &Line| {
+        let found = decide((reason, stages[reason]), language, line).map(|verdict| verdict.reason);
+        let expect = line.drop.then_some(reason);
+        (found.as_deref() != expect).then(|| format!("{found:?}, not {expect:?}"))
+    });
     assert!(count >= 680, "{count} lines");
-    assert!(
-        misses.is_empty(),
-        "{} misses:\n{}",
-        misses.len(),
-        misses.join("\n")
-    );
-}
-
-#[test]
-fn every_file_of_labelled_lines_is_read() {
-    let own = REASONS.iter().map(|(reason, _)| *reason);
-    let reasons = own.chain(super::labelled_answers::reasons());
-    let mut known: Vec<String> = reasons
-        .flat_map(|reason| ["en", "zh"].map(|code| format!("{reason}.{code}.jsonl")))
-        .collect();
-    let files = std::fs::read_dir(folder("tests/labelled")).expect("the folder is there");
-    let mut there: Vec<String> = files
-        .map(|file| {
-            file.expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    known.sort();
-    there.sort();
-    assert_eq!(known, there);
 }
 
 /// Judges every instance of a file of tasks; gives the drops by reason, with their instructions.

@@ -6,10 +6,10 @@ use autodidact_domain::workflow::{Check, ChecksSpec, ConsistencySpec};
 use autodidact_domain::{Body, Completion, FinishReason, Language, TaskType, Verdict};
 use serde::Deserialize;
 
-use super::consistency::{self, Judgement};
-use super::correction::Corrections;
-use super::labelled::{folder, lines};
-use super::{ChainRecord, checks};
+use super::{Labelled, check, folder, lines};
+use crate::chain::consistency::{self, Judgement};
+use crate::chain::correction::Corrections;
+use crate::chain::{ChainRecord, checks};
 use crate::stages::respond::{Instance, settle};
 
 /// A line of `tests/labelled/REASON.LANGUAGE.jsonl`.
@@ -35,6 +35,16 @@ struct Line {
     #[serde(default)]
     instances: Vec<Pair>,
     drop: bool,
+}
+
+impl Labelled for Line {
+    fn is_one(&self) -> bool {
+        self.drop || self.corrected.is_some()
+    }
+
+    fn shown(&self) -> String {
+        format!("{} | {} | {}", self.instruction, self.input, self.output)
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,7 +80,7 @@ fn record(line: &Line, language: Language) -> ChainRecord {
 }
 
 /// Checks a record; gives the drop, and the answer as the checks leave it.
-fn check(record: ChainRecord) -> (Option<Verdict>, String) {
+fn checked(record: ChainRecord) -> (Option<Verdict>, String) {
     let mut records = [record];
     let mut corrections = Corrections::none(1);
     let spec = ChecksSpec::default();
@@ -128,7 +138,7 @@ fn miss(reason: &str, language: Language, line: &Line) -> Option<String> {
             (!is_kept && is_told).then(|| reason.to_string())
         }
         _ => {
-            let (drop, output) = check(record(line, language));
+            let (drop, output) = checked(record(line, language));
             let expect = line.corrected.as_ref().unwrap_or(&line.output);
             if reason == "corrected" && drop.is_none() && output != *expect {
                 return Some(format!("corrected into {output:?}, not {expect:?}"));
@@ -142,35 +152,7 @@ fn miss(reason: &str, language: Language, line: &Line) -> Option<String> {
 
 #[test]
 fn labelled_answers_are_decided_as_people_did() {
-    let mut misses = Vec::new();
-    for reason in reasons() {
-        for language in [Language::En, Language::Zh] {
-            let name = format!("{reason}.{language}.jsonl");
-            let lines: Vec<Line> = lines(&folder("tests/labelled").join(&name))
-                .into_iter()
-                .map(|line| serde_json::from_value(line).unwrap_or_else(|e| panic!("{name}: {e}")))
-                .collect();
-            let is_one = |line: &&Line| line.drop || line.corrected.is_some();
-            let ones = lines.iter().filter(is_one).count();
-            let others = lines.len() - ones;
-            assert!(ones >= 10 && others >= 9, "{name}: {ones} and {others}");
-            assert!(lines.len() >= 20, "{name}: {}", lines.len());
-            for line in &lines {
-                if let Some(miss) = miss(reason, language, line) {
-                    misses.push(format!(
-                        "{name}: {miss}: {} | {} | {}",
-                        line.instruction, line.input, line.output
-                    ));
-                }
-            }
-        }
-    }
-    assert!(
-        misses.is_empty(),
-        "{} misses:\n{}",
-        misses.len(),
-        misses.join("\n")
-    );
+    check(reasons().into_iter(), miss);
 }
 
 /// What people wrote stays as it is, every answer of it.
@@ -200,7 +182,7 @@ fn answers_of_the_example_tasks_are_neither_dropped_nor_corrected() {
                             instances: Vec::new(),
                             drop: false,
                         };
-                        let (drop, output) = check(record(&line, language));
+                        let (drop, output) = checked(record(&line, language));
                         if drop.is_some() || output != line.output {
                             changed.push(format!("{}: {drop:?} {output:?}", line.instruction));
                         }

@@ -7,6 +7,9 @@ use autodidact_domain::{EmbedReport, Embeddings, Interrupt, Prompt};
 use crate::engine::LoadedModel;
 use crate::{Adapter, EngineError};
 
+/// Puts a state into the vector of a text, which is told by its number.
+type Take<'a> = &'a mut dyn FnMut(usize, &mut [f32], &[f32]);
+
 impl LoadedModel {
     /// Makes a vector of length 1 of each text, in their order, by the states over the last norm. What is beyond the
     /// model's context is cut off. A text's vector is bitwise independent of the others.
@@ -63,7 +66,7 @@ impl LoadedModel {
         &self,
         adapter: Option<&Adapter>,
         texts: &[String],
-        take: &mut dyn FnMut(usize, &mut [f32], &[f32]),
+        take: Take<'_>,
         between: &mut dyn FnMut(),
         interrupt: &Interrupt,
     ) -> Result<Embeddings, EngineError> {

@@ -203,6 +203,17 @@ fn every_example_workflow_is_right() -> Result<()> {
         let name = path.file_stem().context("a name")?.to_string_lossy();
         home.text(&["dataset", "import", &name, &path.to_string_lossy()])?;
     }
+    // The loop in both languages takes its data from the files of both, one after the other.
+    for name in ["seeds", "heldout"] {
+        let part = |language: &str| {
+            let file = format!("examples/data/{name}-{language}.jsonl");
+            std::fs::read_to_string(repository().join(file))
+        };
+        let both = home.path().join(format!("{name}-both.jsonl"));
+        std::fs::write(&both, part("en")? + &part("zh")?)?;
+        let dataset = format!("{name}-both");
+        home.text(&["dataset", "import", &dataset, &both.to_string_lossy()])?;
+    }
     let mut checked = 0;
     for entry in std::fs::read_dir(repository().join("examples/workflows"))? {
         home.text(&["workflow", "check", &entry?.path().to_string_lossy()])?;

@@ -305,17 +305,39 @@ pub(crate) fn parse_answer(text: &str, finish: FinishReason) -> Option<String> {
     }
     let end = text
         .char_indices()
-        .filter(|(i, c)| match c {
-            '。' | '！' | '？' | '\n' => true,
-            '.' | '!' | '?' => {
-                text[i + c.len_utf8()..].starts_with(char::is_whitespace) || i + 1 == text.len()
-            }
-            _ => false,
-        })
-        .map(|(i, c)| i + c.len_utf8())
+        .filter_map(|(i, c)| sentence_end(text, i, c))
         .next_back()?;
     let whole = text[..end].trim();
     (!whole.is_empty()).then(|| whole.to_string())
+}
+
+/// Tells where a sentence ends whose last mark stands at `i`, with what closes behind it; none where it goes on.
+fn sentence_end(text: &str, i: usize, mark: char) -> Option<usize> {
+    let end = i + mark.len_utf8();
+    if mark == '\n' {
+        return Some(end);
+    }
+    let closing = |c: char| "\"'”’」』》）)".contains(c);
+    let rest = &text[end..];
+    let after = rest.trim_start_matches(closing);
+    let end = end + rest.len() - after.len();
+    match mark {
+        '。' | '！' | '？' => Some(end),
+        '.' | '!' | '?' if !(after.is_empty() || after.starts_with(char::is_whitespace)) => None,
+        '.' if is_no_end(&text[..i]) => None,
+        '.' | '!' | '?' => Some(end),
+        _ => None,
+    }
+}
+
+/// Tells whether a full stop behind this text ends no sentence: a list's number, an abbreviation.
+fn is_no_end(text: &str) -> bool {
+    let line = text.rsplit('\n').next().unwrap_or_default();
+    let word = line.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+    (is_number && line.trim() == word)
+        || word.contains('.') && word.chars().all(|c| c.is_ascii_alphabetic() || c == '.')
+        || ["Dr", "Mr", "Mrs", "Ms", "St", "vs", "etc"].contains(&word)
 }
 
 /// Shows a prompt to people and to a judge; of a conversation every turn, with who says it.
@@ -373,6 +395,24 @@ mod tests {
         };
         check("One. Two is", FinishReason::Length, Some("One."));
         check("It costs 3.5 and", FinishReason::Length, None);
+        check("1. Preheat the oven to", FinishReason::Length, None);
+        check("Use tools, e.g. a hammer and", FinishReason::Length, None);
+        check("Ask Dr. Miller about", FinishReason::Length, None);
+        check(
+            "It was 12. Then it",
+            FinishReason::Length,
+            Some("It was 12."),
+        );
+        check(
+            "He said \"Go.\" Then",
+            FinishReason::Length,
+            Some("He said \"Go.\""),
+        );
+        check(
+            "她说：“走吧。”然后",
+            FinishReason::Length,
+            Some("她说：“走吧。”"),
+        );
         check("一句。两", FinishReason::Length, Some("一句。"));
         check("One. Two is", FinishReason::Eos, Some("One. Two is"));
         check("  ", FinishReason::Eos, None);

@@ -1,6 +1,7 @@
 //! Lines that people labelled (`tests/labelled/REASON.LANGUAGE.jsonl`), through the rules as workflows run them.
 
 mod answers;
+mod completions;
 mod instructions;
 mod marks;
 mod overlaps;
@@ -68,6 +69,7 @@ fn check<'a, Line: Labelled + DeserializeOwned>(
 fn every_file_of_labelled_lines_is_read() {
     let reasons = instructions::reasons()
         .chain(answers::reasons())
+        .chain(completions::REASONS)
         .chain(marks::REASONS)
         .chain([overlaps::REASON]);
     let mut known: Vec<String> = reasons

@@ -46,9 +46,21 @@ pub(super) fn stages(report: &Report) -> Vec<Block> {
     let mut columns = words(language.pick(&["stage"], &["阶段"]));
     columns.extend(numbers(language.pick(&["tokens", "s"], &["词元", "秒"])));
     let note = language.pick(
-        "Tokens are those generated over all rounds, by remote models too; of train, those trained on. Measuring the base before the first round is not among it.",
-        "词元为各轮生成的词元之和，包括远程模型生成的；训练阶段为参与训练的词元。第一轮之前对基座模型的评测未计入。",
+        "Tokens are those generated over all rounds, by remote models too; of train, those trained on.",
+        "词元为各轮生成的词元之和，包括远程模型生成的；训练阶段为参与训练的词元。",
     );
+    // The base is measured in round 0, which is told of where it trains too.
+    let of_base = match report.rounds.iter().any(|round| round.round == 0) {
+        true => language.pick(
+            " Measuring the base is in round 0's evaluate.",
+            "对基座模型的评测计入第 0 轮的评测。",
+        ),
+        false => language.pick(
+            " Measuring the base before the first round is not among it.",
+            "第一轮之前对基座模型的评测未计入。",
+        ),
+    };
+    let note = format!("{note}{of_base}");
     vec![
         Block::Heading(title.to_string()),
         Block::Table(Table {

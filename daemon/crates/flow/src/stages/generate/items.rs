@@ -78,20 +78,33 @@ fn strip_number(line: &str) -> Option<&str> {
         .iter()
         .find_map(|word| line.strip_prefix(word))
         .map_or(line, str::trim_start);
+    if let Some(rest) = line.strip_prefix(|c| ('①'..='⑳').contains(&c)) {
+        return Some(rest.trim_start_matches(['、', '.', ' ']).trim());
+    }
     let inner = line.strip_prefix(['(', '（', '第']).unwrap_or(line);
+    let is_digit = |c: char| c.is_ascii_digit() || ('０'..='９').contains(&c);
+    // "一条" counts fish, "第一条" is a number.
+    let after_numerals: &[char] = match line.starts_with('第') {
+        true => &['、', '）', ')', '.', '．', '条', '题'],
+        false => &['、', '）', ')', '.', '．'],
+    };
     let end = inner
-        .find(|c: char| !c.is_ascii_digit())
+        .find(|c: char| !is_digit(c))
         .filter(|end| *end > 0)
         .or_else(|| {
             inner
                 .find(|c: char| !"一二三四五六七八九十".contains(c))
-                .filter(|end| *end > 0 && inner[*end..].starts_with(['、', '）', ')']))
+                .filter(|end| *end > 0 && inner[*end..].starts_with(after_numerals))
         })?;
     if inner[..end].chars().count() > 3 {
         return None;
     }
-    let rest = &inner[end..];
-    let marked = rest.strip_prefix(['.', ')', '、', '．', '。', '）', ':', '：', '条', '题'])?;
+    let rest = inner[end..].trim_start_matches('*');
+    let marks: &[char] = match line.starts_with('第') {
+        true => &['.', ')', '、', '．', '。', '）', ':', '：', '条', '题'],
+        false => &['.', ')', '、', '．', '。', '）', ':', '：'],
+    };
+    let marked = rest.strip_prefix(marks)?;
     // "3.5 metres" is text, not the third item.
     if rest.starts_with('.') && marked.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
@@ -192,6 +205,17 @@ mod tests {
             " 一起写一首诗。\n二人如何分工？",
             FinishReason::Eos,
             &["一起写一首诗。\n二人如何分工？"],
+        );
+        check(
+            " 写诗。\n3条鱼有几只眼？\n**10**. 造句。\n１１．算一算。\n第十二题：对对子。\n⑬ 猜谜。\n一条鱼有几片鳞？",
+            FinishReason::Eos,
+            &[
+                "写诗。\n3条鱼有几只眼？",
+                "造句。",
+                "算一算。",
+                "对对子。",
+                "猜谜。\n一条鱼有几片鳞？",
+            ],
         );
         check("", FinishReason::Eos, &[]);
     }

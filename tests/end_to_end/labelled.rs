@@ -1,4 +1,5 @@
-//! Lines that people labelled (`tests/labelled/REASON.LANGUAGE.jsonl`), through the rules that ask a model, by real models.
+//! Lines that people labelled (`tests/labelled/REASON.LANGUAGE.jsonl`), through the built-in plugins, and through the rules that ask a
+//! model, by real models.
 //!
 //! `AUTODIDACT_TEST_GEMMA` names a GGUF file of Gemma 3 270M, `AUTODIDACT_TEST_EMBEDDER` the folder of all-MiniLM-L6-v2. A model
 //! is no person: of each file's lines a share that was measured has to be decided as people did, and the test prints which are not.
@@ -7,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, repository};
+use autodidact_tests::{Home, repository, tiny_model};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -102,6 +103,15 @@ fn record(instruction: &Value, instances: &[Value]) -> Value {
     json!({"instruction": instruction, "instances": instances})
 }
 
+fn line_record(line: &Value) -> Value {
+    if !line["output"].is_string() {
+        return record(&line["instruction"], &[]);
+    }
+    let input = text_of(&line["input"]);
+    let instance = json!({"input": input, "output": line["output"]});
+    record(&line["instruction"], &[instance])
+}
+
 /// The records that a case's workflow filters: what lines are compared with first, then the lines, each once.
 fn records(case: &Case, lines: &[Value]) -> Result<Vec<Value>> {
     let mut records = Vec::new();
@@ -115,45 +125,55 @@ fn records(case: &Case, lines: &[Value]) -> Result<Vec<Value>> {
             .flat_map(|line| line["earlier"].as_array().into_iter().flatten());
         records.extend(earlier.map(|text| record(text, &[])));
     }
-    records.extend(lines.iter().map(|line| match line["output"].is_string() {
-        true => {
-            let input = text_of(&line["input"]);
-            record(
-                &line["instruction"],
-                &[json!({"input": input, "output": line["output"]})],
-            )
-        }
-        false => record(&line["instruction"], &[]),
-    }));
+    records.extend(lines.iter().map(line_record));
     let mut seen = BTreeSet::new();
     records.retain(|record| seen.insert(record.to_string()));
     Ok(records)
 }
 
-/// Finds the instructions that the workflow dropped for the case's reason.
-fn dropped(home: &Home, case: &Case, name: &str) -> Result<BTreeSet<String>> {
-    let arguments = ["workflow", "verdicts", name, "--reason", case.reason];
-    let answer = home.json(&arguments)?;
+/// Lets a workflow of one stage judge records; gives the instructions that it dropped, each with the reason.
+fn judge(
+    home: &Home,
+    name: &str,
+    (language, model, stage): (&str, &str, &str),
+    records: &[Value],
+) -> Result<BTreeMap<String, String>> {
+    let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+    let file = home.path().join(format!("{name}.jsonl"));
+    std::fs::write(&file, text).context("write the lines")?;
+    home.text(&["dataset", "import", name, &file.to_string_lossy()])?;
+    home.submit(&format!(
+        "name: {name}\nlanguages: [{language}]\nmodel: {model}\nseeds: {name}\nstages:\n  {stage}\n"
+    ))?;
+    home.wait_until_done(name, LIMIT)?;
+    let answer = home.json(&["workflow", "verdicts", name, "--dropped"])?;
     let verdicts = answer["verdicts"].as_array().context("verdicts")?;
-    let instruction = |verdict: &Value| {
+    let dropped = |verdict: &Value| {
         let text = text_of(&verdict["text"]);
         let body = serde_json::from_str::<Value>(text).ok();
         let of_body = body.and_then(|body| body["instruction"].as_str().map(str::to_string));
-        of_body.unwrap_or_else(|| text.to_string())
+        let instruction = of_body.unwrap_or_else(|| text.to_string());
+        (instruction, text_of(&verdict["reason"]).to_string())
     };
-    Ok(verdicts.iter().map(instruction).collect())
+    Ok(verdicts.iter().map(dropped).collect())
 }
 
-/// The lines that are decided otherwise than people did.
-fn misses(lines: &[Value], dropped: &BTreeSet<String>) -> Vec<String> {
-    let is_dropped = |line: &Value| dropped.contains(text_of(&line["instruction"]));
+/// The lines that are decided otherwise than people did, each with what became of it.
+fn misses(reason: &str, lines: &[Value], dropped: &BTreeMap<String, String>) -> Vec<String> {
+    let found = |line: &Value| {
+        dropped
+            .get(text_of(&line["instruction"]))
+            .map(String::as_str)
+    };
+    let is_dropped = |line: &Value| found(line).is_some();
     let mut groups: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
     let mut misses = Vec::new();
     for line in lines {
+        let expect = (line["drop"] == true).then_some(reason);
         match line["group"].as_u64() {
             Some(group) => groups.entry(group).or_default().push(line),
-            None if line["drop"] == is_dropped(line) => {}
-            None => misses.push(line.to_string()),
+            None if found(line) == expect => {}
+            None => misses.push(format!("{:?}: {line}", found(line))),
         }
     }
     // Of what says the same one is kept, whichever.
@@ -191,16 +211,9 @@ fn rules_that_ask_a_model_decide_labelled_lines_as_people_did() -> Result<()> {
         let lines = read(&format!("tests/labelled/{reason}.{language}.jsonl"))?;
         ensure!(lines.len() >= LINES, "{reason}.{language}");
         let records = records(case, &lines)?;
-        let text: String = records.iter().map(|record| format!("{record}\n")).collect();
         let name = format!("case-{number}");
-        let file = home.path().join(format!("{name}.jsonl"));
-        std::fs::write(&file, text).context("write the lines")?;
-        home.text(&["dataset", "import", &name, &file.to_string_lossy()])?;
-        home.submit(&format!(
-            "name: {name}\nlanguages: [{language}]\nmodel: gemma\nseeds: {name}\nstages:\n  {stage}\n"
-        ))?;
-        home.wait_until_done(&name, LIMIT)?;
-        let misses = misses(&lines, &dropped(&home, case, &name)?);
+        let dropped = judge(&home, &name, (language, "gemma", stage), &records)?;
+        let misses = misses(reason, &lines, &dropped);
         let share = 1.0 - misses.len() as f64 / lines.len() as f64;
         println!(
             "{reason}.{language}: {share:.2} of {} as people did",
@@ -212,6 +225,71 @@ fn rules_that_ask_a_model_decide_labelled_lines_as_people_did() -> Result<()> {
         }
     }
     assert!(faults.is_empty(), "{faults:?}");
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// The codes of the built-in plugins, each plugin with its stage.
+const PLUGINS: [(&str, &str, &[&str]); 2] = [
+    (
+        "form",
+        "filter: {chain: [{plugin: {name: form}}]}",
+        &[
+            "template_marker",
+            "several_lines",
+            "list_number",
+            "starts_with_punctuation",
+            "starts_lower_case",
+            "unbalanced_brackets",
+            "unbalanced_quotes",
+            "ends_with_colon",
+            "cut_sentence",
+        ],
+    ),
+    (
+        "repetition",
+        "validate: {chain: [{plugin: {name: repetition}}]}",
+        &[
+            "repeated_sentence",
+            "repeated_run",
+            "repeated_ngrams",
+            "output_copies_instruction",
+        ],
+    ),
+];
+
+#[test]
+fn built_in_plugins_decide_labelled_lines_as_people_did() -> Result<()> {
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.text(&["model", "add", "tiny", &tiny_model().to_string_lossy()])?;
+    let mut faults = Vec::new();
+    for (plugin, stage, codes) in PLUGINS {
+        for language in ["en", "zh"] {
+            let mut files = Vec::new();
+            for code in codes {
+                // Chinese has no cases.
+                if (*code, language) != ("starts_lower_case", "zh") {
+                    let lines = read(&format!("tests/labelled/{code}.{language}.jsonl"))?;
+                    ensure!(lines.len() >= LINES, "{code}.{language}");
+                    files.push((*code, lines));
+                }
+            }
+            let mut seen = BTreeSet::new();
+            let lines = files.iter().flat_map(|(_, lines)| lines);
+            let records: Vec<Value> = lines
+                .map(line_record)
+                .filter(|record| seen.insert(record.to_string()))
+                .collect();
+            let name = format!("{plugin}-{language}");
+            let dropped = judge(&home, &name, (language, "tiny", stage), &records)?;
+            for (code, lines) in &files {
+                let misses = misses(code, lines, &dropped).into_iter();
+                faults.extend(misses.map(|miss| format!("{code}.{language}: {miss}")));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

@@ -30,13 +30,13 @@ const CASES: [Case; 10] = [
     Case {
         reason: "embedding_duplicate",
         language: "en",
-        stage: "filter: {chain: [{embedding: {threshold: 0.722, model: minilm}}]}",
-        least: 0.9,
+        stage: "filter: {chain: [{embedding: {threshold: 0.69, model: minilm}}]}",
+        least: 0.8,
     },
     Case {
         reason: "embedding_duplicate",
         language: "zh",
-        stage: "filter: {chain: [{embedding: {threshold: 0.653, model: gemma}}]}",
+        stage: "filter: {chain: [{embedding: {threshold: 0.615, model: gemma}}]}",
         least: 0.75,
     },
     Case {
@@ -55,13 +55,13 @@ const CASES: [Case; 10] = [
         reason: "misaligned",
         language: "en",
         stage: "validate: {chain: [{difficulty: {most: 0.85, model: gemma}}]}",
-        least: 0.75,
+        least: 0.9,
     },
     Case {
         reason: "misaligned",
         language: "zh",
         stage: "validate: {chain: [{difficulty: {most: 0.85, model: gemma}}]}",
-        least: 0.75,
+        least: 0.9,
     },
     Case {
         reason: "too_easy",

@@ -119,6 +119,10 @@ fn all(language: Language) -> Vec<(String, Prompt)> {
             prompts::answer_request(turns.collect(), instruction, input),
         ),
         (
+            "filter: what an instruction's vector is made of, by a generator",
+            prompts::keyword_request(language, instruction),
+        ),
+        (
             "filter: a mark of an instruction",
             prompts::instruction_mark_request(language, instruction),
         ),

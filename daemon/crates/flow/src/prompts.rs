@@ -290,6 +290,15 @@ fn parse_input(text: &str) -> Option<String> {
     (!none).then(|| text.to_string())
 }
 
+/// Asks for an instruction's keyword; what a model is about to say then tells what the instruction is about.
+pub(crate) fn keyword_request(language: Language, instruction: &str) -> Prompt {
+    let instruction = flatten(instruction);
+    Prompt::Text(language.pick(
+        format!("Task: {instruction}\nKeyword:"),
+        format!("任务：{instruction}\n关键词："),
+    ))
+}
+
 /// Lays out an instruction for the model to answer, as its chat template wants it, after turns that show how.
 pub(crate) fn answer_request(shown: Vec<Message>, instruction: &str, input: &str) -> Prompt {
     let mut messages = shown;

@@ -11,7 +11,7 @@ use crate::journaled::Run;
 use crate::report::{reason_name, stage_name};
 use crate::stages::generate::{self, Candidate, Generation, PromptPool};
 use crate::stages::respond::{self, Answerer, LabelShares};
-use crate::stages::{PROMPT_TOO_LONG, filter, language_of, review, validate};
+use crate::stages::{PROMPT_TOO_LONG, filter, review, validate};
 
 /// Records of a dataset that go through a chain at once, where nothing is generated.
 const DATASET_WAVE: usize = 64;
@@ -363,14 +363,7 @@ fn judge_dataset(
             .partition(|example| !example.body.output_text().is_empty());
         let candidates = open
             .iter()
-            .map(|example| Candidate {
-                instruction: example.body.instruction_text().to_string(),
-                language: language_of(example, default),
-                seeds: Vec::new(),
-                task_type: example.task_type,
-                topic: example.topic.clone(),
-                is_evolved: false,
-            })
+            .map(|example| Candidate::of_example(example, default))
             .collect();
         let mut examples = done;
         if run.spec().stages.respond.is_some() {

@@ -383,6 +383,16 @@ fn what_cannot_be_is_refused_before_it_begins() {
     );
     check("validation_split: 1", "validation_split", "0.9");
     check(
+        "seeds_first: true, task_type: SEQ_CLS",
+        "seeds_first",
+        "CAUSAL_LM",
+    );
+    check(
+        "seeds_first: true, resume_from_checkpoint: run.round-1.step-4",
+        "seeds_first",
+        "one of the two",
+    );
+    check(
         "resume_from_checkpoint: run.round-1.step-9",
         "resume_from_checkpoint",
         "run.round-1.step-4",

@@ -123,14 +123,7 @@ pub(crate) fn dataset_wave(
     let default = run.spec().languages[0];
     let candidates: Vec<Candidate> = wave
         .iter()
-        .map(|example| Candidate {
-            instruction: example.body.instruction_text().to_string(),
-            language: language_of(example, default),
-            seeds: Vec::new(),
-            task_type: example.task_type,
-            topic: example.topic.clone(),
-            is_evolved: false,
-        })
+        .map(|example| Candidate::of_example(example, default))
         .collect();
     let overlaps = |run: &Run| -> Vec<Option<Overlap>> {
         let held_out = run.contamination.as_ref();

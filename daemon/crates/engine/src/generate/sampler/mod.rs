@@ -97,7 +97,7 @@ impl<'a> Sampler<'a> {
             in_completion: BTreeMap::new(),
             probabilities: Vec::new(),
             form: None,
-            forbids: sampling.min_tokens > 0
+            forbids: (sampling.min_tokens > 0 && sampling.early_end.is_empty())
                 || sampling.logit_bias.values().any(|bias| bias.is_infinite()),
             logprobs: None,
         }

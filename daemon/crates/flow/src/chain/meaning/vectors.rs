@@ -6,7 +6,7 @@ use super::frame::Frame;
 use crate::embedders::choose_embedder;
 use crate::error::FlowError;
 use crate::journaled::Run;
-use crate::prompts::flatten;
+use crate::prompts::{keyword_request, show_prompt};
 
 /// Makes the vectors of a language's instructions.
 #[derive(Clone)]
@@ -66,10 +66,7 @@ impl VectorMaker {
         if let EmbedderRef::LastState(_) = self.embedder {
             self.frame = Frame::of(&vectors);
         }
-        Ok(match &self.frame {
-            Some(frame) => vectors.iter().map(|vector| frame.seen(vector)).collect(),
-            None => vectors,
-        })
+        Ok(self.seen(vectors))
     }
 
     /// Makes the vectors of texts, each of length 1.
@@ -79,22 +76,21 @@ impl VectorMaker {
         texts: Vec<String>,
     ) -> Result<Vec<Vec<f32>>, FlowError> {
         let texts = match self.embedder {
-            EmbedderRef::LastState(_) => texts.iter().map(|text| self.question(text)).collect(),
-            _ => texts,
+            EmbedderRef::LastState(_) => texts
+                .iter()
+                .map(|text| show_prompt(&keyword_request(self.language, text)))
+                .collect(),
+            EmbedderRef::Encoder(_) | EmbedderRef::Generator(_) => texts,
         };
         let engine = &run.ports.engine;
         let vectors = engine.embed(&self.embedder, texts, &run.interrupt)?.vectors;
-        Ok(match &self.frame {
-            Some(frame) => vectors.iter().map(|vector| frame.seen(vector)).collect(),
-            None => vectors,
-        })
+        Ok(self.seen(vectors))
     }
 
-    fn question(&self, text: &str) -> String {
-        let text = flatten(text);
-        self.language.pick(
-            format!("Task: {text}\nKeyword:"),
-            format!("任务：{text}\n关键词："),
-        )
+    fn seen(&self, vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+        match &self.frame {
+            Some(frame) => vectors.iter().map(|vector| frame.seen(vector)).collect(),
+            None => vectors,
+        }
     }
 }

@@ -51,6 +51,20 @@ pub(crate) struct Candidate {
     pub(crate) is_evolved: bool,
 }
 
+impl Candidate {
+    /// Shows a record of a dataset as if it had been generated.
+    pub(crate) fn of_example(example: &Example, default: Language) -> Self {
+        Self {
+            instruction: example.body.instruction_text().to_string(),
+            language: language_of(example, default),
+            seeds: Vec::new(),
+            task_type: example.task_type,
+            topic: example.topic.clone(),
+            is_evolved: false,
+        }
+    }
+}
+
 /// What prompts are made from.
 pub(crate) struct PromptPool<'a> {
     pub(crate) human: &'a [Example],

@@ -48,7 +48,7 @@ find_debian_compiler() {
         mkdir -p "$debian/packages"
         # shellcheck disable=SC2086 # a list of names
         (cd "$debian/packages" && apt-get download $packages) ||
-            fail "apt-get has no rustc-web: run 'rustup target add $target' where rustup can"
+            fail "apt-get has no rustc-web of this version: run 'apt-get update', or 'rustup target add $target' where rustup can"
         for package in "$debian"/packages/*.deb; do dpkg -x "$package" "$debian"; done
         rm -r "$debian/packages"
         touch "$debian/complete"

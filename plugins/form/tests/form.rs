@@ -58,6 +58,74 @@ fn good_instructions_are_kept() {
 }
 
 #[test]
+fn what_only_looks_like_bad_form_is_kept() {
+    for good in [
+        "Format this JSON: {\"user\": {\"id\": {\"n\": 1}}}",
+        "What does \\frac{{a}}{b} print in LaTeX?",
+        "What does `{{ message }}` do in a Vue template?",
+        "Vue 里的“{{ message }}”是什么意思？",
+        "Rewrite xs |> List.map f as a plain call in F#.",
+        "In F#, what does f <| x mean?",
+        "三、四线城市的房价为什么下跌？",
+        "七、八月去哪里旅游比较凉快？",
+        "£20 is how many dollars at 1.25 dollars a pound?",
+        "¥100 能买几本 25 元的书？",
+        "#include <stdio.h> does what in C?",
+        "@Override means what in Java?",
+        "/etc/passwd holds what on Linux?",
+        "<div> or <span>: which one breaks the line?",
+        "npm install fails with EACCES. What can I do?",
+        "git rebase or git merge: when would you use which?",
+        "printf() prints nothing. Why?",
+        "os.path.join does what?",
+        "std::vector or std::list: which one is faster to iterate?",
+        "Does the interval [0, 1) contain 1?",
+        "区间（0，1]是否包含 0？",
+        "用一句话回复：谢谢你:)",
+        "用一句话回复“谢谢你：）”",
+        "Reply to \"I lost my keys :(\" in one sentence.",
+        "A 27” monitor or a 24” one and a 32” one: which suits a small desk?",
+        "Is a 27” monitor too large for a small desk?",
+        "Solve 3a = 12 for a",
+        "Explain the difference between a and an",
+    ] {
+        check(good, None);
+    }
+}
+
+#[test]
+fn what_only_looks_like_good_form_is_dropped() {
+    check(
+        "Write to {{ user.name }} about it.",
+        Some("template_marker"),
+    );
+    check("给{{姓名}}写一封信。", Some("template_marker"));
+    check("Name a river.<|im_e", Some("template_marker"));
+    check("Name a river.im_end|>", Some("template_marker"));
+    check("任务一：写一首诗。", Some("template_marker"));
+    check("（一）写一首诗。", Some("list_number"));
+    check("●写一首诗。", Some("list_number"));
+    check("#1 is a river", Some("starts_with_punctuation"));
+    check("/ name a river", Some("starts_with_punctuation"));
+    check("gives a list of rivers.", Some("starts_lower_case"));
+    check(
+        "Which set is [0, 1 in brackets?",
+        Some("unbalanced_brackets"),
+    );
+    check(
+        "Pick one: (red, green and blue]",
+        Some("unbalanced_brackets"),
+    );
+    check("举一个例子：（水果", Some("unbalanced_brackets"));
+    check(
+        "“Summer of 1927” is a “good title.",
+        Some("unbalanced_quotes"),
+    );
+    check("Write a story about a", Some("cut_sentence"));
+    check("Compare its and the", Some("cut_sentence"));
+}
+
+#[test]
 fn leftovers_of_templates_are_dropped() {
     for bad in [
         "Input: 3, 4",

@@ -8,6 +8,9 @@ use autodidact_plugin::{Decision, Filter, Record, export_filter};
 
 pub use config::Config;
 
+/// How many times more often than another word a syllable of laughter or song may stand in a row.
+const LAUGHTER: usize = 3;
+
 /// The filter with its configuration.
 pub struct Repetition(Config);
 
@@ -46,8 +49,13 @@ impl Repetition {
             );
         }
         let tokens = tokens(text);
+        // Laughter repeats itself, though not without end.
+        let longest = |unit: &str| match measures::is_syllable(unit) {
+            true => config.max_run * LAUGHTER,
+            false => config.max_run,
+        };
         if let Some((unit, count)) = measures::longest_run(&tokens)
-            && count > config.max_run
+            && count > longest(&unit)
         {
             let note = format!("{field}: {:?} {count} times in a row", excerpt(&unit, 40));
             return Some(

@@ -28,6 +28,16 @@ pub(crate) fn commonest_sentence(text: &str, min_tokens: usize) -> Option<(Strin
     best
 }
 
+/// What laughter and song are made of, which say the same syllable many times.
+const SYLLABLES: [&str; 14] = [
+    "哈", "呵", "嘻", "嘿", "啦", "呜", "咚", "ha", "he", "ho", "la", "na", "hee", "tra",
+];
+
+/// Tells whether a phrase is a syllable of laughter or song.
+pub(crate) fn is_syllable(phrase: &str) -> bool {
+    SYLLABLES.contains(&phrase)
+}
+
 /// Finds the phrase of at most [`MAX_PHRASE_TOKENS`] tokens that is repeated most often in a row, with its count.
 ///
 /// Phrases of digits alone do not count: tables and sequences hold `0 0 0 0 0`.

@@ -59,6 +59,9 @@ fn the_same_words_in_a_row_are_dropped() {
         Some("repeated_run"),
     );
     check("这个问题非常非常非常非常非常好", Some("repeated_run"));
+    check("哈哈哈哈哈，太好笑了。", None);
+    check("La la la la la la, sang the bird.", None);
+    check(&"哈".repeat(40), Some("repeated_run"));
     check("It is very very very good", None);
 }
 

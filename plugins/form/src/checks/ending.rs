@@ -26,14 +26,27 @@ pub(super) fn colon(text: &str) -> Option<String> {
 /// Finds an end in the middle of a sentence.
 pub(super) fn cut(text: &str) -> Option<String> {
     let last = fold_width(text.chars().next_back()?);
-    let word = text
-        .rsplit(|c: char| !c.is_alphabetic())
-        .next()
-        .unwrap_or("");
     let cut = OPEN_ENDS.contains(last)
-        || OPEN_WORDS.contains(&word)
+        || ends_with_open_word(text)
         || OPEN_WORDS_CHINESE.iter().any(|word| text.ends_with(word));
     cut.then(|| format!("ends with {}", tail(text)))
+}
+
+/// Tells whether the last word is one that something follows, and is not spoken of itself.
+fn ends_with_open_word(text: &str) -> bool {
+    let mut words = text.rsplit(|c: char| !c.is_alphabetic());
+    let word = words.next().unwrap_or("");
+    if !OPEN_WORDS.contains(&word) {
+        return false;
+    }
+    let mut before = words.filter(|word| !word.is_empty());
+    let (link, first) = (before.next().unwrap_or(""), before.next().unwrap_or(""));
+    // "the difference between a and an", "when do you use its or their"
+    let compared = text.contains("between") || text.contains("use");
+    let of_words = compared && matches!(link, "and" | "or") && OPEN_WORDS.contains(&first);
+    // "Solve 3a = 12 for a", "the value of a"
+    let variable = word == "a" && (text.contains('=') || (first, link) == ("value", "of"));
+    !of_words && !variable
 }
 
 fn tail(text: &str) -> String {

@@ -33,18 +33,18 @@ const FIELD_NAMES: [&str; 24] = [
 ];
 
 /// Marks of chat and prompt templates, wherever they stand.
-const TEMPLATE_MARKS: [&str; 12] = [
+const TEMPLATE_MARKS: [&str; 11] = [
     "<noinput>",
     "<no input>",
     "noinput",
     "<无输入>",
-    "<|",
-    "|>",
+    // Their first halves are found by themselves (`special_token`).
+    "im_end|>",
+    "endoftext|>",
+    "eot_id|>",
     "[inst]",
     "[/inst]",
     "###",
-    "{{",
-    "}}",
     "<start_of_turn>",
 ];
 
@@ -58,11 +58,39 @@ pub(super) fn template_marker(text: &str) -> Option<String> {
     if let Some(mark) = TEMPLATE_MARKS.iter().find(|mark| folded.contains(**mark)) {
         return Some(format!("contains {}", quote(mark)));
     }
+    if let Some(mark) = special_token(&folded).or_else(|| slot(&folded)) {
+        return Some(format!("contains {}", quote(mark)));
+    }
     FIELD_NAMES.iter().find_map(|name| {
         let mut places = folded.match_indices(name).map(|(at, _)| at);
         let found = places
             .any(|at| begins_sentence(&folded[..at]) && names_field(&folded[at + name.len()..]));
         found.then(|| format!("contains {}", quote(&format!("{name}:"))))
+    })
+}
+
+/// Finds a model's special token, such as `<|im_end|>`, whole or cut. F# and R have `<|` and `|>` too, with a blank beside them.
+fn special_token(text: &str) -> Option<&str> {
+    text.match_indices("<|")
+        .map(|(at, _)| &text[at..])
+        .find(|rest| rest[2..].starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+/// Finds an unfilled slot, `{{name}}`. Braces of JSON and LaTeX hold more than a name or follow a command (`\frac{{a}}{b}`), and
+/// a slot between quotation marks or backticks is spoken of.
+fn slot(text: &str) -> Option<&str> {
+    text.match_indices("{{").find_map(|(at, _)| {
+        let rest = &text[at..];
+        let length = rest.find("}}")?;
+        let name = rest[2..length].trim();
+        let named = !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '));
+        let before = text[..at].chars().next_back().unwrap_or(' ');
+        let set = before.is_ascii_alphanumeric() || matches!(before, '}' | '\\' | '^' | '_' | '$');
+        let quoted = matches!(before, '`' | '"' | '“' | '「' | '\'' | '‘');
+        (named && !set && !quoted).then(|| &rest[..length + 2])
     })
 }
 
@@ -72,11 +100,11 @@ fn begins_sentence(before: &str) -> bool {
     text.is_empty() || text.ends_with(['\n', '\r', '.', '?', '!', '。', ';', ':', ')', '"', '”'])
 }
 
-/// Tells whether the text after a word is a colon, with at most a number or emphasis between.
+/// Tells whether the text after a word is a colon, with at most a number in either script or emphasis between.
 fn names_field(after: &str) -> bool {
     after
         .trim_start_matches(|c: char| {
-            c.is_ascii_digit() || matches!(c, ' ' | '*' | '#' | '>' | ']')
+            c.is_ascii_digit() || is_chinese_digit(c) || matches!(c, ' ' | '*' | '#' | '>' | ']')
         })
         .starts_with(':')
 }
@@ -101,12 +129,14 @@ pub(super) fn list_number(text: &str) -> Option<String> {
 /// Measures the list marker at the start in characters, 0 for none.
 fn marker_length(chars: &[char]) -> usize {
     match chars {
-        ['-' | '*' | '•' | '·' | '–' | '●', ' ', ..] => 2,
+        ['-' | '*' | '·' | '–', ' ', ..] => 2,
+        // What is nothing but a bullet needs no blank.
+        ['•' | '●' | '■' | '◆' | '▪' | '○', ..] => 1,
         // ① to ⑳
         ['\u{2460}'..='\u{2473}', ..] => 1,
         ['a'..='h' | 'A'..='H', ')', ' ', ..] => 3,
         ['(' | '[', rest @ ..] => {
-            let digits = leading_digits(rest);
+            let digits = leading_digits(rest).max(leading_chinese_digits(rest));
             let closed = matches!(rest.get(digits), Some(')' | ']'));
             if (1..=3).contains(&digits) && closed {
                 digits + 2
@@ -130,13 +160,12 @@ fn number_length(chars: &[char]) -> usize {
     }
 }
 
-/// Measures `一、` to `十二、`.
+/// Measures `一、` to `十二、`; not `三、四线城市`, which counts on.
 fn chinese_number_length(chars: &[char]) -> usize {
-    let digits = chars
-        .iter()
-        .take_while(|c| "一二三四五六七八九十".contains(**c))
-        .count();
-    if (1..=3).contains(&digits) && chars.get(digits) == Some(&'、') {
+    let digits = leading_chinese_digits(chars);
+    let marked = chars.get(digits) == Some(&'、');
+    let counts_on = chars.get(digits + 1).copied().is_some_and(is_chinese_digit);
+    if (1..=3).contains(&digits) && marked && !counts_on {
         digits + 1
     } else {
         0
@@ -159,4 +188,12 @@ fn begins_item(chars: &[char], at: usize) -> bool {
 
 fn leading_digits(chars: &[char]) -> usize {
     chars.iter().take_while(|c| c.is_ascii_digit()).count()
+}
+
+fn leading_chinese_digits(chars: &[char]) -> usize {
+    chars.iter().take_while(|c| is_chinese_digit(**c)).count()
+}
+
+fn is_chinese_digit(c: char) -> bool {
+    "一二三四五六七八九十".contains(c)
 }

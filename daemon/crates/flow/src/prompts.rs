@@ -324,7 +324,7 @@ pub(crate) fn parse_answer(text: &str, finish: FinishReason) -> Option<String> {
 fn sentence_end(text: &str, i: usize, mark: char) -> Option<usize> {
     let end = i + mark.len_utf8();
     if mark == '\n' {
-        return Some(end);
+        return (!announces(text[..i].trim())).then_some(end);
     }
     let closing = |c: char| "\"'”’」』》）)".contains(c);
     let rest = &text[end..];
@@ -337,6 +337,16 @@ fn sentence_end(text: &str, i: usize, mark: char) -> Option<usize> {
         '.' | '!' | '?' => Some(end),
         _ => None,
     }
+}
+
+/// Tells whether lines announce what follows, which was cut off: "Here is the list:", or nothing but "Dear Ms. Alvarez,".
+fn announces(lines: &str) -> bool {
+    const GREETINGS: [&str; 8] = [
+        "Dear ", "Hi", "Hello", "Hey", "尊敬", "亲爱", "您好", "你好",
+    ];
+    let greets = GREETINGS.iter().any(|word| lines.starts_with(word));
+    let open = lines.ends_with([',', '，', '、']);
+    lines.ends_with([':', '：']) || greets && open && !lines.contains('\n')
 }
 
 /// Tells whether a full stop behind this text ends no sentence: a list's number, an abbreviation.
@@ -421,6 +431,17 @@ mod tests {
             "她说：“走吧。”然后",
             FinishReason::Length,
             Some("她说：“走吧。”"),
+        );
+        check(
+            "Dear Ms. Alvarez,\nThank you for",
+            FinishReason::Length,
+            None,
+        );
+        check("步骤如下：\n先把", FinishReason::Length, None);
+        check(
+            "Red leaves fall\nThe wind",
+            FinishReason::Length,
+            Some("Red leaves fall"),
         );
         check("一句。两", FinishReason::Length, Some("一句。"));
         check("One. Two is", FinishReason::Eos, Some("One. Two is"));

@@ -3,7 +3,7 @@
 mod checks;
 mod config;
 
-use autodidact_plugin::{Decision, Filter, Record, export_filter};
+use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin};
 
 pub use checks::{CHECKS, Check};
 pub use config::Config;
@@ -14,7 +14,7 @@ pub struct Form {
     max_lines: usize,
 }
 
-impl Filter for Form {
+impl Plugin for Form {
     type Config = Config;
     const NAME: &'static str = "form";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
@@ -41,9 +41,11 @@ impl Filter for Form {
             max_lines: config.max_lines,
         })
     }
+}
 
+impl Filter for Form {
     /// The first check that finds something decides.
-    fn decide(&self, record: &Record) -> Decision {
+    fn decide(&self, record: &Record<'_>) -> Decision {
         let text = record.instruction.trim();
         for check in &self.checks {
             if let Some(evidence) = (check.find)(text, self.max_lines) {
@@ -54,4 +56,4 @@ impl Filter for Form {
     }
 }
 
-export_filter!(Form);
+export_plugin!(Form: Filter);

@@ -4,7 +4,7 @@ mod config;
 mod measures;
 
 use autodidact_plugin::text::{excerpt, tokens};
-use autodidact_plugin::{Decision, Filter, Record, export_filter};
+use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin};
 
 pub use config::Config;
 
@@ -14,7 +14,7 @@ const LAUGHTER: usize = 3;
 /// The filter with its configuration.
 pub struct Repetition(Config);
 
-impl Filter for Repetition {
+impl Plugin for Repetition {
     type Config = Config;
     const NAME: &'static str = "repetition";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
@@ -24,11 +24,13 @@ impl Filter for Repetition {
         config.check()?;
         Ok(Self(config))
     }
+}
 
+impl Filter for Repetition {
     /// The instruction is looked at first, then the answer; the first finding decides.
-    fn decide(&self, record: &Record) -> Decision {
-        self.judge("instruction", &record.instruction)
-            .or_else(|| self.judge("output", &record.output))
+    fn decide(&self, record: &Record<'_>) -> Decision {
+        self.judge("instruction", record.instruction)
+            .or_else(|| self.judge("output", record.output))
             .or_else(|| judge_copy(record))
             .unwrap_or_else(Decision::keep)
     }
@@ -78,13 +80,13 @@ impl Repetition {
 }
 
 /// Drops an answer that says the instruction again, with or without its input.
-fn judge_copy(record: &Record) -> Option<Decision> {
-    let output = tokens(&record.output);
-    let mut asked = tokens(&record.instruction);
+fn judge_copy(record: &Record<'_>) -> Option<Decision> {
+    let output = tokens(record.output);
+    let mut asked = tokens(record.instruction);
     let alone = output == asked;
-    asked.extend(tokens(&record.input));
+    asked.extend(tokens(record.input));
     (!output.is_empty() && (alone || output == asked))
-        .then(|| Decision::drop("output_copies_instruction").with_note(excerpt(&record.output, 40)))
+        .then(|| Decision::drop("output_copies_instruction").with_note(excerpt(record.output, 40)))
 }
 
-export_filter!(Repetition);
+export_plugin!(Repetition: Filter);

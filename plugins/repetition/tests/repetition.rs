@@ -1,14 +1,14 @@
 //! Texts that repeat themselves, and texts that only seem to.
 
-use autodidact_plugin::{Decision, Filter, Record};
+use autodidact_plugin::{Decision, Filter, Plugin, Record};
 use repetition::{Config, Repetition};
 
 fn decide(instruction: &str, input: &str, output: &str) -> Decision {
     let record = Record {
-        instruction: instruction.to_string(),
-        input: input.to_string(),
-        output: output.to_string(),
-        language: String::new(),
+        instruction,
+        input,
+        output,
+        ..Record::default()
     };
     Repetition::new(Config::default()).unwrap().decide(&record)
 }
@@ -95,19 +95,14 @@ fn the_instruction_is_looked_at_too() {
 
 #[test]
 fn a_copied_instruction_is_dropped() {
-    let reason = |instruction, input, output| decide(instruction, input, output).drop_reason();
-    assert_eq!(
-        reason("Name a river.", "", "name a river"),
-        Some("output_copies_instruction")
-    );
-    assert_eq!(
-        reason("写一首诗。", "", "写一首诗"),
-        Some("output_copies_instruction")
-    );
-    assert_eq!(
-        reason("Translate:", "你好", "Translate: 你好"),
-        Some("output_copies_instruction")
-    );
+    let reason = |instruction, input, output| {
+        let decision = decide(instruction, input, output);
+        decision.drop_reason().map(str::to_string)
+    };
+    let copied = Some("output_copies_instruction".to_string());
+    assert_eq!(reason("Name a river.", "", "name a river"), copied);
+    assert_eq!(reason("写一首诗。", "", "写一首诗"), copied);
+    assert_eq!(reason("Translate:", "你好", "Translate: 你好"), copied);
     // An input that is right already comes back as it was.
     assert_eq!(
         reason("Correct the sentence.", "It is fine.", "It is fine."),

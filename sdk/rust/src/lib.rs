@@ -1,7 +1,7 @@
-//! Writes Autodidact plugins: a type, one trait, one macro.
+//! Writes Autodidact plugins: a type, its traits, one macro.
 //!
 //! ```
-//! use autodidact_plugin::{Decision, Filter, Record, export_filter};
+//! use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin};
 //! use serde::Deserialize;
 //!
 //! #[derive(Deserialize)]
@@ -16,7 +16,7 @@
 //!     }
 //! }
 //!
-//! impl Filter for Shout {
+//! impl Plugin for Shout {
 //!     type Config = Self;
 //!     const NAME: &'static str = "shout";
 //!     const VERSION: &'static str = "0.1.0";
@@ -25,8 +25,10 @@
 //!     fn new(config: Self) -> Result<Self, String> {
 //!         Ok(config)
 //!     }
+//! }
 //!
-//!     fn decide(&self, record: &Record) -> Decision {
+//! impl Filter for Shout {
+//!     fn decide(&self, record: &Record<'_>) -> Decision {
 //!         let marks = record.instruction.chars().filter(|c| matches!(c, '!' | '！')).count();
 //!         if marks <= self.max_marks {
 //!             return Decision::keep();
@@ -35,32 +37,43 @@
 //!     }
 //! }
 //!
-//! export_filter!(Shout);
+//! export_plugin!(Shout: Filter);
 //! ```
 //!
-//! Build the crate as a `cdylib` for `wasm32-unknown-unknown` and make a component of it with
-//! `wasm-tools component new`. The README shows the commands.
+//! A plugin may be of several kinds: `export_plugin!(Mine: Filter, Scorer)`. Build the crate as a `cdylib` for
+//! `wasm32-unknown-unknown` and make a component of it with `wasm-tools component new`. The README shows the commands.
 
 #[doc(hidden)]
 pub mod bindings;
 mod bridge;
-mod decision;
+pub mod data;
+pub mod log;
+pub mod model;
+mod record;
 pub mod text;
+mod verdict;
 
 use serde::de::DeserializeOwned;
 
 #[doc(hidden)]
-pub use bridge::Bridge;
-pub use decision::Decision;
+pub use bridge::{Bridge, Exported, Kept};
+pub use record::Record;
+pub use verdict::{Decision, Outcome, Score};
 
-/// One record to decide on; texts are empty where there is nothing.
-pub use bindings::exports::autodidact::plugin::filter::FilterRecord as Record;
+/// What a plugin asks to use.
+pub use bindings::plugin::Capability;
+#[doc(hidden)]
+pub use bindings::plugin::Kind;
+/// What templates are asked, and what they answer.
+pub use bindings::template::{
+    Completion, Example, Finish, Item, Message, Prompt, Rendered, Request, Role,
+};
 
-/// A filter: keeps or drops records.
+/// Who a plugin is, and how it is made of a configuration.
 ///
-/// A decision must follow from the configuration and the record alone, so that a run that was interrupted comes out
-/// the same. A panic loses the record it happened on, nothing else.
-pub trait Filter: Sized {
+/// What it says must follow from the configuration and what it is asked alone, so that a run that was interrupted comes out the same.
+/// A panic loses the record it happened on, nothing else.
+pub trait Plugin: Sized + 'static {
     /// The configuration as it stands in workflows. Use `#[serde(default, deny_unknown_fields)]`, so that `{}` works
     /// and misspelt fields are refused.
     type Config: DeserializeOwned;
@@ -74,24 +87,111 @@ pub trait Filter: Sized {
     /// The JSON Schema of the configuration, an object; empty where there is nothing to configure.
     const CONFIG_SCHEMA: &'static str;
 
-    /// Makes the filter, or says what to mend in the configuration.
+    /// What the plugin asks to use; a person grants it, or not.
+    const CAPABILITIES: &'static [Capability] = &[];
+
+    /// Makes the plugin, or says what to mend in the configuration.
     ///
     /// # Errors
     /// A text for the person who wrote the configuration.
     fn new(config: Self::Config) -> Result<Self, String>;
-
-    /// Decides on one record.
-    fn decide(&self, record: &Record) -> Decision;
 }
 
-/// Exports a [`Filter`] as this crate's component. Once a crate, at its root.
+/// Keeps or drops records.
+pub trait Filter: Plugin {
+    /// Decides on one record.
+    fn decide(&self, record: &Record<'_>) -> Decision;
+
+    /// Decides on a batch, as many decisions as records: for filters that ask the model, which is best asked at once.
+    ///
+    /// # Errors
+    /// A text that says why; the host asks again with smaller batches.
+    fn decide_all(&self, records: &[Record<'_>]) -> Result<Vec<Decision>, String> {
+        Ok(records.iter().map(|record| self.decide(record)).collect())
+    }
+}
+
+/// Accepts, corrects or drops answered records.
+pub trait Validator: Plugin {
+    /// Judges one record.
+    fn validate(&self, record: &Record<'_>) -> Outcome;
+
+    /// Judges a batch, as many outcomes as records.
+    ///
+    /// # Errors
+    /// As of [`Filter::decide_all`].
+    fn validate_all(&self, records: &[Record<'_>]) -> Result<Vec<Outcome>, String> {
+        Ok(records.iter().map(|record| self.validate(record)).collect())
+    }
+}
+
+/// Gives records numbers.
+pub trait Scorer: Plugin {
+    /// Scores one record.
+    fn score(&self, record: &Record<'_>) -> Score;
+
+    /// Scores a batch, as many scores as records.
+    ///
+    /// # Errors
+    /// As of [`Filter::decide_all`].
+    fn score_all(&self, records: &[Record<'_>]) -> Result<Vec<Score>, String> {
+        Ok(records.iter().map(|record| self.score(record)).collect())
+    }
+}
+
+/// Writes the prompts that ask a model for new instructions, and reads what comes back.
+pub trait Template: Plugin {
+    /// Writes the prompt of a request.
+    ///
+    /// # Errors
+    /// A text that says why there is none, for a language that the template has no words for, say.
+    fn render(&self, request: &Request) -> Result<Rendered, String>;
+
+    /// Reads the items of a completion; none where there is none in it.
+    ///
+    /// # Errors
+    /// A text that says why it cannot be read.
+    fn parse(&self, completion: &Completion) -> Result<Vec<Item>, String>;
+}
+
+/// Exports a [`Plugin`] with its kinds, of `Filter`, `Template`, `Validator` and `Scorer`, as this crate's component. Once a crate, at
+/// its root.
 #[macro_export]
-macro_rules! export_filter {
-    ($filter:ty) => {
+macro_rules! export_plugin {
+    ($plugin:ty: $($kind:ident),+ $(,)?) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
-            type Exported = $crate::Bridge<$filter>;
-    $crate::bindings::export!(Exported with_types_in $crate::bindings);
+            struct Described;
+            impl $crate::Exported for Described {
+                type Plugin = $plugin;
+                const KINDS: &'static [$crate::Kind] = &[$($crate::Kind::$kind),+];
+                fn kept() -> &'static ::std::thread::LocalKey<$crate::Kept<$plugin>> {
+                    ::std::thread_local! {
+                        static KEPT: $crate::Kept<$plugin> = const { ::std::cell::RefCell::new(None) };
+                    }
+                    &KEPT
+                }
+            }
+            type Exported = $crate::Bridge<Described>;
+            $crate::bindings::plugin::export!(Exported with_types_in $crate::bindings::plugin);
+            $($crate::__export_kind!($kind, Exported);)+
         };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_kind {
+    (Filter, $exported:ident) => {
+        $crate::bindings::filter::export!($exported with_types_in $crate::bindings::filter);
+    };
+    (Template, $exported:ident) => {
+        $crate::bindings::template::export!($exported with_types_in $crate::bindings::template);
+    };
+    (Validator, $exported:ident) => {
+        $crate::bindings::validator::export!($exported with_types_in $crate::bindings::validator);
+    };
+    (Scorer, $exported:ident) => {
+        $crate::bindings::scorer::export!($exported with_types_in $crate::bindings::scorer);
     };
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Language, ModelName};
+use crate::{Language, ModelName, PluginKind};
 
 /// One link of a chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,15 +31,31 @@ pub enum ChainRule {
     Checks(ChecksSpec),
     /// Drops what a model answers otherwise when it is asked again.
     Consistency(ConsistencySpec),
-    /// A WASM filter.
-    Plugin {
-        /// The installed plugin.
-        name: String,
-        /// Its configuration, a JSON object.
-        config: serde_json::Value,
-        /// What a record gets on which the plugin fails.
-        on_error: OnPluginError,
-    },
+    /// A WASM plugin: a filter, a validator or a scorer.
+    Plugin(PluginSpec),
+}
+
+/// A WASM plugin with what it is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginSpec {
+    /// The installed plugin.
+    pub name: String,
+    /// Its configuration, a JSON object.
+    pub config: serde_json::Value,
+    /// What a record gets on which the plugin fails.
+    pub on_error: OnPluginError,
+    /// As what it is asked, where it is of several kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<PluginKind>,
+    /// The least score of a scorer's that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
+    /// The greatest score of a scorer's that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<f64>,
+    /// The share of a batch that is kept, those with a scorer's greatest scores; above 0 and at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<f64>,
 }
 
 /// What a record gets on which a plugin fails.

@@ -49,7 +49,7 @@ pub use id::{CheckpointId, DatasetName, Digest, ExampleId, ModelName, PluginName
 pub use interrupt::{Interrupt, InterruptReason};
 pub use journal::{StepKey, StepRecord};
 pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
-pub use plugin::{FilterRecord, PluginSummary};
+pub use plugin::{Capability, PluginKind, PluginRecord, PluginSummary};
 pub use report::Report;
 pub use review::{ReviewDecision, ReviewItem, ReviewRound};
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::OnPluginError;
 use crate::{Language, TaskType};
 
 /// A share of the prompts, with what they ask for.
@@ -133,6 +134,17 @@ pub struct PromptTemplate {
     /// For Chinese.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zh: Option<TemplateText>,
+}
+
+/// A plugin that writes the prompts which ask for new instructions, and reads what comes back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TemplatePlugin {
+    /// The installed plugin.
+    pub name: String,
+    /// Its configuration, a JSON object.
+    pub config: serde_json::Value,
+    /// What becomes of a prompt on which the plugin fails: it is dropped, or the workflow stops.
+    pub on_error: OnPluginError,
 }
 
 impl PromptTemplate {

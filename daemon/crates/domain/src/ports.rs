@@ -7,16 +7,19 @@ use serde::{Deserialize, Serialize};
 use crate::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
-use crate::plugin::FilterDecision;
+use crate::plugin::{
+    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
+    Validation,
+};
 use crate::preflight::{CheckpointPlan, DiskNeed, TrainData, TrainNeed};
 use crate::preview::ExamplePreview;
 use crate::training::{TrainOptions, TrainProgress, TrainTask, TrainingLog};
 use crate::{
     Account, Body, Checkpoint, CheckpointId, CheckpointSummary, Classifications, ClassifyInput,
     Completion, Constraint, DatasetName, DatasetSummary, Digest, EmbedReport, EmbedderRef,
-    EmbedderTable, Embeddings, Event, EventBody, Example, FilterRecord, GenerateRequest, Interrupt,
-    Message, ModelName, ModelRef, ModelSummary, ParsedFile, PluginSummary, PortError, PortResult,
-    Report, ReviewDecision, ReviewItem, ReviewRound, StepKey, StepRecord, TrainRequest,
+    EmbedderTable, Embeddings, Event, EventBody, Example, GenerateRequest, Interrupt, Message,
+    ModelName, ModelRef, ModelSummary, ParsedFile, PluginRecord, PluginSummary, PortError,
+    PortResult, Report, ReviewDecision, ReviewItem, ReviewRound, StepKey, StepRecord, TrainRequest,
     TrainSegment, WorkflowName, WorkflowState, WorkflowSummary, WrittenFile,
 };
 
@@ -359,7 +362,7 @@ pub trait Plugins: Send + Sync {
     fn set_enabled(&self, name: &str, enabled: bool) -> PortResult<PluginSummary>;
     /// Removes a plugin that does not come with the daemon.
     fn remove(&self, name: &str) -> PortResult<()>;
-    /// Checks a configuration by instantiating the filter with it.
+    /// Asks the component of this digest whether it accepts a configuration.
     fn check_config(&self, digest: Digest, config: &serde_json::Value) -> PortResult<()>;
     /// Filters records, in order, with the component of this digest. A record on which the plugin fails has an error text;
     /// the others are judged all the same.
@@ -367,9 +370,40 @@ pub trait Plugins: Send + Sync {
         &self,
         digest: Digest,
         config: &serde_json::Value,
-        records: &[FilterRecord],
-    ) -> PortResult<Vec<Result<FilterDecision, String>>>;
+        records: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<FilterDecision>>;
+    /// Validates answered records, in the same way.
+    fn validate(
+        &self,
+        digest: Digest,
+        config: &serde_json::Value,
+        records: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<Validation>>;
+    /// Scores records, in the same way.
+    fn score(
+        &self,
+        digest: Digest,
+        config: &serde_json::Value,
+        records: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<PluginScore>>;
+    /// Writes prompts, in the same way.
+    fn render(
+        &self,
+        digest: Digest,
+        config: &serde_json::Value,
+        requests: &[TemplateRequest<'_>],
+    ) -> PortResult<PluginAnswers<RenderedPrompt>>;
+    /// Reads what a model said to them, in the same way.
+    fn parse(
+        &self,
+        digest: Digest,
+        config: &serde_json::Value,
+        completions: &[TemplateCompletion<'_>],
+    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>>;
 }
+
+/// A plugin's answers in the order of what it was asked; a text says why it failed on one.
+pub type PluginAnswers<T> = Vec<Result<T, String>>;
 
 /// Reads dataset files.
 pub trait DatasetReader: Send + Sync {

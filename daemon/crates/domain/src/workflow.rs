@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::chain::{
     Calibration, ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod,
-    DiversitySpec, EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec,
-    TextRule,
+    DiversitySpec, EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, PluginSpec, RulesSpec,
+    ScoreSpec, TextRule,
 };
 pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
-pub use crate::plan::{AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplateText};
+pub use crate::plan::{
+    AdaptSpec, EvolveSpec, PromptStyle, PromptTemplate, Quota, TemplatePlugin, TemplateText,
+};
 pub use crate::review::{ReviewGate, ReviewSpec, SampleOrder, SampleSize};
 use crate::training::TrainOptions;
 use crate::{
@@ -181,11 +183,14 @@ pub struct Stages {
 pub struct GenerateSpec {
     /// Examples that a round wants kept at the end of its last record stage, of every language an equal share.
     pub target: u32,
-    /// The prompt template: one of those that come with the daemon (`list`, `alpaca`), or `custom`.
+    /// The prompt template: one of those that come with the daemon (`list`, `alpaca`), `custom` or `plugin`.
     pub template: String,
     /// The template that `custom` stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_template: Option<PromptTemplate>,
+    /// The plugin that `plugin` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_plugin: Option<TemplatePlugin>,
     /// Sampling temperature.
     pub temperature: f32,
     /// Nucleus sampling.

@@ -18,6 +18,7 @@ mod labels;
 mod ledger;
 pub mod lineage;
 mod pin;
+mod plugins;
 mod preflight;
 #[cfg(test)]
 mod prompt_snapshots;

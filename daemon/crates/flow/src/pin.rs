@@ -11,6 +11,7 @@ use autodidact_domain::{
 
 use crate::contamination::{Contamination, NAMED_PAIRS, name_pair};
 use crate::labels;
+use crate::plugins;
 use crate::run::read_dataset;
 use crate::spec::{Fault, nearest_name};
 
@@ -363,53 +364,8 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         });
     }
     faults.extend(memory_fault(ports, spec, model.as_ref(), yaml));
-    let mut plugins = Vec::new();
-    for (path, name, config) in plugin_links(spec) {
-        match ports.plugins.get(&name) {
-            Ok(plugin) if !plugin.enabled => faults.push(Fault {
-                line: line_of(yaml, "name", &name),
-                path,
-                message: format!(
-                    "plugin {name:?} is disabled; `autodidact plugin enable {name}` enables it"
-                ),
-                expected: "an enabled plugin".into(),
-                found: format!("{name:?}"),
-                nearest: None,
-            }),
-            Ok(plugin) => {
-                if let Err(error) = ports.plugins.check_config(plugin.digest, &config) {
-                    faults.push(Fault {
-                        line: line_of(yaml, "name", &name),
-                        path: format!("{path}.config"),
-                        message: format!("plugin {name:?} refuses its configuration: {error}"),
-                        expected: plugin.config_schema.clone(),
-                        found: config.to_string(),
-                        nearest: None,
-                    });
-                }
-                plugins.push(plugin);
-            }
-            Err(_) => {
-                let known: Vec<String> = ports
-                    .plugins
-                    .list()
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|p| p.name.to_string())
-                    .collect();
-                faults.push(Fault {
-                    line: line_of(yaml, "name", &name),
-                    path: format!("{path}.name"),
-                    message: format!(
-                        "there is no plugin {name:?}; `autodidact plugin install` installs one"
-                    ),
-                    expected: format!("one of {}", known.join(", ")),
-                    found: format!("{name:?}"),
-                    nearest: nearest_name(&name, known.iter().map(String::as_str)),
-                });
-            }
-        }
-    }
+    let (plugins, wrong) = plugins::pin(ports, spec, |name| line_of(yaml, "name", name));
+    faults.extend(wrong);
     let sources = labels::sources(seeds.as_ref(), held_out.as_ref(), eval_dataset.as_ref());
     let start = found.first().map(|(_, checkpoint)| checkpoint);
     let labels = labels::resolve(ports, spec, sources, start).unwrap_or_else(|wrong| {
@@ -428,17 +384,14 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         });
     }
     match model {
-        Some(model) if faults.is_empty() => {
-            plugins.dedup_by(|a, b| a.digest == b.digest);
-            Ok(Pinned {
-                seeds,
-                held_out,
-                eval_dataset,
-                model,
-                plugins,
-                labels,
-            })
-        }
+        Some(model) if faults.is_empty() => Ok(Pinned {
+            seeds,
+            held_out,
+            eval_dataset,
+            model,
+            plugins,
+            labels,
+        }),
         _ => Err(faults),
     }
 }
@@ -491,16 +444,6 @@ fn memory_fault(
         found: format!("{name:?}"),
         nearest: None,
     })
-}
-
-fn plugin_links(spec: &WorkflowSpec) -> Vec<(String, String, serde_json::Value)> {
-    let link = |(path, rule): (String, &ChainRule)| match rule {
-        ChainRule::Plugin { name, config, .. } => {
-            Some((format!("{path}.plugin"), name.clone(), config.clone()))
-        }
-        _ => None,
-    };
-    spec.chain_rules().filter_map(link).collect()
 }
 
 /// Finds the line where `field: name` stands, for faults found after the tree is gone; 0 where it cannot be told.

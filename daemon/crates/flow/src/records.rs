@@ -9,7 +9,7 @@ use crate::chain::{Chain, ChainRecord};
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::report::{reason_name, stage_name};
-use crate::stages::generate::{self, Candidate, Generation, PromptPool};
+use crate::stages::generate::{self, Candidate, Generation, PromptPool, Template};
 use crate::stages::respond::{self, Answerer, LabelShares};
 use crate::stages::{PROMPT_TOO_LONG, filter, review, validate};
 
@@ -96,7 +96,7 @@ pub(crate) fn make_examples(
         Some(spec) => {
             let generation = Generation {
                 spec,
-                template: &generate::template_of(spec, &run.spec().languages)?,
+                template: &Template::of(run, spec)?,
                 plan,
                 model: &model_for(run, ModelRole::Generator, generator),
                 round,

@@ -2,8 +2,7 @@
 
 wasmtime::component::bindgen!({
     path: "../../../sdk/wit/0.1.0-draft",
-    world: "filter-plugin",
+    world: "every-plugin",
 });
 
-pub(crate) use exports::autodidact::plugin::filter::{Decision, FilterRecord};
-pub(crate) use exports::autodidact::plugin::plugin::Description;
+pub(crate) use exports::autodidact::plugin::{filter, plugin, scorer, template, validator};

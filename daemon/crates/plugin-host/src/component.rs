@@ -1,27 +1,78 @@
 //! From bytes to a component that is ready to be instantiated, and what it says of itself.
 
-use autodidact_domain::{Digest, PluginName};
+use autodidact_domain::{Capability, Digest, PluginKind, PluginName};
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::bindings::{Description, FilterPluginPre};
+use crate::bindings::{filter, plugin, scorer, template, validator};
 use crate::registry::StoredComponent;
 use crate::sandbox::Bounds;
 use crate::{Limits, PluginError};
 
+/// The version of the WIT package that components are made for.
+const WIT_VERSION: &str = "0.1.0";
 /// The longest version text, as the WIT says.
 const MAX_VERSION_BYTES: usize = 64;
 /// The longest configuration schema.
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
-/// The most names of imports that a refusal lists.
-const MAX_LISTED_IMPORTS: usize = 10;
+/// The most names of imports or exports that a refusal lists.
+const MAX_LISTED: usize = 10;
 
 /// A compiled component whose exports were checked.
 pub(crate) struct Loaded {
     /// Its digest.
     pub(crate) digest: Digest,
     /// Instantiates it.
-    pub(crate) pre: FilterPluginPre<Bounds>,
+    pub(crate) pre: InstancePre<Bounds>,
+    /// Where its exports are.
+    pub(crate) exports: Exports,
+}
+
+/// Where a component has the interfaces that it exports.
+pub(crate) struct Exports {
+    pub(crate) plugin: plugin::GuestIndices,
+    pub(crate) filter: Option<filter::GuestIndices>,
+    pub(crate) template: Option<template::GuestIndices>,
+    pub(crate) validator: Option<validator::GuestIndices>,
+    pub(crate) scorer: Option<scorer::GuestIndices>,
+}
+
+impl Exports {
+    fn find(pre: &InstancePre<Bounds>) -> Result<Self, PluginError> {
+        let exports = Self {
+            plugin: plugin::GuestIndices::new(pre).map_err(|error| foreign(&error))?,
+            filter: indices(pre, PluginKind::Filter, filter::GuestIndices::new)?,
+            template: indices(pre, PluginKind::Template, template::GuestIndices::new)?,
+            validator: indices(pre, PluginKind::Validator, validator::GuestIndices::new)?,
+            scorer: indices(pre, PluginKind::Scorer, scorer::GuestIndices::new)?,
+        };
+        if !exports.kinds().is_empty() {
+            return Ok(exports);
+        }
+        let component_type = pre.component().component_type();
+        let others = component_type.exports(pre.engine());
+        let others: Vec<&str> = others.map(|(name, _)| name).take(MAX_LISTED).collect();
+        Err(PluginError::Refused(format!(
+            "it exports no kind of autodidact:plugin@{WIT_VERSION} (filter, template, validator or scorer), but {}; build it with the SDK of this version",
+            if others.is_empty() {
+                "nothing".to_string()
+            } else {
+                others.join(", ")
+            }
+        )))
+    }
+
+    /// Lists the kinds that are there.
+    pub(crate) fn kinds(&self) -> Vec<PluginKind> {
+        let kinds = [
+            (PluginKind::Filter, self.filter.is_some()),
+            (PluginKind::Template, self.template.is_some()),
+            (PluginKind::Validator, self.validator.is_some()),
+            (PluginKind::Scorer, self.scorer.is_some()),
+        ];
+        let there = kinds.into_iter().filter(|(_, there)| *there);
+        there.map(|(kind, _)| kind).collect()
+    }
 }
 
 /// Compiles a component. Takes milliseconds to seconds.
@@ -67,8 +118,8 @@ pub(crate) fn check(
         .map(|(name, _)| name)
         .collect();
     if !imports.is_empty() {
-        let listed = imports[..imports.len().min(MAX_LISTED_IMPORTS)].join(", ");
-        let more = imports.len().saturating_sub(MAX_LISTED_IMPORTS);
+        let listed = imports[..imports.len().min(MAX_LISTED)].join(", ");
+        let more = imports.len().saturating_sub(MAX_LISTED);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
@@ -81,17 +132,18 @@ pub(crate) fn check(
     let pre = Linker::new(engine)
         .instantiate_pre(component)
         .map_err(|error| refused(&error))?;
-    let pre = FilterPluginPre::new(pre).map_err(|error| {
-        PluginError::Refused(format!(
-            "it does not export the world filter-plugin of autodidact:plugin@0.1.0: {error:#}"
-        ))
-    })?;
-    Ok(Loaded { digest, pre })
+    let exports = Exports::find(&pre)?;
+    Ok(Loaded {
+        digest,
+        pre,
+        exports,
+    })
 }
 
-/// Checks what a component says of itself.
+/// Checks what a component says of itself against what it exports.
 pub(crate) fn check_description(
-    description: Description,
+    description: plugin::Description,
+    exports: &Exports,
     size: usize,
 ) -> Result<StoredComponent, PluginError> {
     let refused = |detail: String| Err(PluginError::Refused(detail));
@@ -107,9 +159,24 @@ pub(crate) fn check_description(
             "version {shown:?} is not valid: use 1 to 64 of a-z, A-Z, 0-9, '.', '+' and '-'"
         ));
     }
-    if description.kinds.is_empty() {
-        return refused("it says that it is of no kind; expected filter".to_string());
+    let kinds = exports.kinds();
+    let mut said: Vec<PluginKind> = description.kinds.into_iter().map(kind).collect();
+    said.sort();
+    said.dedup();
+    if said != kinds {
+        return refused(format!(
+            "it says that its kinds are {}, but it exports {}",
+            listed(&said),
+            listed(&kinds)
+        ));
     }
+    let mut capabilities: Vec<Capability> = description
+        .capabilities
+        .into_iter()
+        .map(capability)
+        .collect();
+    capabilities.sort();
+    capabilities.dedup();
     let schema = description.config_schema;
     if schema.len() > MAX_SCHEMA_BYTES {
         return refused(format!(
@@ -128,10 +195,64 @@ pub(crate) fn check_description(
     Ok(StoredComponent {
         name,
         version,
-        kinds: vec!["filter".to_string()],
+        kinds,
+        capabilities,
         config_schema: schema,
         size: size as u64,
     })
+}
+
+/// Finds a kind's interface: one that is there has to be as the WIT says, one that is not is a kind less.
+fn indices<I>(
+    pre: &InstancePre<Bounds>,
+    kind: PluginKind,
+    find: fn(&InstancePre<Bounds>) -> wasmtime::Result<I>,
+) -> Result<Option<I>, PluginError> {
+    let name = format!("autodidact:plugin/{kind}@{WIT_VERSION}");
+    let component = pre.component();
+    match component.get_export_index(None, &name) {
+        None => Ok(None),
+        Some(_) => find(pre).map(Some).map_err(|error| foreign(&error)),
+    }
+}
+
+fn foreign(error: &wasmtime::Error) -> PluginError {
+    PluginError::Refused(
+        format!("it was not made for autodidact:plugin@{WIT_VERSION}: {error:#}")
+            .chars()
+            .take(1000)
+            .collect(),
+    )
+}
+
+fn kind(kind: plugin::Kind) -> PluginKind {
+    match kind {
+        plugin::Kind::Filter => PluginKind::Filter,
+        plugin::Kind::Template => PluginKind::Template,
+        plugin::Kind::Validator => PluginKind::Validator,
+        plugin::Kind::Scorer => PluginKind::Scorer,
+    }
+}
+
+fn capability(capability: plugin::Capability) -> Capability {
+    match capability {
+        plugin::Capability::Log => Capability::Log,
+        plugin::Capability::Generate => Capability::Generate,
+        plugin::Capability::Embed => Capability::Embed,
+        plugin::Capability::Score => Capability::Score,
+        plugin::Capability::Data => Capability::Data,
+    }
+}
+
+fn listed(kinds: &[PluginKind]) -> String {
+    match kinds {
+        [] => "none".to_string(),
+        kinds => kinds
+            .iter()
+            .map(|kind| kind.name())
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
 }
 
 fn refused(error: &wasmtime::Error) -> PluginError {

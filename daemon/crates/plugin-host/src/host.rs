@@ -3,20 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use autodidact_domain::plugin::FilterDecision;
-use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, FilterRecord, PluginSummary, PortResult};
+use autodidact_domain::plugin::{
+    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
+    Validation,
+};
+use autodidact_domain::ports::{PluginAnswers, Plugins};
+use autodidact_domain::{Digest, PluginRecord, PluginSummary, PortResult};
 use serde_json::Value;
 use wasmtime::Engine;
 
+use crate::batches::Run;
 use crate::cache::CodeCache;
 use crate::component::{self, Loaded};
-use crate::filter::{self, Outcome, Run};
 use crate::pool::{InstanceKey, Pool};
+use crate::records::{self, Batch};
 use crate::registry::{Registry, StoredComponent, StoredPlugin};
-use crate::sandbox::{Failure, Sandbox};
+use crate::sandbox::{Call, Failure, Sandbox};
 use crate::ticker::Ticker;
-use crate::{Limits, PluginError, files, runtime};
+use crate::{Limits, PluginError, answers, files, runtime};
 
 /// Installs, keeps and runs plugins. Safe to share between threads.
 ///
@@ -138,7 +142,7 @@ impl PluginHost {
         let mut sandbox = sandbox.map_err(|failure| refused("instantiate", failure))?;
         let described = sandbox.describe(&self.limits, &self.ticker);
         let description = described.map_err(|failure| refused("describe", failure))?;
-        let stored = component::check_description(description, bytes.len())?;
+        let stored = component::check_description(description, &loaded.exports, bytes.len())?;
         self.cache.store(digest, &component)?;
         lock(&self.pool).keep_loaded(Arc::new(loaded));
         Ok(stored)
@@ -274,7 +278,7 @@ impl PluginHost {
         let idle = lock(&self.pool).take_idle(key);
         let made = idle.map_or_else(|| self.instantiate(&loaded), Ok);
         let answer = made.and_then(|mut sandbox| {
-            sandbox.check_config(&text, &self.limits, &self.ticker)?;
+            sandbox.check_config(&self.call(&text))?;
             Ok(sandbox)
         });
         match answer {
@@ -286,31 +290,43 @@ impl PluginHost {
         }
     }
 
-    fn run_filter(
+    /// Asks a component about each of `questions`, in batches.
+    fn run<Q, A, T>(
         &self,
         digest: Digest,
         config: &Value,
-        records: &[FilterRecord],
-    ) -> Result<Vec<Outcome>, PluginError> {
+        questions: &[Q],
+        ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<A>, Failure>,
+        check: impl Fn(A) -> Result<T, String>,
+    ) -> Result<PluginAnswers<T>, PluginError> {
         let text = self.config_text(digest, config)?;
         let loaded = self.load(digest)?;
         let key = instance_key(digest, &text);
+        let call = self.call(&text);
         let sandbox = lock(&self.pool).take_idle(key);
         let mut run = Run {
             sandbox,
             make: &|| self.instantiate(&loaded),
-            call: &|sandbox, batch| sandbox.filter(&text, batch, &self.limits, &self.ticker),
-            note_bytes: self.limits.note_bytes,
+            ask: &|sandbox, batch| ask(sandbox, &call, batch),
             overruns: 0,
         };
-        let mut outcomes = Vec::with_capacity(records.len());
-        for batch in records.chunks(self.limits.batch_records.max(1)) {
-            run.judge(&filter::to_guest(batch), &mut outcomes);
+        let mut answers = Vec::with_capacity(questions.len());
+        for batch in questions.chunks(self.limits.batch_records.max(1)) {
+            run.answer(batch, &mut answers);
         }
         if let Some(sandbox) = run.sandbox {
             lock(&self.pool).keep_idle(key, sandbox);
         }
-        Ok(outcomes)
+        let checked = answers.into_iter().map(|answer| answer.and_then(&check));
+        Ok(checked.collect())
+    }
+
+    fn call<'a>(&'a self, config: &'a str) -> Call<'a> {
+        Call {
+            limits: &self.limits,
+            ticker: &self.ticker,
+            config,
+        }
     }
 }
 
@@ -362,9 +378,71 @@ impl Plugins for PluginHost {
         &self,
         digest: Digest,
         config: &Value,
-        records: &[FilterRecord],
-    ) -> PortResult<Vec<Result<FilterDecision, String>>> {
-        Ok(self.run_filter(digest, config, records)?)
+        records: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<FilterDecision>> {
+        Ok(self.run(
+            digest,
+            config,
+            records,
+            |sandbox, call, batch| sandbox.filter(call, &Batch::of(batch)),
+            |decision| answers::decision(decision, self.limits.note_bytes),
+        )?)
+    }
+
+    fn validate(
+        &self,
+        digest: Digest,
+        config: &Value,
+        records: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<Validation>> {
+        Ok(self.run(
+            digest,
+            config,
+            records,
+            |sandbox, call, batch| sandbox.validate(call, &Batch::of(batch)),
+            |outcome| answers::validation(outcome, self.limits.note_bytes),
+        )?)
+    }
+
+    fn score(
+        &self,
+        digest: Digest,
+        config: &Value,
+        records: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<PluginScore>> {
+        Ok(self.run(
+            digest,
+            config,
+            records,
+            |sandbox, call, batch| sandbox.score(call, &Batch::of(batch)),
+            |scored| answers::score(scored, self.limits.note_bytes),
+        )?)
+    }
+
+    fn render(
+        &self,
+        digest: Digest,
+        config: &Value,
+        requests: &[TemplateRequest<'_>],
+    ) -> PortResult<PluginAnswers<RenderedPrompt>> {
+        let requests: Vec<_> = requests.iter().map(records::request).collect();
+        Ok(self.run(
+            digest,
+            config,
+            &requests,
+            Sandbox::render,
+            answers::rendered,
+        )?)
+    }
+
+    fn parse(
+        &self,
+        digest: Digest,
+        config: &Value,
+        completions: &[TemplateCompletion<'_>],
+    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>> {
+        let completions: Vec<_> = completions.iter().map(records::completion).collect();
+        Ok(self.run(digest, config, &completions, Sandbox::parse, answers::items)?)
     }
 }
 

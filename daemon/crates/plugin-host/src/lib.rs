@@ -1,4 +1,4 @@
-//! Runs plugins: WebAssembly components that keep or drop records, each call inside limits.
+//! Runs plugins: WebAssembly components that filter, validate or score records or write prompts, each call inside limits.
 //!
 //! [`PluginHost`] is the whole of it. A plugin has no files, clocks, sockets or random numbers: nothing is linked, and
 //! a component that imports something is refused when it is installed. What it can do is use time, memory and stack,
@@ -8,16 +8,18 @@
 //! On disk, below the folder given to [`PluginHost::open`]: `registry.json`, one `<digest>.wasm` a component, and
 //! `cache/` with compiled code, which may be deleted at any time.
 
+mod answers;
+mod batches;
 mod bindings;
 mod builtin;
 mod cache;
 mod component;
 mod error;
 mod files;
-mod filter;
 mod host;
 mod limits;
 mod pool;
+mod records;
 mod registry;
 mod runtime;
 mod sandbox;

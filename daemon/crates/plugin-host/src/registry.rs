@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use autodidact_domain::{Digest, PluginName, PluginSummary};
+use autodidact_domain::{Capability, Digest, PluginKind, PluginName, PluginSummary};
 use serde::{Deserialize, Serialize};
 
 use crate::{PluginError, files};
@@ -37,7 +37,9 @@ pub(crate) struct StoredPlugin {
 pub(crate) struct StoredComponent {
     pub(crate) name: PluginName,
     pub(crate) version: String,
-    pub(crate) kinds: Vec<String>,
+    pub(crate) kinds: Vec<PluginKind>,
+    #[serde(default)]
+    pub(crate) capabilities: Vec<Capability>,
     pub(crate) config_schema: String,
     pub(crate) size: u64,
 }
@@ -105,6 +107,7 @@ impl Registry {
             name: component.name.clone(),
             version: component.version.clone(),
             kinds: component.kinds.clone(),
+            capabilities: component.capabilities.clone(),
             digest: plugin.in_force,
             config_schema: component.config_schema.clone(),
             size: component.size,

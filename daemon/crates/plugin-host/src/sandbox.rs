@@ -5,8 +5,9 @@ use std::time::Duration;
 use wasmtime::{Engine, ResourceLimiter, Store, Trap};
 
 use crate::Limits;
-use crate::bindings::{Decision, Description, FilterPlugin, FilterRecord};
+use crate::bindings::{filter, plugin, scorer, template, validator};
 use crate::component::Loaded;
+use crate::records::Batch;
 use crate::ticker::Ticker;
 
 /// The most core instances, tables and memories of one component; interpreters come as some dozens of modules.
@@ -37,7 +38,25 @@ impl Failure {
 /// An instance in a store of its own. After [`Failure::Overrun`] and [`Failure::Trapped`] it must be dropped.
 pub(crate) struct Sandbox {
     store: Store<Bounds>,
-    exports: FilterPlugin,
+    guest: Guest,
+}
+
+/// What an instance exports.
+struct Guest {
+    plugin: plugin::Guest,
+    filter: Option<filter::Guest>,
+    template: Option<template::Guest>,
+    validator: Option<validator::Guest>,
+    scorer: Option<scorer::Guest>,
+}
+
+/// The bounds of one call.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) ticker: &'a Ticker,
+    /// The configuration as the guest gets it.
+    pub(crate) config: &'a str,
 }
 
 impl Sandbox {
@@ -54,10 +73,10 @@ impl Sandbox {
         let time = limits.time(0);
         store.set_epoch_deadline(Ticker::epochs(time));
         let running = ticker.run();
-        let exports = loaded.pre.instantiate(&mut store);
+        let guest = instantiate(&mut store, loaded);
         drop(running);
-        match exports {
-            Ok(exports) => Ok(Self { store, exports }),
+        match guest {
+            Ok(guest) => Ok(Self { store, guest }),
             Err(error) => Err(failure(&error, store.data(), time)),
         }
     }
@@ -67,65 +86,139 @@ impl Sandbox {
         &mut self,
         limits: &Limits,
         ticker: &Ticker,
-    ) -> Result<Description, Failure> {
-        self.call(limits.time(0), ticker, |exports, store| {
-            exports.autodidact_plugin_plugin().call_describe(store)
+    ) -> Result<plugin::Description, Failure> {
+        self.call(limits.time(0), ticker, |guest, store| {
+            guest.plugin.call_describe(store)
         })
     }
 
-    /// Asks whether a configuration is acceptable.
-    pub(crate) fn check_config(
-        &mut self,
-        config: &str,
-        limits: &Limits,
-        ticker: &Ticker,
-    ) -> Result<(), Failure> {
-        let answer = self.call(limits.time(0), ticker, |exports, store| {
-            exports
-                .autodidact_plugin_plugin()
-                .call_check_config(store, config)
+    /// Asks whether the call's configuration is acceptable.
+    pub(crate) fn check_config(&mut self, call: &Call<'_>) -> Result<(), Failure> {
+        let time = call.limits.time(0);
+        let answer = self.call(time, call.ticker, |guest, store| {
+            guest.plugin.call_check_config(store, call.config)
         })?;
         answer.map_err(refused)
     }
 
-    /// Asks for decisions on a batch; there are as many as records.
+    /// Asks a filter for decisions, as many as records.
     pub(crate) fn filter(
         &mut self,
-        config: &str,
-        batch: &[FilterRecord],
-        limits: &Limits,
-        ticker: &Ticker,
-    ) -> Result<Vec<Decision>, Failure> {
-        let answer = self.call(limits.time(batch.len()), ticker, |exports, store| {
-            exports
-                .autodidact_plugin_filter()
-                .call_filter(store, config, batch)
-        })?;
-        let decisions = answer.map_err(refused)?;
-        if decisions.len() != batch.len() {
-            let text = format!(
-                "gave {} decisions for {} records",
-                decisions.len(),
-                batch.len()
-            );
+        call: &Call<'_>,
+        batch: &Batch,
+    ) -> Result<Vec<filter::Decision>, Failure> {
+        self.ask(call, batch.len(), |guest, store| {
+            let filter = guest.filter.as_ref().ok_or_else(|| missing("filter"))?;
+            filter.call_filter(store, call.config, &batch.text, &batch.ends)
+        })
+    }
+
+    /// Asks a validator for outcomes, as many as records.
+    pub(crate) fn validate(
+        &mut self,
+        call: &Call<'_>,
+        batch: &Batch,
+    ) -> Result<Vec<validator::Outcome>, Failure> {
+        self.ask(call, batch.len(), |guest, store| {
+            let validator = guest.validator.as_ref();
+            let validator = validator.ok_or_else(|| missing("validator"))?;
+            validator.call_validate(store, call.config, &batch.text, &batch.ends)
+        })
+    }
+
+    /// Asks a scorer for scores, as many as records.
+    pub(crate) fn score(
+        &mut self,
+        call: &Call<'_>,
+        batch: &Batch,
+    ) -> Result<Vec<scorer::Scored>, Failure> {
+        self.ask(call, batch.len(), |guest, store| {
+            let scorer = guest.scorer.as_ref().ok_or_else(|| missing("scorer"))?;
+            scorer.call_score(store, call.config, &batch.text, &batch.ends)
+        })
+    }
+
+    /// Asks a template for prompts, as many as requests.
+    pub(crate) fn render(
+        &mut self,
+        call: &Call<'_>,
+        requests: &[template::Request],
+    ) -> Result<Vec<template::Rendered>, Failure> {
+        self.ask(call, requests.len(), |guest, store| {
+            let template = guest.template.as_ref().ok_or_else(|| missing("template"))?;
+            template.call_render(store, call.config, requests)
+        })
+    }
+
+    /// Asks a template for what stands in completions, a list for each.
+    pub(crate) fn parse(
+        &mut self,
+        call: &Call<'_>,
+        completions: &[template::Completion],
+    ) -> Result<Vec<Vec<template::Item>>, Failure> {
+        self.ask(call, completions.len(), |guest, store| {
+            let template = guest.template.as_ref().ok_or_else(|| missing("template"))?;
+            template.call_parse(store, call.config, completions)
+        })
+    }
+
+    /// Asks about a batch; there must be as many answers as questions.
+    fn ask<T>(
+        &mut self,
+        call: &Call<'_>,
+        asked: usize,
+        question: impl FnOnce(&Guest, &mut Store<Bounds>) -> wasmtime::Result<Result<Vec<T>, String>>,
+    ) -> Result<Vec<T>, Failure> {
+        let answer = self.call(call.limits.time(asked), call.ticker, question)?;
+        let answers = answer.map_err(refused)?;
+        if answers.len() != asked {
+            let text = format!("gave {} answers to {asked} questions", answers.len());
             return Err(Failure::Trapped(text));
         }
-        Ok(decisions)
+        Ok(answers)
     }
 
     fn call<T>(
         &mut self,
         time: Duration,
         ticker: &Ticker,
-        call: impl FnOnce(&FilterPlugin, &mut Store<Bounds>) -> wasmtime::Result<T>,
+        call: impl FnOnce(&Guest, &mut Store<Bounds>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         self.store.data_mut().denied = None;
         self.store.set_epoch_deadline(Ticker::epochs(time));
         let running = ticker.run();
-        let result = call(&self.exports, &mut self.store);
+        let result = call(&self.guest, &mut self.store);
         drop(running);
         result.map_err(|error| failure(&error, self.store.data(), time))
     }
+}
+
+fn instantiate(store: &mut Store<Bounds>, loaded: &Loaded) -> wasmtime::Result<Guest> {
+    let instance = loaded.pre.instantiate(&mut *store)?;
+    let exports = &loaded.exports;
+    Ok(Guest {
+        plugin: exports.plugin.load(&mut *store, &instance)?,
+        filter: match &exports.filter {
+            Some(filter) => Some(filter.load(&mut *store, &instance)?),
+            None => None,
+        },
+        template: match &exports.template {
+            Some(template) => Some(template.load(&mut *store, &instance)?),
+            None => None,
+        },
+        validator: match &exports.validator {
+            Some(validator) => Some(validator.load(&mut *store, &instance)?),
+            None => None,
+        },
+        scorer: match &exports.scorer {
+            Some(scorer) => Some(scorer.load(&mut *store, &instance)?),
+            None => None,
+        },
+    })
+}
+
+fn missing(kind: &str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("is no {kind}"))
 }
 
 /// What an instance holds, against what it may hold.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use autodidact_domain::random::derive_seed;
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{ConsistencySpec, RespondSpec};
-use autodidact_domain::{Completion, Example, ModelRef, TaskType, Verdict};
+use autodidact_domain::{Completion, Example, ModelRef, RuleRef, TaskType, Verdict};
 use autodidact_text::{count_tokens, normalize, rouge_l, tokenize};
 
 use super::checks::{labels_of, the_label, tidied};
@@ -57,7 +57,7 @@ impl Asking<'_> {
                     Judgement::Agrees => {}
                     Judgement::Drop(drop) => drops[i] = Some(*drop),
                     Judgement::Replace { output, done } => {
-                        corrections.note(i, RULE, done);
+                        corrections.note(i, RuleRef::builtin(RULE), done);
                         records[i].output = output;
                     }
                 }

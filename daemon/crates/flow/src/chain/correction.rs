@@ -8,7 +8,7 @@ pub(super) struct Corrections(Vec<Option<Correction>>);
 
 struct Correction {
     /// The link that began it.
-    rule: &'static str,
+    rule: RuleRef,
     done: Vec<String>,
 }
 
@@ -18,7 +18,7 @@ impl Corrections {
     }
 
     /// Notes what a rule did to a record.
-    pub(super) fn note(&mut self, record: usize, rule: &'static str, done: String) {
+    pub(super) fn note(&mut self, record: usize, rule: RuleRef, done: String) {
         let correction = self.0[record].get_or_insert_with(|| Correction {
             rule,
             done: Vec::new(),
@@ -38,7 +38,7 @@ impl Corrections {
         };
         Verdict {
             reason: "corrected".to_string(),
-            rule: RuleRef::builtin(correction.rule),
+            rule: correction.rule.clone(),
             evidence: Evidence {
                 note: Some(correction.done.join("; ")),
                 ..kept.evidence

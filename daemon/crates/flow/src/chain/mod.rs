@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{
     Calibration, ChainRule, ChecksSpec, ConsistencySpec, DifficultySpec, DiversitySpec,
-    EmbeddingSpec, OnPluginError, PerplexitySpec, ScoreSpec,
+    EmbeddingSpec, PerplexitySpec, ScoreSpec,
 };
 use autodidact_domain::{
     Decision, Example, ExampleId, Language, Lineage, PluginSummary, TaskType, Verdict,
@@ -31,7 +31,7 @@ use crate::journaled::{Outcome, Run};
 use crate::stages::language_of;
 use correction::Corrections;
 use meaning::{Meaning, Meanings};
-use plugin::{PluginVerdict, ask_plugin, find_plugin};
+use plugin::PluginLink;
 use rules::Rules;
 pub(crate) use score::{mark_request, read_mark};
 
@@ -123,11 +123,7 @@ enum Link {
     Score(ScoreSpec),
     Checks(ChecksSpec),
     Consistency(ConsistencySpec),
-    Plugin {
-        plugin: PluginSummary,
-        config: serde_json::Value,
-        on_error: OnPluginError,
-    },
+    Plugin(PluginLink),
 }
 
 impl Chain {
@@ -175,15 +171,7 @@ impl Chain {
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
                     ChainRule::Checks(spec) => Link::Checks(spec.clone()),
                     ChainRule::Consistency(spec) => Link::Consistency(spec.clone()),
-                    ChainRule::Plugin {
-                        name,
-                        config,
-                        on_error,
-                    } => Link::Plugin {
-                        plugin: find_plugin(plugins, name)?,
-                        config: config.clone(),
-                        on_error: *on_error,
-                    },
+                    ChainRule::Plugin(spec) => Link::Plugin(PluginLink::new(stage, plugins, spec)?),
                 })
             })
             .collect::<Result<_, FlowError>>()?;
@@ -333,7 +321,7 @@ impl Chain {
         let mut verdicts = Vec::with_capacity(records.len());
         for (i, record) in records.iter().enumerate() {
             let memory = tried.as_mut().unwrap_or(&mut self.memory);
-            let dropped = memory.first_drop(&asked, i, record)?;
+            let dropped = memory.first_drop(&asked, i, record);
             if dropped.is_none() {
                 memory.remember(record, vector_of(&asked, i));
             }
@@ -371,32 +359,25 @@ impl Chain {
         let mut asked: Vec<Asked> = Vec::with_capacity(memory.links.len());
         for link in &memory.links {
             // The memory only grows while a batch is judged, so what the links so far drop now they drop then.
-            let open = |records: &[ChainRecord]| -> Result<Vec<bool>, FlowError> {
-                let passes = |(i, record)| Ok(memory.first_drop(&asked, i, record)?.is_none());
+            let open = |records: &[ChainRecord]| -> Vec<bool> {
+                let passes = |(i, record)| memory.first_drop(&asked, i, record).is_none();
                 records.iter().enumerate().map(passes).collect()
             };
             let answers = match link {
-                Link::Plugin {
-                    plugin,
-                    config,
-                    on_error,
-                } => Asked::Plugin(ask_plugin(
-                    &*run.ports.plugins,
-                    plugin,
-                    config,
-                    *on_error,
-                    records,
-                )?),
+                Link::Plugin(link) => {
+                    let open = open(records);
+                    Asked::Model(link.ask(run, records, &open, corrections)?)
+                }
                 Link::Score(spec) => Asked::Model(score::ask(
                     run,
                     self.stage,
                     spec,
                     records,
-                    &open(records)?,
+                    &open(records),
                     outcome,
                 )?),
                 Link::Checks(spec) => {
-                    let open = open(records)?;
+                    let open = open(records);
                     Asked::Model(checks::judge(spec, records, &open, corrections))
                 }
                 Link::Consistency(spec) => {
@@ -404,7 +385,7 @@ impl Chain {
                         run,
                         spec,
                         human: &self.human,
-                        open: open(records)?,
+                        open: open(records),
                     };
                     Asked::Model(asking.ask(records, corrections, &mut outcome.tokens)?)
                 }
@@ -412,27 +393,19 @@ impl Chain {
                 Link::InstanceRules(_) => {
                     Asked::Model(records.iter().map(|record| link.judge(record)).collect())
                 }
-                Link::Perplexity(spec, bounds) => Asked::Model(perplexity::ask(
-                    run,
-                    spec,
-                    bounds,
-                    records,
-                    &open(records)?,
-                )?),
-                Link::Difficulty(spec, bounds) => Asked::Model(difficulty::ask(
-                    run,
-                    spec,
-                    bounds,
-                    records,
-                    &open(records)?,
-                )?),
+                Link::Perplexity(spec, bounds) => {
+                    Asked::Model(perplexity::ask(run, spec, bounds, records, &open(records))?)
+                }
+                Link::Difficulty(spec, bounds) => {
+                    Asked::Model(difficulty::ask(run, spec, bounds, records, &open(records))?)
+                }
                 // One of the two asks for the vectors, and both use them.
                 Link::Embedding | Link::Diversity(_)
                     if !asked.iter().any(|a| matches!(a, Asked::Vectors(_))) =>
                 {
                     match &memory.meanings {
                         Some(meanings) => {
-                            Asked::Vectors(meanings.ask(run, records, &open(records)?)?)
+                            Asked::Vectors(meanings.ask(run, records, &open(records))?)
                         }
                         None => Asked::Nobody,
                     }
@@ -491,15 +464,9 @@ impl Memory {
     }
 
     /// Finds the first drop among the links that have answered.
-    fn first_drop(
-        &self,
-        asked: &[Asked],
-        index: usize,
-        record: &ChainRecord,
-    ) -> Result<Option<Verdict>, FlowError> {
+    fn first_drop(&self, asked: &[Asked], index: usize, record: &ChainRecord) -> Option<Verdict> {
         for (link, answers) in self.links.iter().zip(asked) {
             let dropped = match (link, answers) {
-                (_, Asked::Plugin(verdicts)) => verdicts[index].clone().into_drop()?,
                 (_, Asked::Model(verdicts)) => {
                     let verdict = verdicts[index].clone();
                     verdict.filter(|verdict| verdict.decision == Decision::Drop)
@@ -512,17 +479,16 @@ impl Memory {
                 (link, _) => link.judge(record),
             };
             if dropped.is_some() {
-                return Ok(dropped);
+                return dropped;
             }
         }
-        Ok(None)
+        None
     }
 }
 
 /// What a link said of every record of a batch, where somebody had to be asked.
 enum Asked {
     Nobody,
-    Plugin(Vec<PluginVerdict>),
     /// Its verdicts, keeps with their marks; none for those that it was not asked about or has nothing to say of.
     Model(Vec<Option<Verdict>>),
     /// The vectors of those that were open.
@@ -558,7 +524,7 @@ impl Link {
             | Self::Score(_)
             | Self::Checks(_)
             | Self::Consistency(_)
-            | Self::Plugin { .. } => None,
+            | Self::Plugin(_) => None,
         }
     }
 }

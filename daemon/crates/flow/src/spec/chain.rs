@@ -2,9 +2,10 @@
 
 use autodidact_domain::workflow::{
     ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod, DiversitySpec,
-    EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
+    EmbeddingSpec, MARKS, PerplexitySpec, RulesSpec, ScoreSpec, TextRule,
 };
 
+use super::plugin;
 use super::reader::{Fields, Node};
 
 /// Which stage a chain stands in; duplicates are a matter of instructions alone.
@@ -120,7 +121,7 @@ fn read_link(node: Node<'_>, path: &str, place: Place) -> Option<ChainRule> {
                 .map(|node| read_diversity(node, &path))
                 .unwrap_or_default(),
         ),
-        _ => return read_plugin(node, options, &path),
+        _ => return plugin::read_link(node, options, &path).map(ChainRule::Plugin),
     };
     Some(rule)
 }
@@ -305,47 +306,4 @@ fn read_diversity(node: Node<'_>, path: &str) -> DiversitySpec {
     };
     fields.finish();
     spec
-}
-
-fn read_plugin(node: Node<'_>, options: Option<Node<'_>>, path: &str) -> Option<ChainRule> {
-    let Some(options) = options else {
-        node.fault(
-            path,
-            "missing options",
-            "a mapping with the plugin's name, such as plugin: {name: form}",
-        );
-        return None;
-    };
-    let mut fields = options.mapping(path);
-    let name = fields
-        .require("name", "the name of an installed plugin")
-        .and_then(|n| n.text(&format!("{path}.name")));
-    let config_path = fields.path("config");
-    fields.ask("config", "a mapping, as the plugin's own schema says", None);
-    let config = match fields.take("config") {
-        Some(node) => {
-            let mut json = node.json(&config_path);
-            // The same workflow in another order of fields is the same workflow, digest and all.
-            json.sort_all_objects();
-            if !json.is_object() {
-                node.fault(&config_path, "wrong type", "a mapping");
-            }
-            json
-        }
-        None => serde_json::json!({}),
-    };
-    let on_error = match fields
-        .choice("on_error", &["drop", "keep", "stop"], "drop")
-        .as_str()
-    {
-        "keep" => OnPluginError::Keep,
-        "stop" => OnPluginError::Stop,
-        _ => OnPluginError::Drop,
-    };
-    fields.finish();
-    Some(ChainRule::Plugin {
-        name: name?,
-        config,
-        on_error,
-    })
 }

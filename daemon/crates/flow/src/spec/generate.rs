@@ -8,6 +8,7 @@ use autodidact_domain::workflow::{
 use autodidact_domain::{Language, TaskType};
 use saphyr::{LoadableYamlNode, MarkedYaml};
 
+use super::plugin;
 use super::reader::{Faults, Fields, Node};
 
 /// The templates that come with the daemon, by name, as files of the form that a `custom_template` has.
@@ -17,6 +18,8 @@ pub(crate) const TEMPLATES: [(&str, &str); 2] = [
 ];
 /// The name that the workflow's own template has.
 const CUSTOM: &str = "custom";
+/// The name that a plugin as a template has.
+const PLUGIN: &str = "plugin";
 /// The longest topic in characters: it stands in every prompt of its quota.
 const MAX_TOPIC: usize = 60;
 /// The longest text of a template in bytes.
@@ -37,7 +40,7 @@ pub(super) fn read_generate(node: Node<'_>) -> GenerateSpec {
     let mut fields = node.mapping("stages.generate");
     let target = fields.small("target", 1..=1_000_000, 100);
     let names: Vec<&str> = TEMPLATES.iter().map(|(name, _)| *name).collect();
-    let names = [&names[..], &[CUSTOM]].concat();
+    let names = [&names[..], &[CUSTOM, PLUGIN]].concat();
     let template = fields.choice("template", &names, "list");
     let custom_template = read_custom(&mut fields);
     if (template == CUSTOM) != custom_template.is_some() {
@@ -45,6 +48,14 @@ pub(super) fn read_generate(node: Node<'_>) -> GenerateSpec {
             "stages.generate.template",
             "template and custom_template do not go together",
             "template: custom with a custom_template, or neither",
+        );
+    }
+    let template_plugin = plugin::read_template(&mut fields);
+    if (template == PLUGIN) != template_plugin.is_some() {
+        node.fault(
+            "stages.generate.template",
+            "template and template_plugin do not go together",
+            "template: plugin with a template_plugin, or neither",
         );
     }
     let max_tokens = fields.small("max_tokens", 1..=8192, 256);
@@ -69,6 +80,7 @@ pub(super) fn read_generate(node: Node<'_>) -> GenerateSpec {
         target,
         template,
         custom_template,
+        template_plugin,
         temperature: fields.number("temperature", 0.0..=5.0, 0.7) as f32,
         top_p: fields.number("top_p", 0.01..=1.0, 0.95) as f32,
         top_k: fields.small("top_k", 0..=100_000, 0),

@@ -3,6 +3,7 @@
 mod chain;
 mod fault;
 mod generate;
+mod plugin;
 mod reader;
 mod review;
 mod stages;
@@ -70,7 +71,7 @@ pub(crate) fn read_what_is_there(
 /// A workflow with every stage and every rule, and nothing else: the reader asks it for every field there is.
 const SKELETON: &str = "\
 stages:
-  generate: {quotas: [{}], evolve: {}, custom_template: {en: {}, zh: {}}}
+  generate: {quotas: [{}], evolve: {}, custom_template: {en: {}, zh: {}}, template_plugin: {}}
   filter: {chain: [rouge_l: {}, rules: {}, embedding: {}, perplexity: {}, score: {}, diversity: {}, plugin: {}]}
   respond: {constraint: {}}
   validate: {chain: [difficulty: {}, checks: {}, consistency: {}]}

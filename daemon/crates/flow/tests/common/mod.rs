@@ -1,5 +1,7 @@
 //! Ports in memory, for the loop's own tests: a counting engine, a journal that can be cut anywhere.
 
+mod plugins;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
-use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::*;
 use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
 use autodidact_domain::training::{TrainProgress, TrainingLog};
@@ -801,70 +802,6 @@ impl ModelSource for Fake {
         _: &mut dyn FnMut(&str),
     ) -> PortResult<ModelSummary> {
         Models::get(self, name)
-    }
-}
-
-impl Plugins for Fake {
-    fn install(&self, _: &[u8], _: bool) -> PortResult<PluginSummary> {
-        Plugins::get(self, "form")
-    }
-
-    fn list(&self) -> PortResult<Vec<PluginSummary>> {
-        Ok(vec![Plugins::get(self, "form")?])
-    }
-
-    fn get(&self, name: &str) -> PortResult<PluginSummary> {
-        if name != "form" {
-            return Err(missing("plugin", name));
-        }
-        Ok(PluginSummary {
-            name: PluginName::new(name).expect("a plain name"),
-            version: "0.1.0".into(),
-            kinds: vec!["filter".into()],
-            digest: Digest::of(b"form"),
-            config_schema: String::new(),
-            size: 1,
-            builtin: true,
-            enabled: true,
-        })
-    }
-
-    fn set_enabled(&self, name: &str, _: bool) -> PortResult<PluginSummary> {
-        Plugins::get(self, name)
-    }
-
-    fn remove(&self, _: &str) -> PortResult<()> {
-        Ok(())
-    }
-
-    fn check_config(&self, _: Digest, _: &serde_json::Value) -> PortResult<()> {
-        Ok(())
-    }
-
-    /// Drops what mentions a violin, and fails on what mentions a quarry.
-    fn filter(
-        &self,
-        _: Digest,
-        _: &serde_json::Value,
-        records: &[FilterRecord],
-    ) -> PortResult<Vec<Result<FilterDecision, String>>> {
-        Ok(records
-            .iter()
-            .map(|record| {
-                if record.instruction.contains("quarry") {
-                    return Err("trapped".to_string());
-                }
-                let drop_reason = record
-                    .instruction
-                    .contains("violin")
-                    .then(|| "violin".to_string());
-                Ok(FilterDecision {
-                    drop_reason,
-                    note: None,
-                    score: None,
-                })
-            })
-            .collect())
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 
-use autodidact_domain::Digest;
 use autodidact_domain::ports::Plugins;
+use autodidact_domain::{Digest, PluginKind};
 use autodidact_plugin_host::builtin_components;
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -110,7 +109,7 @@ fn they_describe_themselves() {
         assert_eq!(summary.name.as_str(), *name);
         assert_eq!(
             (summary.version.as_str(), summary.kinds.as_slice()),
-            ("0.1.0", &["filter".to_string()][..])
+            ("0.1.0", &[PluginKind::Filter][..])
         );
         assert_eq!(
             (summary.digest, summary.size),
@@ -249,7 +248,6 @@ fn configurations_are_checked_and_obeyed() {
 #[test]
 fn a_decision_does_not_depend_on_batches_or_threads() {
     let (_folder, host) = open_host();
-    let host = Arc::new(host);
     let digest = host
         .install(builtin_components()[0].1, true)
         .unwrap()
@@ -272,12 +270,11 @@ fn a_decision_does_not_depend_on_batches_or_threads() {
                 .unwrap()
         })
         .collect();
-    let run = |_| {
-        let (host, records) = (host.clone(), records.clone());
-        thread::spawn(move || host.filter(digest, &Value::Null, &records).unwrap())
-    };
-    for outcomes in (0..4).map(run).collect::<Vec<_>>() {
-        assert_eq!(outcomes.join().unwrap(), expected);
-    }
+    thread::scope(|scope| {
+        let run = |_| scope.spawn(|| host.filter(digest, &Value::Null, &records).unwrap());
+        for outcomes in (0..4).map(run).collect::<Vec<_>>() {
+            assert_eq!(outcomes.join().unwrap(), expected);
+        }
+    });
     assert_eq!(host.filter(digest, &Value::Null, &[]).unwrap(), []);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, FilterRecord, PortError};
+use autodidact_domain::{Digest, PluginRecord, PortError};
 use autodidact_plugin_host::{Limits, PluginHost};
 use serde_json::{Value, json};
 
@@ -16,10 +16,9 @@ fn install(host: &PluginHost) -> Digest {
         .digest
 }
 
-fn records(letters: &str) -> Vec<FilterRecord> {
-    letters
-        .chars()
-        .map(|letter| record(&letter.to_string(), ""))
+fn records(letters: &str) -> Vec<PluginRecord<'_>> {
+    (0..letters.len())
+        .map(|at| record(&letters[at..=at], ""))
         .collect()
 }
 
@@ -80,7 +79,7 @@ fn an_error_loses_its_record_alone() {
 
 #[test]
 fn a_wrong_count_loses_its_record_alone() {
-    check_lonely_failure('W', "gave 0 decisions for 1 records");
+    check_lonely_failure('W', "gave 0 answers to 1 questions");
 }
 
 #[test]
@@ -174,7 +173,8 @@ fn an_instance_that_leaks_is_replaced() {
     let (_folder, host) = open_host();
     let digest = install(&host);
     // The guest never frees: 40 batches of 1 MB are more than its 8 MiB.
-    let batch: Vec<_> = (0..10).map(|_| record("D", &"x".repeat(100_000))).collect();
+    let output = "x".repeat(100_000);
+    let batch: Vec<_> = (0..10).map(|_| record("D", &output)).collect();
     for _ in 0..40 {
         let outcomes = host.filter(digest, &Value::Null, &batch).unwrap();
         assert!(
@@ -253,14 +253,29 @@ fn missing_exports_are_refused() {
         "",
     );
     assert_ne!(without_filter, text);
-    check_refused(&wat::parse_str(without_filter).unwrap(), "filter");
+    check_refused(
+        &wat::parse_str(without_filter).unwrap(),
+        "it exports no kind of autodidact:plugin@0.1.0 (filter, template, validator or scorer), but autodidact:plugin/plugin@0.1.0;",
+    );
+    let says_more = text.replace(
+        "(i32.const 9000) (i32.const 1)",
+        "(i32.const 8192) (i32.const 1)",
+    );
+    let says_more = says_more.replace(
+        r#"(data (i32.const 8192) "bad")"#,
+        r#"(data (i32.const 8192) "\01ad")"#,
+    );
+    check_refused(
+        &wat::parse_str(says_more).unwrap(),
+        "it says that its kinds are template, but it exports filter",
+    );
     let other_version = text.replace(
         "autodidact:plugin/filter@0.1.0",
         "autodidact:plugin/filter@0.9.0",
     );
     check_refused(
         &wat::parse_str(other_version).unwrap(),
-        "autodidact:plugin/filter@0.1.0",
+        "but autodidact:plugin/plugin@0.1.0, autodidact:plugin/filter@0.9.0; build it with the SDK of this version",
     );
     let other_type = text.replace(
         r#"(field "score" (option f64))"#,
@@ -268,7 +283,7 @@ fn missing_exports_are_refused() {
     );
     check_refused(
         &wat::parse_str(other_type).unwrap(),
-        "instantiate: expected `f64` found `f32`",
+        "expected `f64` found `f32`",
     );
 }
 

@@ -8,7 +8,7 @@ mod hostile;
 mod registry;
 mod wat_components;
 
-use autodidact_domain::FilterRecord;
+use autodidact_domain::PluginRecord;
 use autodidact_domain::plugin::FilterDecision;
 use autodidact_plugin_host::{Limits, PluginHost};
 use tempfile::TempDir;
@@ -30,12 +30,11 @@ fn open_host() -> (TempDir, PluginHost) {
     (folder, host)
 }
 
-fn record(instruction: &str, output: &str) -> FilterRecord {
-    FilterRecord {
-        instruction: instruction.to_string(),
-        input: String::new(),
-        output: output.to_string(),
-        language: String::new(),
+fn record<'a>(instruction: &'a str, output: &'a str) -> PluginRecord<'a> {
+    PluginRecord {
+        instruction,
+        output,
+        ..PluginRecord::default()
     }
 }
 

@@ -7,7 +7,7 @@ pub(crate) struct Plugin<'a> {
     pub(crate) schema: &'a str,
     /// The body of `describe`, without the result.
     pub(crate) describe: &'a str,
-    /// What `filter` does before it judges; locals: `$config $config_len $batch $count`.
+    /// What `filter` does before it judges; locals: `$config $config_len $text $text_len $ends $ends_len $count`.
     pub(crate) before: &'a str,
     /// More fields of the core module, such as a start function.
     pub(crate) fields: &'a str,
@@ -87,6 +87,8 @@ const CORE: &str = r#"
     ;; One kind, the first of the enum: a zero byte.
     (call $put (i32.const 16400) (i32.const 9000) (i32.const 1))
     (call $put (i32.const 16408) (i32.const 3072) (i32.const SCHEMA_LENGTH))
+    ;; No capabilities.
+    (call $put (i32.const 16416) (i32.const 9000) (i32.const 0))
     (i32.const 16384))
   ;; Accepts a configuration unless its second byte is a quotation mark: {} is accepted, {"a":1} is not.
   (func (export "check-config") (param $config i32) (param $length i32) (result i32)
@@ -95,8 +97,10 @@ const CORE: &str = r#"
     (i32.const 16384))
   (func $recurse (param i32) (result i32)
     (i32.add (call $recurse (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
-  (func (export "filter") (param $config i32) (param $config_len i32) (param $batch i32) (param $count i32) (result i32)
-    (local $i i32) (local $letter i32) (local $at i32) (local $decisions i32)
+  (func (export "filter") (param $config i32) (param $config_len i32)
+    (param $text i32) (param $text_len i32) (param $ends i32) (param $ends_len i32) (result i32)
+    (local $i i32) (local $count i32) (local $start i32) (local $letter i32) (local $at i32) (local $decisions i32)
+    (local.set $count (i32.div_u (local.get $ends_len) (i32.const 7)))
     (;BEFORE;)
     (local.set $decisions (call $take (i32.const 0) (i32.const 0) (i32.const 8) (i32.mul (local.get $count) (i32.const 40))))
     (memory.fill (local.get $decisions) (i32.const 0) (i32.mul (local.get $count) (i32.const 40)))
@@ -105,10 +109,12 @@ const CORE: &str = r#"
     (block $end
       (loop $next
         (br_if $end (i32.ge_u (local.get $i) (local.get $count)))
-        (local.set $at (i32.add (local.get $batch) (i32.mul (local.get $i) (i32.const 32))))
+        ;; The instruction goes from where the record before ends, $start, to its own end; a record has seven ends of four bytes.
+        (local.set $at (i32.add (local.get $ends) (i32.mul (local.get $i) (i32.const 28))))
         (local.set $letter (i32.const 0))
-        (if (i32.load offset=4 (local.get $at))
-          (then (local.set $letter (i32.load8_u (i32.load (local.get $at))))))
+        (if (i32.ne (i32.load (local.get $at)) (local.get $start))
+          (then (local.set $letter (i32.load8_u (i32.add (local.get $text) (local.get $start))))))
+        (local.set $start (i32.load offset=24 (local.get $at)))
         (local.set $at (i32.add (local.get $decisions) (i32.mul (local.get $i) (i32.const 40))))
         (if (i32.eq (local.get $letter) (i32.const 0x4c (;L;))) (then (loop $for_ever (br $for_ever))))
         (if (i32.eq (local.get $letter) (i32.const 0x4d (;M;)))
@@ -159,52 +165,54 @@ const COMPONENT: &str = r#"
   (alias core export $instance "check-config" (core func $check_config_core))
   (alias core export $instance "filter" (core func $filter_core))
 
-  (type $kind (enum "filter"))
+  (type $kind (enum "filter" "template" "validator" "scorer"))
+  (type $capability (enum "log" "generate" "embed" "score" "data"))
   (type $description (record
-    (field "name" string) (field "version" string) (field "kinds" (list $kind)) (field "config-schema" string)))
+    (field "name" string) (field "version" string) (field "kinds" (list $kind)) (field "config-schema" string)
+    (field "capabilities" (list $capability))))
   (func $describe (result $description)
     (canon lift (core func $describe_core) (memory $memory) string-encoding=utf8))
   (func $check_config (param "config" string) (result (result (error string)))
     (canon lift (core func $check_config_core) (memory $memory) (realloc $realloc) string-encoding=utf8))
   (component $plugin
-    (type $kind' (enum "filter"))
+    (type $kind' (enum "filter" "template" "validator" "scorer"))
     (import "kind" (type $kind (eq $kind')))
+    (type $capability' (enum "log" "generate" "embed" "score" "data"))
+    (import "capability" (type $capability (eq $capability')))
     (type $description' (record
-      (field "name" string) (field "version" string) (field "kinds" (list $kind)) (field "config-schema" string)))
+      (field "name" string) (field "version" string) (field "kinds" (list $kind)) (field "config-schema" string)
+      (field "capabilities" (list $capability))))
     (import "description" (type $description (eq $description')))
     (import "describe" (func $describe (result $description)))
     (import "check-config" (func $check_config (param "config" string) (result (result (error string)))))
     (export $kind_out "kind" (type $kind))
+    (export $capability_out "capability" (type $capability))
     (type $description_of_out (record
-      (field "name" string) (field "version" string) (field "kinds" (list $kind_out)) (field "config-schema" string)))
+      (field "name" string) (field "version" string) (field "kinds" (list $kind_out)) (field "config-schema" string)
+      (field "capabilities" (list $capability_out))))
     (export $description_out "description" (type $description_of_out))
     (export "describe" (func $describe) (func (result $description_out)))
     (export "check-config" (func $check_config)))
   (instance $plugin_instance (instantiate $plugin
-    (with "kind" (type $kind)) (with "description" (type $description))
+    (with "kind" (type $kind)) (with "capability" (type $capability)) (with "description" (type $description))
     (with "describe" (func $describe)) (with "check-config" (func $check_config))))
   (export "autodidact:plugin/plugin@0.1.0" (instance $plugin_instance))
 
-  (type $record (record
-    (field "instruction" string) (field "input" string) (field "output" string) (field "language" string)))
   (type $decision (record
     (field "drop-reason" (option string)) (field "note" (option string)) (field "score" (option f64))))
-  (func $filter (param "config" string) (param "batch" (list $record)) (result (result (list $decision) (error string)))
+  (func $filter (param "config" string) (param "text" (list u8)) (param "ends" (list u32))
+    (result (result (list $decision) (error string)))
     (canon lift (core func $filter_core) (memory $memory) (realloc $realloc) string-encoding=utf8))
   (component $filters
-    (type $record' (record
-      (field "instruction" string) (field "input" string) (field "output" string) (field "language" string)))
-    (import "record" (type $record (eq $record')))
     (type $decision' (record
       (field "drop-reason" (option string)) (field "note" (option string)) (field "score" (option f64))))
     (import "decision" (type $decision (eq $decision')))
-    (import "filter" (func $filter
-      (param "config" string) (param "batch" (list $record)) (result (result (list $decision) (error string)))))
-    (export $record_out "filter-record" (type $record))
+    (import "filter" (func $filter (param "config" string) (param "text" (list u8)) (param "ends" (list u32))
+      (result (result (list $decision) (error string)))))
     (export $decision_out "decision" (type $decision))
-    (export "filter" (func $filter) (func
-      (param "config" string) (param "batch" (list $record_out)) (result (result (list $decision_out) (error string))))))
+    (export "filter" (func $filter) (func (param "config" string) (param "text" (list u8)) (param "ends" (list u32))
+      (result (result (list $decision_out) (error string))))))
   (instance $filters_instance (instantiate $filters
-    (with "record" (type $record)) (with "decision" (type $decision)) (with "filter" (func $filter))))
+    (with "decision" (type $decision)) (with "filter" (func $filter))))
   (export "autodidact:plugin/filter@0.1.0" (instance $filters_instance)))
 "#;

@@ -8,6 +8,7 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
         name,
         version,
         kinds,
+        capabilities,
         digest,
         config_schema,
         size,
@@ -17,7 +18,8 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
     v1::Plugin {
         name: name.to_string(),
         version: version.clone(),
-        kinds: kinds.clone(),
+        kinds: kinds.iter().map(ToString::to_string).collect(),
+        capabilities: capabilities.iter().map(ToString::to_string).collect(),
         digest: digest.to_string(),
         config_schema: config_schema.clone(),
         size: *size,

@@ -10,7 +10,10 @@ use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::exchange::{ExportProgress, ExportedModel, MergedModel, ModelFile};
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
-use autodidact_domain::plugin::FilterDecision;
+use autodidact_domain::plugin::{
+    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
+    Validation,
+};
 use autodidact_domain::ports::*;
 use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
 use autodidact_domain::preview::{
@@ -705,7 +708,8 @@ impl Plugins for World {
         let summary = PluginSummary {
             name: PluginName::new("form").unwrap(),
             version: "1.0.0".into(),
-            kinds: vec!["filter".into()],
+            kinds: vec![PluginKind::Filter],
+            capabilities: Vec::new(),
             digest: Digest::of(component),
             config_schema: String::new(),
             size: component.len() as u64,
@@ -751,10 +755,46 @@ impl Plugins for World {
         &self,
         _: Digest,
         _: &serde_json::Value,
-        _: &[FilterRecord],
-    ) -> PortResult<Vec<Result<FilterDecision, String>>> {
-        Err(PortError::Unavailable("nothing is filtered here".into()))
+        _: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<FilterDecision>> {
+        Err(unused())
     }
+    fn validate(
+        &self,
+        _: Digest,
+        _: &serde_json::Value,
+        _: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<Validation>> {
+        Err(unused())
+    }
+    fn score(
+        &self,
+        _: Digest,
+        _: &serde_json::Value,
+        _: &[PluginRecord<'_>],
+    ) -> PortResult<PluginAnswers<PluginScore>> {
+        Err(unused())
+    }
+    fn render(
+        &self,
+        _: Digest,
+        _: &serde_json::Value,
+        _: &[TemplateRequest<'_>],
+    ) -> PortResult<PluginAnswers<RenderedPrompt>> {
+        Err(unused())
+    }
+    fn parse(
+        &self,
+        _: Digest,
+        _: &serde_json::Value,
+        _: &[TemplateCompletion<'_>],
+    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>> {
+        Err(unused())
+    }
+}
+
+fn unused() -> PortError {
+    PortError::Unavailable("no plugin runs here".into())
 }
 
 impl DatasetReader for World {

@@ -11,7 +11,7 @@ mod tidy;
 
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{Check, ChecksSpec};
-use autodidact_domain::{TaskType, Verdict};
+use autodidact_domain::{RuleRef, TaskType, Verdict};
 
 use super::correction::Corrections;
 use super::{ChainRecord, note};
@@ -58,7 +58,7 @@ pub(super) fn judge(
             Err(drop) => drops[i] = Some(*drop),
             Ok((output, done)) => {
                 for done in done {
-                    corrections.note(i, RULE, done);
+                    corrections.note(i, RuleRef::builtin(RULE), done);
                 }
                 record.output = output;
             }

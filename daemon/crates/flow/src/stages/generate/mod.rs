@@ -1,37 +1,33 @@
 //! generate: prompts of human and generated examples in, candidate instructions out.
 
+mod draft;
 mod evolve;
 mod items;
 mod plan;
 mod template;
 
-use std::collections::HashSet;
-
 use autodidact_domain::journal::StageName;
-use autodidact_domain::plan::{PromptStyle, PromptTemplate, RoundPlan};
-use autodidact_domain::random::{Random, derive_seed};
+use autodidact_domain::plan::RoundPlan;
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::GenerateSpec;
 use autodidact_domain::{
-    Body, Completion, Digest, Example, ExampleId, FinishReason, GenerateRequest, Language,
-    ModelRef, Sampling, TaskType, Verdict,
+    Body, Completion, Digest, Example, ExampleId, Language, ModelRef, TaskType, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::FlowError;
 use crate::journaled::{Judged, Outcome, Run};
-use crate::prompts::line_stops;
 use crate::stages::{language_of, prompt_too_long};
+use draft::Draft;
 #[cfg(test)]
 pub(crate) use evolve::request as harder_request;
-use items::Item;
+pub(crate) use items::Item;
 pub(crate) use items::parse_items;
 use plan::Allotment;
 pub(crate) use plan::{first_plan, missing};
-pub(crate) use template::{Kind, lay_out, template_of};
-
-/// The examples at the end of a prompt that are of the kind that it asks for: what stands last weighs most.
-const OF_THE_KIND: usize = 3;
+#[cfg(test)]
+pub(crate) use template::lay_out;
+pub(crate) use template::{Kind, Template};
 
 /// An instruction that a model wrote, not judged yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +74,7 @@ pub(crate) struct PromptPool<'a> {
 /// What every wave of a round has in common.
 pub(crate) struct Generation<'a> {
     pub(crate) spec: &'a GenerateSpec,
-    pub(crate) template: &'a PromptTemplate,
+    pub(crate) template: &'a Template,
     pub(crate) plan: &'a RoundPlan,
     pub(crate) model: &'a ModelRef,
     pub(crate) round: u32,
@@ -128,24 +124,36 @@ pub(crate) fn wave(
         let default = run.spec().languages[0];
         let mut allotment = Allotment::new(generation.plan, asked, pool.kept, default);
         let first = asked.len() as u32;
-        let prompts: Vec<BuiltPrompt> = (first..first + count)
-            .map(|index| build_prompt(run, generation, pool, &mut allotment, index))
+        let drafts: Vec<Draft<'_>> = (first..first + count)
+            .map(|index| draft::draft(run, generation, pool, &mut allotment, index))
             .collect();
-        let requests = prompts.iter().map(|p| p.request.clone()).collect();
+        let prompts = generation.template.write(run, &drafts)?;
+        let requests = prompts.iter().flatten().cloned().collect();
         let mut progress = run.token_progress(round, StageName::Generate);
         let started = run.ports.clock.now_ms();
         let completions = run.generate(generation.model, requests, &mut progress)?;
         let mut outcome = Outcome::new(Wave {
             candidates: Vec::new(),
-            quotas: prompts.iter().map(|prompt| prompt.quota).collect(),
+            quotas: drafts.iter().map(|draft| draft.quota).collect(),
         });
         outcome.generation_seconds =
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
-        for (prompt, completion) in prompts.iter().zip(&completions) {
-            outcome.tokens += u64::from(completion.completion_tokens);
-            let items = prompt.read(generation.template.style, completion);
-            outcome.verdicts.push(judge(completion, items.is_empty()));
-            let candidates = items.into_iter().map(|item| prompt.candidate(item));
+        let mut completions = completions.into_iter();
+        // A prompt that the template failed to write was never asked.
+        let said: Vec<Result<Completion, Verdict>> = prompts
+            .into_iter()
+            .map(|prompt| {
+                prompt.map(|_| completions.next().expect("a completion for each request"))
+            })
+            .collect();
+        let read = generation.template.read(run, &drafts, &said)?;
+        for ((draft, said), items) in drafts.iter().zip(&said).zip(read) {
+            if let Ok(completion) = said {
+                outcome.tokens += u64::from(completion.completion_tokens);
+            }
+            outcome.verdicts.push(judge(said, &items));
+            let candidates = items.unwrap_or_default().into_iter();
+            let candidates = candidates.map(|item| draft.candidate(item));
             outcome.value.candidates.extend(candidates);
         }
         outcome.out = outcome.value.candidates.len() as u64;
@@ -155,271 +163,32 @@ pub(crate) fn wave(
     Ok(wave)
 }
 
-fn judge(completion: &Completion, unparsable: bool) -> Judged {
-    let text = &completion.text;
-    let verdict = if let Some(drop) = prompt_too_long("generate", completion) {
-        drop
-    } else if unparsable {
-        Verdict::drop(
-            "generate",
-            "unparsable",
-            Evidence {
-                note: Some("no list item in it".into()),
-                ..Evidence::default()
-            },
-        )
-    } else {
-        Verdict::keep("generate")
+/// Judges what became of a prompt: what the model said, or why it was not asked, and the items that were read, or why they were not.
+fn judge(said: &Result<Completion, Verdict>, items: &Result<Vec<Item>, Verdict>) -> Judged {
+    let text = match said {
+        Ok(completion) => completion.text.clone(),
+        Err(unwritten) => unwritten.evidence.note.clone().unwrap_or_default(),
+    };
+    let verdict = match (said, items) {
+        (Err(drop), _) | (Ok(_), Err(drop)) => drop.clone(),
+        (Ok(completion), Ok(items)) => {
+            prompt_too_long("generate", completion).unwrap_or_else(|| match items.is_empty() {
+                true => Verdict::drop(
+                    "generate",
+                    "unparsable",
+                    Evidence {
+                        note: Some("no list item in it".into()),
+                        ..Evidence::default()
+                    },
+                ),
+                false => Verdict::keep("generate"),
+            })
+        }
     };
     Judged {
         record: Digest::of(text.as_bytes()),
-        text: text.clone(),
+        text,
         verdict,
-    }
-}
-
-struct BuiltPrompt {
-    request: GenerateRequest,
-    language: Language,
-    seeds: Vec<ExampleId>,
-    quota: Option<usize>,
-    /// What it asks for.
-    task_type: Option<TaskType>,
-    topic: Option<String>,
-    is_evolved: bool,
-}
-
-impl BuiltPrompt {
-    /// Reads the items that a completion gives.
-    fn read(&self, style: PromptStyle, completion: &Completion) -> Vec<Item> {
-        if self.is_evolved {
-            // A harder version is one line; one that was cut off says half of what it wants.
-            let instruction = completion.text.trim();
-            let is_whole = !instruction.is_empty() && completion.finish != FinishReason::Length;
-            let item = is_whole.then(|| self.asked_for(instruction.to_string()));
-            return item.into_iter().collect();
-        }
-        let items = parse_items(&completion.text, completion.finish, style);
-        let is_labelled = self.task_type.is_some() || self.topic.is_some();
-        let items = items.into_iter().map(|item| match is_labelled {
-            true => item.without_unknown_label(),
-            false => item,
-        });
-        let labelled = |(place, item): (usize, Item)| match style {
-            // The first item's label stood in the prompt; the model labels the others as it likes.
-            PromptStyle::Continue if place > 0 => item,
-            _ if item.task_type.is_some() => item,
-            _ => self.asked_for(item.instruction),
-        };
-        items.enumerate().map(labelled).collect()
-    }
-
-    /// Makes an item of the kind that the prompt asks for.
-    fn asked_for(&self, instruction: String) -> Item {
-        Item {
-            instruction,
-            task_type: self.task_type,
-            topic: self.topic.clone(),
-        }
-    }
-
-    fn candidate(&self, item: Item) -> Candidate {
-        Candidate {
-            instruction: item.instruction,
-            language: self.language,
-            seeds: self.seeds.clone(),
-            task_type: item.task_type,
-            topic: item.topic,
-            is_evolved: self.is_evolved,
-        }
-    }
-}
-
-/// Builds the round's request `index`: the languages in want take turns, and the draw depends on seed, round and index alone.
-fn build_prompt(
-    run: &Run,
-    generation: &Generation<'_>,
-    pool: &PromptPool<'_>,
-    allotment: &mut Allotment<'_>,
-    index: u32,
-) -> BuiltPrompt {
-    let default = run.spec().languages[0];
-    let language = pool.languages[index as usize % pool.languages.len()];
-    let round = generation.round.to_string();
-    let coordinates = ["generate", &round, &index.to_string()];
-    let mut random = Random::at(run.spec().seed, &coordinates);
-    let of_language = |examples: &'_ [Example]| -> Vec<usize> {
-        (0..examples.len())
-            .filter(|i| language_of(&examples[*i], default) == language)
-            .collect()
-    };
-    let sampling = sampling(run, generation, index);
-    if is_evolved(generation, index)
-        && let Some(prompt) = evolve(
-            &mut random,
-            generation,
-            pool,
-            &of_language,
-            language,
-            &sampling,
-        )
-    {
-        return prompt;
-    }
-    let quota = allotment.next(language);
-    let asked = quota.map(|quota| &generation.plan.quotas[quota]);
-    let kind = asked.map(|quota| Kind {
-        task_type: quota.task_type,
-        topic: quota.topic.as_deref(),
-    });
-    let mut chosen = draw(&mut random, generation.spec, pool, &of_language);
-    if let Some(kind) = kind {
-        let human = of_language(pool.human);
-        let human: Vec<&Example> = human.iter().map(|i| &pool.human[*i]).collect();
-        show_kind(&mut random, &mut chosen, &human, kind);
-    }
-    let mut seen = HashSet::new();
-    chosen.retain(|example| seen.insert(example.id));
-    let text = generation
-        .template
-        .of(language)
-        .cloned()
-        .unwrap_or_default();
-    let sampling = Sampling {
-        temperature: asked
-            .and_then(|quota| quota.temperature)
-            .unwrap_or(generation.plan.temperature),
-        stop: text.stop.clone(),
-        ..sampling
-    };
-    let prompt = lay_out(generation.template.style, &text, language, &chosen, kind);
-    BuiltPrompt {
-        request: GenerateRequest::new(prompt, sampling),
-        language,
-        seeds: chosen.iter().map(|example| example.id).collect(),
-        quota,
-        task_type: asked.and_then(|quota| quota.task_type),
-        topic: asked.and_then(|quota| quota.topic.clone()),
-        is_evolved: false,
-    }
-}
-
-/// Draws the examples of a prompt: until there are enough generated ones, human examples take their places, as in the reference.
-fn draw<'a>(
-    random: &mut Random,
-    spec: &GenerateSpec,
-    pool: &PromptPool<'a>,
-    of_language: &impl Fn(&[Example]) -> Vec<usize>,
-) -> Vec<&'a Example> {
-    let generated = of_language(pool.generated);
-    let enough = generated.len() >= spec.generated_examples as usize;
-    let generated_count = if enough { spec.generated_examples } else { 0 };
-    let human_count = spec.human_examples + spec.generated_examples - generated_count;
-    let human = of_language(pool.human);
-    let mut chosen: Vec<&Example> = Vec::new();
-    chosen.extend(
-        random
-            .sample(human.len(), human_count as usize)
-            .iter()
-            .map(|i| &pool.human[human[*i]]),
-    );
-    chosen.extend(
-        random
-            .sample(generated.len(), generated_count as usize)
-            .iter()
-            .map(|i| &pool.generated[generated[*i]]),
-    );
-    random.shuffle(&mut chosen);
-    chosen
-}
-
-/// Puts human examples of a kind in the last places, since what stands before the open item shows best what it is to be like.
-fn show_kind<'a>(
-    random: &mut Random,
-    chosen: &mut Vec<&'a Example>,
-    human: &[&'a Example],
-    kind: Kind<'_>,
-) {
-    // Few seeds have both type and topic, so the type alone decides where there is one.
-    let fits = |example: &&Example| match kind.task_type {
-        Some(task_type) => example.task_type == Some(task_type),
-        None => example.topic.as_deref() == kind.topic,
-    };
-    let known: Vec<&Example> = human.iter().filter(|e| fits(e)).copied().collect();
-    let places = chosen.len();
-    let shown = random.pick(&known, OF_THE_KIND.min(places));
-    chosen.retain(|example| !shown.iter().any(|other| other.id == example.id));
-    chosen.truncate(places - shown.len());
-    chosen.extend(shown);
-}
-
-/// Tells whether a request is of the share that asks for harder versions; they lie evenly among the others.
-fn is_evolved(generation: &Generation<'_>, index: u32) -> bool {
-    let Some(evolve) = &generation.spec.evolve else {
-        return false;
-    };
-    let share = evolve.share_of(generation.round);
-    let before = |index: u32| (f64::from(index) * share).floor();
-    before(index + 1) > before(index)
-}
-
-/// Asks for a harder version of an instruction that was kept, in this round or before; none where there is none yet.
-fn evolve(
-    random: &mut Random,
-    generation: &Generation<'_>,
-    pool: &PromptPool<'_>,
-    of_language: &impl Fn(&[Example]) -> Vec<usize>,
-    language: Language,
-    sampling: &Sampling,
-) -> Option<BuiltPrompt> {
-    let known = of_language(pool.generated);
-    let parent = random
-        .pick(&known, 1)
-        .first()
-        .map(|i| &pool.generated[*i])?;
-    let sampling = Sampling {
-        stop: line_stops(),
-        min_tokens: 0,
-        ..sampling.clone()
-    };
-    let prompt = evolve::request(
-        generation.template.style,
-        language,
-        &parent.body.instruction_text(),
-    );
-    Some(BuiltPrompt {
-        request: GenerateRequest::new(prompt, sampling),
-        language,
-        seeds: vec![parent.id],
-        quota: None,
-        task_type: parent.task_type,
-        topic: parent.topic.clone(),
-        is_evolved: true,
-    })
-}
-
-fn sampling(run: &Run, generation: &Generation<'_>, index: u32) -> Sampling {
-    let spec = generation.spec;
-    let coordinates = [
-        "sample",
-        "generate",
-        &generation.round.to_string(),
-        &index.to_string(),
-    ];
-    Sampling {
-        temperature: generation.plan.temperature,
-        top_k: spec.top_k,
-        top_p: spec.top_p,
-        presence_penalty: spec.presence_penalty,
-        max_tokens: spec.max_tokens,
-        min_tokens: spec.min_tokens,
-        // A list goes on in its next line.
-        early_end: match generation.template.style {
-            PromptStyle::Continue => "\n".to_string(),
-            PromptStyle::Chat => String::new(),
-        },
-        seed: derive_seed(run.spec().seed, &coordinates),
-        ..Sampling::default()
     }
 }
 

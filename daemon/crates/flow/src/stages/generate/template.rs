@@ -1,10 +1,21 @@
-//! Lays prompts out by templates.
+//! Lays prompts out by templates, and reads what comes back.
 
-use autodidact_domain::workflow::{GenerateSpec, PromptStyle, PromptTemplate, TemplateText};
-use autodidact_domain::{Example, Language, Message, Prompt, TaskType};
+use autodidact_domain::plugin::{TemplateCompletion, TemplateItem, TemplateRequest};
+use autodidact_domain::verdict::Evidence;
+use autodidact_domain::workflow::{
+    GenerateSpec, PromptStyle, PromptTemplate, TemplatePlugin, TemplateText,
+};
+use autodidact_domain::{
+    Completion, Decision, Example, FinishReason, GenerateRequest, Language, Message, PluginSummary,
+    Prompt, Sampling, TaskType, Verdict,
+};
 
+use super::draft::{Content, Draft};
+use super::{Item, evolve, parse_items};
 use crate::error::FlowError;
-use crate::prompts::flatten;
+use crate::journaled::Run;
+use crate::plugins;
+use crate::prompts::{flatten, line_stops};
 use crate::report::task_type_name;
 use crate::spec::builtin_template;
 
@@ -31,30 +42,260 @@ impl Kind<'_> {
     }
 }
 
-/// Finds a stage's template.
-///
-/// # Errors
-/// [`FlowError::Stopped`] where it has no texts for a language of the workflow.
-pub(crate) fn template_of(
-    spec: &GenerateSpec,
-    languages: &[Language],
-) -> Result<PromptTemplate, FlowError> {
-    let template = spec.custom_template.clone();
-    let template = template.or_else(|| builtin_template(&spec.template));
-    let template = template.ok_or_else(|| {
-        FlowError::Stopped(format!(
-            "stages.generate.template: {:?} is not a template that this daemon knows",
-            spec.template
-        ))
-    })?;
-    match languages
-        .iter()
-        .find(|language| template.of(**language).is_none())
-    {
-        None => Ok(template),
-        Some(language) => Err(FlowError::Stopped(format!(
-            "stages.generate.custom_template: it has no texts for {language}, one of the workflow's languages"
-        ))),
+/// Writes the prompts of a stage, and reads what comes back.
+pub(crate) enum Template {
+    /// By texts with slots.
+    Texts(PromptTemplate),
+    /// By a plugin.
+    Plugin {
+        plugin: PluginSummary,
+        spec: TemplatePlugin,
+    },
+}
+
+impl Template {
+    /// Finds a stage's template.
+    ///
+    /// # Errors
+    /// [`FlowError::Stopped`] where it has no texts for a language of the workflow, or is not there any more.
+    pub(crate) fn of(run: &Run, spec: &GenerateSpec) -> Result<Self, FlowError> {
+        if let Some(spec) = &spec.template_plugin {
+            return Ok(Self::Plugin {
+                plugin: plugins::find(&run.workflow.pinned.plugins, &spec.name)?,
+                spec: spec.clone(),
+            });
+        }
+        let template = spec.custom_template.clone();
+        let template = template.or_else(|| builtin_template(&spec.template));
+        let template = template.ok_or_else(|| {
+            FlowError::Stopped(format!(
+                "stages.generate.template: {:?} is not a template that this daemon knows",
+                spec.template
+            ))
+        })?;
+        let languages = &run.spec().languages;
+        match languages
+            .iter()
+            .find(|language| template.of(**language).is_none())
+        {
+            None => Ok(Self::Texts(template)),
+            Some(language) => Err(FlowError::Stopped(format!(
+                "stages.generate.custom_template: it has no texts for {language}, one of the workflow's languages"
+            ))),
+        }
+    }
+
+    /// Writes prompts; a drop says why there is none.
+    pub(super) fn write(
+        &self,
+        run: &Run,
+        drafts: &[Draft<'_>],
+    ) -> Result<Vec<Result<GenerateRequest, Verdict>>, FlowError> {
+        let (style, mut written) = match self {
+            Self::Texts(template) => {
+                let written = new_ones(drafts)
+                    .map(|(draft, examples)| Ok(laid_out(template, draft, examples)));
+                (template.style, written.collect::<Vec<_>>())
+            }
+            Self::Plugin { plugin, spec } => {
+                let requests: Vec<_> = new_ones(drafts)
+                    .map(|(draft, examples)| asked_of_plugin(draft, examples))
+                    .collect();
+                let rendered = run
+                    .ports
+                    .plugins
+                    .render(plugin.digest, &spec.config, &requests)?;
+                plugins::same_count(plugin, rendered.len(), requests.len())?;
+                let written = rendered.into_iter().map(|rendered| match rendered {
+                    Ok(rendered) => Ok(Ok((rendered.prompt, rendered.stop))),
+                    Err(error) => failed(plugin, spec, error).map(Err),
+                });
+                let written = written.collect::<Result<Vec<_>, FlowError>>()?;
+                // Harder versions are asked for in the form in which the plugin asks.
+                let chats = |w: &Result<(Prompt, _), _>| matches!(w, Ok((Prompt::Chat(_), _)));
+                let style = match written.iter().any(chats) {
+                    true => PromptStyle::Chat,
+                    false => PromptStyle::Continue,
+                };
+                (style, written)
+            }
+        };
+        let mut written = written.drain(..);
+        let prompts = drafts.iter().map(|draft| {
+            let (prompt, stop) = match &draft.content {
+                Content::Examples(_) => written.next().expect("one for each draft of its kind")?,
+                Content::Harder(parent) => {
+                    let instruction = parent.body.instruction_text();
+                    let prompt = evolve::request(style, draft.language, &instruction);
+                    (prompt, line_stops())
+                }
+            };
+            let sampling = Sampling {
+                stop,
+                // A list goes on in its next line.
+                early_end: match prompt {
+                    Prompt::Text(_) => "\n".to_string(),
+                    Prompt::Chat(_) => String::new(),
+                },
+                ..draft.sampling.clone()
+            };
+            Ok(GenerateRequest::new(prompt, sampling))
+        });
+        Ok(prompts.collect())
+    }
+
+    /// Reads the items of what a model said to drafts; a drop says why they could not be read. Where nothing was said there are none.
+    pub(super) fn read(
+        &self,
+        run: &Run,
+        drafts: &[Draft<'_>],
+        said: &[Result<Completion, Verdict>],
+    ) -> Result<Vec<Result<Vec<Item>, Verdict>>, FlowError> {
+        let said = drafts.iter().zip(said);
+        match self {
+            Self::Texts(template) => {
+                let read = |(draft, said): (&Draft<'_>, &Result<Completion, Verdict>)| match said {
+                    Ok(said) if draft.is_evolved() => read_harder(draft, said),
+                    Ok(said) => read_list(template.style, draft, said),
+                    Err(_) => Vec::new(),
+                };
+                Ok(said.map(|said| Ok(read(said))).collect())
+            }
+            Self::Plugin { plugin, spec } => {
+                let completions: Vec<_> = said
+                    .clone()
+                    .filter_map(|(draft, said)| told_to_plugin(draft, said.as_ref().ok()?))
+                    .collect();
+                let parsed = run
+                    .ports
+                    .plugins
+                    .parse(plugin.digest, &spec.config, &completions)?;
+                plugins::same_count(plugin, parsed.len(), completions.len())?;
+                let mut parsed = parsed.into_iter();
+                let read = said.map(|(draft, said)| match said {
+                    Err(_) => Ok(Ok(Vec::new())),
+                    Ok(said) if draft.is_evolved() => Ok(Ok(read_harder(draft, said))),
+                    Ok(said) if said.finish == FinishReason::NoRoom => Ok(Ok(Vec::new())),
+                    Ok(_) => match parsed.next().expect("one for each completion") {
+                        Ok(items) => {
+                            let items = items.into_iter().map(|item| of_plugin(draft, item));
+                            Ok(Ok(items.collect()))
+                        }
+                        Err(error) => failed(plugin, spec, error).map(Err),
+                    },
+                });
+                read.collect()
+            }
+        }
+    }
+}
+
+/// Picks the drafts that ask for new instructions, with their examples.
+fn new_ones<'d, 'a>(
+    drafts: &'d [Draft<'a>],
+) -> impl Iterator<Item = (&'d Draft<'a>, &'d [&'a Example])> {
+    drafts.iter().filter_map(|draft| match &draft.content {
+        Content::Examples(examples) => Some((draft, &examples[..])),
+        Content::Harder(_) => None,
+    })
+}
+
+fn laid_out(
+    template: &PromptTemplate,
+    draft: &Draft<'_>,
+    examples: &[&Example],
+) -> (Prompt, Vec<String>) {
+    let text = template.of(draft.language).cloned().unwrap_or_default();
+    let asked = draft.quota.map(|_| draft.kind);
+    let prompt = lay_out(template.style, &text, draft.language, examples, asked);
+    (prompt, text.stop)
+}
+
+fn asked_of_plugin<'d>(draft: &'d Draft<'_>, examples: &'d [&'d Example]) -> TemplateRequest<'d> {
+    TemplateRequest {
+        language: draft.language,
+        examples,
+        task_type: draft.kind.task_type,
+        topic: draft.kind.topic,
+        count: ASKED as u32,
+        seed: draft.sampling.seed,
+    }
+}
+
+/// Lays a completion out for a plugin; none where it is not the plugin's to read.
+fn told_to_plugin<'d>(
+    draft: &'d Draft<'_>,
+    said: &'d Completion,
+) -> Option<TemplateCompletion<'d>> {
+    match &draft.content {
+        Content::Examples(examples) if said.finish != FinishReason::NoRoom => {
+            Some(TemplateCompletion {
+                request: asked_of_plugin(draft, examples),
+                text: &said.text,
+                finish: said.finish,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Takes a plugin's item, which is of the kind that was asked for where the plugin says nothing else.
+fn of_plugin(draft: &Draft<'_>, item: TemplateItem) -> Item {
+    let asked = asked_for(draft, item.instruction);
+    Item {
+        task_type: item.task_type.or(asked.task_type),
+        topic: item.topic.or(asked.topic),
+        ..asked
+    }
+}
+
+fn failed(
+    plugin: &PluginSummary,
+    spec: &TemplatePlugin,
+    error: String,
+) -> Result<Verdict, FlowError> {
+    plugins::stop_if_told(plugin, spec.on_error, &error)?;
+    Ok(Verdict {
+        decision: Decision::Drop,
+        reason: plugins::PLUGIN_ERROR.to_string(),
+        rule: plugins::rule(plugin),
+        evidence: Evidence {
+            note: Some(error),
+            ..Evidence::default()
+        },
+    })
+}
+
+/// Reads a harder version: one line; one that was cut off says half of what it wants.
+fn read_harder(draft: &Draft<'_>, said: &Completion) -> Vec<Item> {
+    let instruction = said.text.trim();
+    let is_whole = !instruction.is_empty() && said.finish != FinishReason::Length;
+    let item = is_whole.then(|| asked_for(draft, instruction.to_string()));
+    item.into_iter().collect()
+}
+
+fn read_list(style: PromptStyle, draft: &Draft<'_>, said: &Completion) -> Vec<Item> {
+    let items = parse_items(&said.text, said.finish, style);
+    let is_labelled = draft.kind != Kind::default();
+    let items = items.into_iter().map(|item| match is_labelled {
+        true => item.without_unknown_label(),
+        false => item,
+    });
+    let labelled = |(place, item): (usize, Item)| match style {
+        // The first item's label stood in the prompt; the model labels the others as it likes.
+        PromptStyle::Continue if place > 0 => item,
+        _ if item.task_type.is_some() => item,
+        _ => asked_for(draft, item.instruction),
+    };
+    items.enumerate().map(labelled).collect()
+}
+
+/// Makes an item of the kind that a draft asks for.
+fn asked_for(draft: &Draft<'_>, instruction: String) -> Item {
+    Item {
+        instruction,
+        task_type: draft.kind.task_type,
+        topic: draft.kind.topic.map(str::to_string),
     }
 }
 

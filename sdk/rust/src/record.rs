@@ -1,0 +1,62 @@
+//! Records as plugins see them, and how a batch of them crosses.
+
+/// The texts of a record, as the WIT says.
+const FIELDS: usize = 7;
+
+/// One record; texts are empty where there is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What to do.
+    pub instruction: &'a str,
+    /// What to do it to.
+    pub input: &'a str,
+    /// The answer; empty before answers are generated.
+    pub output: &'a str,
+    /// The ISO 639-1 code of the instruction's language, such as `en` or `zh`.
+    pub language: &'a str,
+    /// The form of the task, such as `classification` or `open_generation`.
+    pub task_type: &'a str,
+    /// What it is about.
+    pub topic: &'a str,
+    /// The labels that a classification may have, one a line.
+    pub labels: &'a str,
+}
+
+/// Reads the records of a batch.
+///
+/// # Errors
+/// Where the batch is not as the WIT says.
+pub(crate) fn records<'a>(text: &'a [u8], ends: &[u32]) -> Result<Vec<Record<'a>>, String> {
+    let text = std::str::from_utf8(text).map_err(|error| format!("the batch: {error}"))?;
+    let mut start = 0;
+    let mut field = |end: u32| {
+        let end = end as usize;
+        let field = text.get(start..end);
+        start = end;
+        field.ok_or_else(|| format!("the batch: no text ends at {end}"))
+    };
+    let (records, rest) = ends.as_chunks::<FIELDS>();
+    if !rest.is_empty() {
+        return Err(format!("the batch: {} texts are no records", ends.len()));
+    }
+    let record = |[
+        instruction,
+        input,
+        output,
+        language,
+        task_type,
+        topic,
+        labels,
+    ]: &[u32; FIELDS]| {
+        Ok(Record {
+            instruction: field(*instruction)?,
+            input: field(*input)?,
+            output: field(*output)?,
+            language: field(*language)?,
+            task_type: field(*task_type)?,
+            topic: field(*topic)?,
+            labels: field(*labels)?,
+        })
+    };
+    records.iter().map(record).collect()
+}

@@ -5,10 +5,18 @@
 /// They are made from `plugins/` by `plugins/build.sh`; a test holds them to their sources' digests.
 pub fn builtin_components() -> &'static [(&'static str, &'static [u8])] {
     &[
+        (
+            "alpaca",
+            include_bytes!("../../../../plugins/alpaca/alpaca.wasm"),
+        ),
         ("form", include_bytes!("../../../../plugins/form/form.wasm")),
         (
             "repetition",
             include_bytes!("../../../../plugins/repetition/repetition.wasm"),
+        ),
+        (
+            "structured",
+            include_bytes!("../../../../plugins/structured/structured.wasm"),
         ),
     ]
 }

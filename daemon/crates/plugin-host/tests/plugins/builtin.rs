@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use autodidact_domain::plugin::{TemplateCompletion, TemplateRequest, Validation};
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, PluginKind};
+use autodidact_domain::{
+    Body, Digest, Example, FinishReason, Language, PluginKind, Prompt, TaskType,
+};
 use autodidact_plugin_host::builtin_components;
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -101,16 +104,29 @@ fn the_components_hold_no_path_of_the_machine_they_were_made_on() {
     }
 }
 
+fn component(name: &str) -> &'static [u8] {
+    let found = builtin_components()
+        .iter()
+        .find(|(known, _)| *known == name);
+    found.unwrap().1
+}
+
 #[test]
 fn they_describe_themselves() {
     let (_folder, host) = open_host();
     for (name, component) in builtin_components() {
         let summary = host.install(component, true).unwrap();
         assert_eq!(summary.name.as_str(), *name);
+        let kind = match *name {
+            "alpaca" => PluginKind::Template,
+            "structured" => PluginKind::Validator,
+            _ => PluginKind::Filter,
+        };
         assert_eq!(
             (summary.version.as_str(), summary.kinds.as_slice()),
-            ("0.1.0", &[PluginKind::Filter][..])
+            ("0.1.0", &[kind][..])
         );
+        assert_eq!(summary.capabilities, []);
         assert_eq!(
             (summary.digest, summary.size),
             (Digest::of(component), component.len() as u64)
@@ -125,16 +141,13 @@ fn they_describe_themselves() {
         .into_iter()
         .map(|plugin| plugin.name.to_string())
         .collect();
-    assert_eq!(names, ["form", "repetition"]);
+    assert_eq!(names, ["alpaca", "form", "repetition", "structured"]);
 }
 
 #[test]
 fn form_judges_english_and_chinese() {
     let (_folder, host) = open_host();
-    let digest = host
-        .install(builtin_components()[0].1, true)
-        .unwrap()
-        .digest;
+    let digest = host.install(component("form"), true).unwrap().digest;
     let cases = [
         ("Write a haiku about the first snow of winter.", "keep"),
         ("and explain why it is so.", "starts_lower_case"),
@@ -162,10 +175,7 @@ fn form_judges_english_and_chinese() {
 #[test]
 fn repetition_judges_english_and_chinese() {
     let (_folder, host) = open_host();
-    let digest = host
-        .install(builtin_components()[1].1, true)
-        .unwrap()
-        .digest;
+    let digest = host.install(component("repetition"), true).unwrap().digest;
     let cases = [
         (
             "Name three rivers.",
@@ -204,10 +214,7 @@ fn repetition_judges_english_and_chinese() {
 #[test]
 fn configurations_are_checked_and_obeyed() {
     let (_folder, host) = open_host();
-    let digest = host
-        .install(builtin_components()[0].1, true)
-        .unwrap()
-        .digest;
+    let digest = host.install(component("form"), true).unwrap().digest;
     let check = |config: Value| {
         host.check_config(digest, &config)
             .map_err(|error| error.to_string())
@@ -248,10 +255,7 @@ fn configurations_are_checked_and_obeyed() {
 #[test]
 fn a_decision_does_not_depend_on_batches_or_threads() {
     let (_folder, host) = open_host();
-    let digest = host
-        .install(builtin_components()[0].1, true)
-        .unwrap()
-        .digest;
+    let digest = host.install(component("form"), true).unwrap().digest;
     let texts = [
         "Name a river.",
         "3. Name a river.",
@@ -277,4 +281,74 @@ fn a_decision_does_not_depend_on_batches_or_threads() {
         }
     });
     assert_eq!(host.filter(digest, &Value::Null, &[]).unwrap(), []);
+}
+
+#[test]
+fn alpaca_writes_prompts_and_reads_lists() {
+    let (_folder, host) = open_host();
+    let digest = host.install(component("alpaca"), true).unwrap().digest;
+    let mut seed = Example::human(Body::instruction("Name a river.", "", "The Nile."));
+    seed.language = Some(Language::En);
+    let examples = [&seed];
+    let request = |language| TemplateRequest {
+        language,
+        examples: &examples,
+        task_type: Some(TaskType::Code),
+        topic: None,
+        count: 8,
+        seed: 1,
+    };
+    let requests = [request(Language::En), request(Language::Zh)];
+    let config = json!({"count": 4});
+    let rendered = host.render(digest, &config, &requests).unwrap();
+    let prompt = |at: usize| match &rendered[at].as_ref().unwrap().prompt {
+        Prompt::Chat(turns) => turns[0].content.clone(),
+        Prompt::Text(text) => panic!("{text}"),
+    };
+    assert!(prompt(0).starts_with("Make up 4 new tasks") && prompt(0).contains("1. Name a river."));
+    assert!(prompt(1).contains("设计 4 个新任务"), "{}", prompt(1));
+    let completion = |text| TemplateCompletion {
+        request: request(Language::En),
+        text,
+        finish: FinishReason::Length,
+    };
+    let said = [
+        completion("2. Name a lake.\n3. Name a"),
+        completion("２．说出一个湖。"),
+    ];
+    let parsed = host.parse(digest, &config, &said).unwrap();
+    let instructions = |at: usize| {
+        let items = parsed[at].as_ref().unwrap().iter();
+        items
+            .map(|item| item.instruction.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(instructions(0), ["Name a lake."]);
+    assert_eq!(instructions(1), ["说出一个湖。"]);
+    // What a plugin is not, it cannot be asked.
+    let filtered = host.filter(digest, &config, &[record("x", "")]).unwrap();
+    assert_eq!(show(&filtered[0]), "error: is no filter");
+}
+
+#[test]
+fn structured_corrects_and_drops() {
+    let (_folder, host) = open_host();
+    let digest = host.install(component("structured"), true).unwrap().digest;
+    let records = [
+        record("x", "Fine."),
+        record("x", "```python\nprint(1)"),
+        record("x", "```json\n{\"a\": }\n```"),
+    ];
+    let outcomes = host.validate(digest, &Value::Null, &records).unwrap();
+    assert_eq!(outcomes[0], Ok(Validation::Accept));
+    let Ok(Validation::Correct { output, note }) = &outcomes[1] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(output, "```python\nprint(1)\n```");
+    assert_eq!(note.as_deref(), Some("its last block is closed"));
+    let Ok(Validation::Drop { reason, note, .. }) = &outcomes[2] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(reason, "bad_json");
+    assert!(note.as_deref().unwrap().contains("line 1"), "{note:?}");
 }

@@ -230,7 +230,7 @@ fn rules_that_ask_a_model_decide_labelled_lines_as_people_did() -> Result<()> {
 }
 
 /// The codes of the built-in plugins, each plugin with its stage.
-const PLUGINS: [(&str, &str, &[&str]); 2] = [
+const PLUGINS: [(&str, &str, &[&str]); 5] = [
     (
         "form",
         "filter: {chain: [{plugin: {name: form}}]}",
@@ -255,6 +255,21 @@ const PLUGINS: [(&str, &str, &[&str]); 2] = [
             "repeated_ngrams",
             "output_copies_instruction",
         ],
+    ),
+    (
+        "structured",
+        "validate: {chain: [{plugin: {name: structured}}]}",
+        &["bad_json", "unbalanced_code", "empty_block"],
+    ),
+    (
+        "structured-strict",
+        "validate: {chain: [{plugin: {name: structured, config: {close: false}}}]}",
+        &["unclosed_block"],
+    ),
+    (
+        "structured-json",
+        "validate: {chain: [{plugin: {name: structured, config: {require_json: true}}}]}",
+        &["not_json"],
     ),
 ];
 

@@ -14,6 +14,7 @@ mod labelled;
 mod loop_tiny;
 mod models;
 mod openai;
+mod plugins;
 mod python_client;
 mod quickstart;
 mod remote;

@@ -3,6 +3,7 @@
 mod dedup;
 mod embed;
 mod generate;
+mod plugin;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub(super) enum BenchCommand {
     Train(train::TrainArgs),
     /// Find near-duplicates by ROUGE-L: seconds for all, and for one
     Dedup(dedup::DedupArgs),
+    /// Ask plugins about records: microseconds a record, beside the same filter in native code
+    Plugin(plugin::PluginArgs),
 }
 
 /// What every bench takes.
@@ -86,7 +89,7 @@ pub(super) async fn run(command: BenchCommand, global: &Global) -> Result<(), Fa
         BenchCommand::Generate(args) => Some(&args.common.model),
         BenchCommand::Embed(args) => Some(&args.common.model),
         BenchCommand::Train(args) => Some(&args.model),
-        BenchCommand::Dedup(_) => None,
+        BenchCommand::Dedup(_) | BenchCommand::Plugin(_) => None,
     };
     let path = match model {
         Some(model) => find_model(model, global).await?,
@@ -95,6 +98,7 @@ pub(super) async fn run(command: BenchCommand, global: &Global) -> Result<(), Fa
     let json = global.json;
     apart(move |interrupt| match &command {
         BenchCommand::Dedup(args) => dedup::run(args, json, interrupt),
+        BenchCommand::Plugin(args) => plugin::run(args, json, interrupt),
         BenchCommand::Generate(args) => generate::run(args, &path, json, interrupt),
         BenchCommand::Embed(args) => embed::run(args, &path, json, interrupt),
         BenchCommand::Train(args) => train::run(args, &path, json, interrupt),

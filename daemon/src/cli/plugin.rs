@@ -132,10 +132,15 @@ fn tell(plugin: &v1::Plugin, global: &Global) -> Result<(), Failure> {
     if global.json {
         return output::json(&messages::of("Plugin", plugin));
     }
+    let asked = match plugin.capabilities.as_slice() {
+        [] => "nothing".to_string(),
+        asked => asked.join(", "),
+    };
     output::facts(&[
         ("name", plugin.name.clone()),
         ("version", plugin.version.clone()),
         ("kinds", plugin.kinds.join(", ")),
+        ("asks for", asked),
         (
             "state",
             if plugin.enabled {

@@ -11,6 +11,10 @@ pub fn builtin_components() -> &'static [(&'static str, &'static [u8])] {
         ),
         ("form", include_bytes!("../../../../plugins/form/form.wasm")),
         (
+            "length",
+            include_bytes!("../../../../plugins/length/length.wasm"),
+        ),
+        (
             "repetition",
             include_bytes!("../../../../plugins/repetition/repetition.wasm"),
         ),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ScopedJoinHandle};
 
 use autodidact_domain::plugin::{
     FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
@@ -21,6 +22,9 @@ use crate::registry::{Registry, StoredComponent, StoredPlugin};
 use crate::sandbox::{Call, Failure, Sandbox};
 use crate::ticker::Ticker;
 use crate::{Limits, PluginError, answers, files, runtime};
+
+/// The fewest batches that are worth a thread.
+const MIN_BATCHES: usize = 4;
 
 /// Installs, keeps and runs plugins. Safe to share between threads.
 ///
@@ -290,33 +294,55 @@ impl PluginHost {
         }
     }
 
-    /// Asks a component about each of `questions`, in batches.
-    fn run<Q, A, T>(
+    /// Asks a component about each of `questions`, in batches, which threads share where there are many.
+    fn run<Q: Sync, A: Send, T>(
         &self,
         digest: Digest,
         config: &Value,
         questions: &[Q],
-        ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<A>, Failure>,
+        ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<A>, Failure> + Sync,
         check: impl Fn(A) -> Result<T, String>,
     ) -> Result<PluginAnswers<T>, PluginError> {
         let text = self.config_text(digest, config)?;
         let loaded = self.load(digest)?;
         let key = instance_key(digest, &text);
         let call = self.call(&text);
-        let sandbox = lock(&self.pool).take_idle(key);
-        let mut run = Run {
-            sandbox,
-            make: &|| self.instantiate(&loaded),
-            ask: &|sandbox, batch| ask(sandbox, &call, batch),
-            overruns: 0,
+        let batch_records = self.limits.batch_records.max(1);
+        let answer = |questions: &[Q]| {
+            let mut run = Run {
+                sandbox: lock(&self.pool).take_idle(key),
+                make: &|| self.instantiate(&loaded),
+                ask: &|sandbox, batch| ask(sandbox, &call, batch),
+                overruns: 0,
+            };
+            let mut answers = Vec::with_capacity(questions.len());
+            for batch in questions.chunks(batch_records) {
+                run.answer(batch, &mut answers);
+            }
+            if let Some(sandbox) = run.sandbox {
+                lock(&self.pool).keep_idle(key, sandbox);
+            }
+            answers
         };
-        let mut answers = Vec::with_capacity(questions.len());
-        for batch in questions.chunks(self.limits.batch_records.max(1)) {
-            run.answer(batch, &mut answers);
-        }
-        if let Some(sandbox) = run.sandbox {
-            lock(&self.pool).keep_idle(key, sandbox);
-        }
+        // Below a few batches a thread costs more than it saves.
+        let batches = questions.len().div_ceil(batch_records);
+        let threads = self.limits.threads.min(batches / MIN_BATCHES).max(1);
+        let answers = match threads {
+            1 => answer(questions),
+            _ => {
+                let share = batches.div_ceil(threads) * batch_records;
+                let answer = &answer;
+                thread::scope(|scope| {
+                    let spawn = |part| scope.spawn(move || answer(part));
+                    let parts: Vec<_> = questions.chunks(share).map(spawn).collect();
+                    let join = |part: ScopedJoinHandle<'_, Vec<_>>| match part.join() {
+                        Ok(answers) => answers,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    };
+                    parts.into_iter().flat_map(join).collect()
+                })
+            }
+        };
         let checked = answers.into_iter().map(|answer| answer.and_then(&check));
         Ok(checked.collect())
     }

@@ -25,6 +25,8 @@ pub struct Limits {
     pub note_bytes: usize,
     /// The longest configuration, as JSON, in bytes.
     pub config_bytes: usize,
+    /// The most threads that share the batches of one run, each with an instance of its own.
+    pub threads: usize,
 }
 
 impl Default for Limits {
@@ -42,6 +44,7 @@ impl Default for Limits {
             output_bytes: 4 << 20,
             note_bytes: 1000,
             config_bytes: 64 << 10,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }

@@ -16,7 +16,7 @@ const STAGES_ZH: [(&str, &str); 9] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 56] = [
+const REASONS_ZH: [(&str, &str); 63] = [
     ("embedding_duplicate", "语义重复"),
     ("misaligned", "答非所问"),
     ("too_easy", "过于简单"),

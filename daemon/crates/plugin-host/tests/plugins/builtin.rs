@@ -141,7 +141,10 @@ fn they_describe_themselves() {
         .into_iter()
         .map(|plugin| plugin.name.to_string())
         .collect();
-    assert_eq!(names, ["alpaca", "form", "repetition", "structured"]);
+    assert_eq!(
+        names,
+        ["alpaca", "form", "length", "repetition", "structured"]
+    );
 }
 
 #[test]

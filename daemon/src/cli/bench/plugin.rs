@@ -1,0 +1,295 @@
+//! `autodidact bench plugin`: what a record costs that is shown to plugins.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use autodidact_domain::ports::Plugins as _;
+use autodidact_domain::random::Random;
+use autodidact_domain::{Digest, Interrupt, PluginKind, PluginRecord};
+use autodidact_plugin_host::{Limits, PluginHost, builtin_components};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Failure, Figure, cores, forget_peak_memory};
+
+/// The source of the built-in plugin `length`, compiled natively.
+#[path = "../../../../plugins/length/src/measure.rs"]
+#[expect(unreachable_pub, reason = "there it is a crate of its own, whose tests see it")]
+mod measure;
+
+/// The words that records are made of.
+const ENGLISH: &str = "write a short note about the river and say why people like to walk there in spring or when it rains";
+const CHINESE: &str = "请写一篇短文介绍这条河流并说明人们为什么喜欢在春天或者下雨的时候去那里散步";
+
+/// The bounds of the filter that is measured; about a tenth of the records lie outside.
+const BOUNDS: [measure::Bounds; 2] = [
+    measure::Bounds { least: 7, most: 24 },
+    measure::Bounds { least: 1, most: 60 },
+];
+
+/// The built-in filters that a chain is made of, with their configurations.
+const CHAIN: [(&str, &str); 5] = [
+    ("length", r#"{"instruction": {"least": 2, "most": 60}}"#),
+    ("form", "{}"),
+    ("repetition", "{}"),
+    ("form", r#"{"disabled": ["starts_lower_case"]}"#),
+    ("length", r#"{"output": {"least": 1, "most": 200}}"#),
+];
+
+#[derive(Args)]
+#[command(after_help = "\
+Records are drawn, half of them Chinese. The built-in filter length is measured beside its own source compiled natively, and their
+decisions are held equal; then how long a component takes from the cache of compiled code to its first answer, and a chain of five
+built-in filters on one core and on all.
+
+Examples:
+  autodidact bench plugin
+  autodidact bench plugin --batch 1,64,1024 --json
+  autodidact bench plugin --plugin my-filter.wasm --records 10000")]
+pub(in crate::cli) struct PluginArgs {
+    /// A component to measure besides; it has to be a filter that takes the configuration {}
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+    /// Records to draw
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    records: u32,
+    /// Records in a call
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    batch: Vec<usize>,
+    /// Runs to take the median of, after one that is not counted
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+}
+
+/// Measures and prints.
+pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Result<(), Failure> {
+    forget_peak_memory();
+    let texts = draw(args.records as usize);
+    let records: Vec<PluginRecord<'_>> = texts
+        .iter()
+        .map(|(language, instruction, output)| PluginRecord {
+            instruction,
+            output,
+            language,
+            ..PluginRecord::default()
+        })
+        .collect();
+    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let open = |batch: usize, threads: usize| {
+        let limits = Limits {
+            batch_records: batch,
+            threads,
+            ..Limits::default()
+        };
+        PluginHost::open(folder.path(), limits).map_err(|error| failed(&error))
+    };
+    let mut digests = Vec::new();
+    {
+        let host = open(64, 1)?;
+        for (name, component) in builtin_components() {
+            let installed = host.install(component, true);
+            digests.push((*name, installed.map_err(|error| failed(&error))?.digest));
+        }
+    }
+    let digest_of = |name: &str| {
+        let found = digests.iter().find(|(known, _)| *known == name);
+        found.map(|(_, digest)| *digest).expect("it is built in")
+    };
+    let figure = |model: &str, compute: &str, batch: usize, threads: usize| Figure {
+        work: "plugin",
+        unit: "us/record",
+        model: model.to_string(),
+        compute: compute.to_string(),
+        threads,
+        batch,
+        rates: Vec::new(),
+        preflight_mb: None,
+    };
+    let per_record = |time: Duration| time.as_secs_f64() * 1e6 / records.len() as f64;
+
+    let mut native = figure("length", "native", 1, 1);
+    let mut expected = Vec::new();
+    for run in 0..=args.runs {
+        let start = Instant::now();
+        let judge = |r: &PluginRecord<'_>| measure::judge(r.instruction, r.output, BOUNDS);
+        expected = records.iter().map(judge).collect();
+        if run > 0 {
+            native.rates.push(per_record(start.elapsed()));
+        }
+    }
+    native.print(json)?;
+
+    let [instruction, output] = BOUNDS.map(|b| json!({"least": b.least, "most": b.most}));
+    let config = json!({"instruction": instruction, "output": output});
+    for batch in args.batch.iter().copied() {
+        let host = open(batch, 1)?;
+        let mut measured = figure("length", "component", batch, 1);
+        for run in 0..=args.runs {
+            stop_if_told(interrupt)?;
+            let start = Instant::now();
+            let decisions = host.filter(digest_of("length"), &config, &records);
+            let took = start.elapsed();
+            if run > 0 {
+                measured.rates.push(per_record(took));
+                continue;
+            }
+            let decisions = decisions.map_err(|error| failed(&error))?;
+            let same = decisions.iter().zip(&expected).all(|(found, expected)| {
+                let found = found.as_ref().ok();
+                let reason = found.map(|found| found.drop_reason.as_deref());
+                reason == Some(expected.as_ref().map(|expected| expected.reason))
+            });
+            if !same {
+                return Err(Failure::local(
+                    "the component decides otherwise than its source compiled natively",
+                ));
+            }
+        }
+        measured.print(json)?;
+    }
+
+    let mut first = Figure {
+        unit: "ms to the first answer",
+        ..figure("length", "from the cache", 1, 1)
+    };
+    for _ in 0..args.runs {
+        let host = open(64, 1)?;
+        let start = Instant::now();
+        let answer = host.filter(digest_of("length"), &config, &records[..1]);
+        answer.map_err(|error| failed(&error))?;
+        first.rates.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    first.print(json)?;
+
+    let chain = CHAIN.map(|(name, config)| (digest_of(name), read(config)));
+    for threads in [1, cores()] {
+        let host = open(64, threads)?;
+        let mut measured = figure("a chain of five", "component", 64, threads);
+        for run in 0..=args.runs {
+            stop_if_told(interrupt)?;
+            let start = Instant::now();
+            for (digest, config) in &chain {
+                let answers = host.filter(*digest, config, &records);
+                answers.map_err(|error| failed(&error))?;
+            }
+            if run > 0 {
+                measured.rates.push(per_record(start.elapsed()));
+            }
+        }
+        measured.print(json)?;
+    }
+
+    match &args.plugin {
+        Some(path) => own(args, path, &open, &records, interrupt, json),
+        None => Ok(()),
+    }
+}
+
+/// Measures a component of the user's.
+fn own(
+    args: &PluginArgs,
+    path: &PathBuf,
+    open: &dyn Fn(usize, usize) -> Result<PluginHost, Failure>,
+    records: &[PluginRecord<'_>],
+    interrupt: &Interrupt,
+    json: bool,
+) -> Result<(), Failure> {
+    let refused =
+        |error: &dyn std::fmt::Display| Failure::local(format!("{}: {error}", path.display()));
+    let component = std::fs::read(path).map_err(|error| refused(&error))?;
+    let installed = open(64, 1)?.install(&component, false);
+    let installed = installed.map_err(|error| refused(&error))?;
+    if !installed.kinds.contains(&PluginKind::Filter) {
+        return Err(refused(&"it is no filter"));
+    }
+    let digest: Digest = installed.digest;
+    for batch in args.batch.iter().copied() {
+        let host = open(batch, 1)?;
+        let mut measured = Figure {
+            work: "plugin",
+            unit: "us/record",
+            model: installed.name.to_string(),
+            compute: "component".to_string(),
+            threads: 1,
+            batch,
+            rates: Vec::new(),
+            preflight_mb: None,
+        };
+        for run in 0..=args.runs {
+            stop_if_told(interrupt)?;
+            let start = Instant::now();
+            let answers = host.filter(digest, &Value::Null, records);
+            let answers = answers.map_err(|error| refused(&error))?;
+            if run > 0 {
+                let took = start.elapsed().as_secs_f64();
+                measured.rates.push(took * 1e6 / records.len() as f64);
+            } else if let Some(Err(error)) = answers.first() {
+                return Err(refused(error));
+            }
+        }
+        measured.print(json)?;
+    }
+    Ok(())
+}
+
+fn stop_if_told(interrupt: &Interrupt) -> Result<(), Failure> {
+    match interrupt.is_raised() {
+        true => Err(Failure::interrupted("")),
+        false => Ok(()),
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    Failure::local(error.to_string())
+}
+
+fn read(config: &str) -> Value {
+    serde_json::from_str(config).expect("a constant that a test reads")
+}
+
+/// Draws records: their language, instruction and answer.
+fn draw(count: usize) -> Vec<(&'static str, String, String)> {
+    let words: Vec<&str> = ENGLISH.split(' ').collect();
+    let characters: Vec<char> = CHINESE.chars().collect();
+    let mut random = Random::at(7, &["bench", "plugin"]);
+    let record = |i: usize| {
+        let (asked, answered) = (5 + random.below(20), 10 + random.below(50));
+        match i % 2 {
+            0 => {
+                let mut text = |length: usize| {
+                    let drawn = (0..length).map(|_| words[random.below(words.len())]);
+                    let mut text = drawn.collect::<Vec<_>>().join(" ");
+                    text[..1].make_ascii_uppercase();
+                    text + "."
+                };
+                ("en", text(asked), text(answered))
+            }
+            _ => {
+                let mut text = |length: usize| {
+                    let drawn = (0..length).map(|_| characters[random.below(characters.len())]);
+                    drawn.collect::<String>() + "。"
+                };
+                ("zh", text(asked), text(answered))
+            }
+        }
+    };
+    (0..count).map(record).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_of_the_drawn_records_lie_outside_of_the_bounds() {
+        let drawn = draw(1000);
+        let outside = drawn
+            .iter()
+            .filter(|(_, instruction, output)| {
+                measure::judge(instruction, output, BOUNDS).is_some()
+            })
+            .count();
+        assert!((30..300).contains(&outside), "{outside}");
+        assert!(CHAIN.iter().all(|(_, config)| read(config).is_object()));
+    }
+}

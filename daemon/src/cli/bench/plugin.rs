@@ -1,6 +1,6 @@
 //! `autodidact bench plugin`: what a record costs that is shown to plugins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use autodidact_domain::ports::Plugins as _;
@@ -14,7 +14,10 @@ use super::{Failure, Figure, cores, forget_peak_memory};
 
 /// The source of the built-in plugin `length`, compiled natively.
 #[path = "../../../../plugins/length/src/measure.rs"]
-#[expect(unreachable_pub, reason = "there it is a crate of its own, whose tests see it")]
+#[expect(
+    unreachable_pub,
+    reason = "there it is a crate of its own, whose tests see it"
+)]
 mod measure;
 
 /// The words that records are made of.
@@ -75,14 +78,7 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
         })
         .collect();
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let open = |batch: usize, threads: usize| {
-        let limits = Limits {
-            batch_records: batch,
-            threads,
-            ..Limits::default()
-        };
-        PluginHost::open(folder.path(), limits).map_err(|error| failed(&error))
-    };
+    let open = |batch, threads| open(folder.path(), batch, threads);
     let mut digests = Vec::new();
     {
         let host = open(64, 1)?;
@@ -180,7 +176,7 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
     }
 
     match &args.plugin {
-        Some(path) => own(args, path, &open, &records, interrupt, json),
+        Some(path) => own(args, path, &records, interrupt, json),
         None => Ok(()),
     }
 }
@@ -188,8 +184,7 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
 /// Measures a component of the user's.
 fn own(
     args: &PluginArgs,
-    path: &PathBuf,
-    open: &dyn Fn(usize, usize) -> Result<PluginHost, Failure>,
+    path: &Path,
     records: &[PluginRecord<'_>],
     interrupt: &Interrupt,
     json: bool,
@@ -197,14 +192,16 @@ fn own(
     let refused =
         |error: &dyn std::fmt::Display| Failure::local(format!("{}: {error}", path.display()));
     let component = std::fs::read(path).map_err(|error| refused(&error))?;
-    let installed = open(64, 1)?.install(&component, false);
+    // A folder of its own, so that it may have the name of a built-in one.
+    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let installed = open(folder.path(), 64, 1)?.install(&component, false);
     let installed = installed.map_err(|error| refused(&error))?;
     if !installed.kinds.contains(&PluginKind::Filter) {
         return Err(refused(&"it is no filter"));
     }
     let digest: Digest = installed.digest;
     for batch in args.batch.iter().copied() {
-        let host = open(batch, 1)?;
+        let host = open(folder.path(), batch, 1)?;
         let mut measured = Figure {
             work: "plugin",
             unit: "us/record",
@@ -230,6 +227,15 @@ fn own(
         measured.print(json)?;
     }
     Ok(())
+}
+
+fn open(folder: &Path, batch_records: usize, threads: usize) -> Result<PluginHost, Failure> {
+    let limits = Limits {
+        batch_records,
+        threads,
+        ..Limits::default()
+    };
+    PluginHost::open(folder, limits).map_err(|error| failed(&error))
 }
 
 fn stop_if_told(interrupt: &Interrupt) -> Result<(), Failure> {

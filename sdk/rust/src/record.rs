@@ -27,7 +27,7 @@ pub struct Record<'a> {
 /// # Errors
 /// Where the batch is not as the WIT says.
 pub(crate) fn records<'a>(text: &'a [u8], ends: &[u32]) -> Result<Vec<Record<'a>>, String> {
-    let text = std::str::from_utf8(text).map_err(|error| format!("the batch: {error}"))?;
+    let text = as_text(text)?;
     let mut start = 0;
     let mut field = |end: u32| {
         let end = end as usize;
@@ -59,4 +59,17 @@ pub(crate) fn records<'a>(text: &'a [u8], ends: &[u32]) -> Result<Vec<Record<'a>
         })
     };
     records.iter().map(record).collect()
+}
+
+/// Takes the batch's text, which the host has from texts: in the component it is not looked through once more for what is no UTF-8,
+/// which would take a fifth of a light filter's time.
+#[cfg(target_family = "wasm")]
+fn as_text(text: &[u8]) -> Result<&str, String> {
+    // SAFETY: the WIT says that it is UTF-8, and who breaks that is the host, which could change this memory anyway.
+    Ok(unsafe { std::str::from_utf8_unchecked(text) })
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn as_text(text: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(text).map_err(|error| format!("the batch: {error}"))
 }

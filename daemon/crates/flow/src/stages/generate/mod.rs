@@ -111,6 +111,9 @@ impl From<JournaledWave> for Wave {
     }
 }
 
+/// What became of a prompt, or the drop that says why nothing did.
+pub(crate) type OrDrop<T> = Result<T, Box<Verdict>>;
+
 /// Runs one wave: `count` requests of the round, after those for the quotas `asked`.
 pub(crate) fn wave(
     run: &mut Run,
@@ -140,7 +143,7 @@ pub(crate) fn wave(
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
         let mut completions = completions.into_iter();
         // A prompt that the template failed to write was never asked.
-        let said: Vec<Result<Completion, Verdict>> = prompts
+        let said: Vec<OrDrop<Completion>> = prompts
             .into_iter()
             .map(|prompt| {
                 prompt.map(|_| completions.next().expect("a completion for each request"))
@@ -164,13 +167,13 @@ pub(crate) fn wave(
 }
 
 /// Judges what became of a prompt: what the model said, or why it was not asked, and the items that were read, or why they were not.
-fn judge(said: &Result<Completion, Verdict>, items: &Result<Vec<Item>, Verdict>) -> Judged {
+fn judge(said: &OrDrop<Completion>, items: &OrDrop<Vec<Item>>) -> Judged {
     let text = match said {
         Ok(completion) => completion.text.clone(),
         Err(unwritten) => unwritten.evidence.note.clone().unwrap_or_default(),
     };
     let verdict = match (said, items) {
-        (Err(drop), _) | (Ok(_), Err(drop)) => drop.clone(),
+        (Err(drop), _) | (Ok(_), Err(drop)) => Verdict::clone(drop),
         (Ok(completion), Ok(items)) => {
             prompt_too_long("generate", completion).unwrap_or_else(|| match items.is_empty() {
                 true => Verdict::drop(

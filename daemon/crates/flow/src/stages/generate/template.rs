@@ -11,7 +11,7 @@ use autodidact_domain::{
 };
 
 use super::draft::{Content, Draft};
-use super::{Item, evolve, parse_items};
+use super::{Item, OrDrop, evolve, parse_items};
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::plugins;
@@ -90,7 +90,7 @@ impl Template {
         &self,
         run: &Run,
         drafts: &[Draft<'_>],
-    ) -> Result<Vec<Result<GenerateRequest, Verdict>>, FlowError> {
+    ) -> Result<Vec<OrDrop<GenerateRequest>>, FlowError> {
         let (style, mut written) = match self {
             Self::Texts(template) => {
                 let written = new_ones(drafts)
@@ -149,12 +149,12 @@ impl Template {
         &self,
         run: &Run,
         drafts: &[Draft<'_>],
-        said: &[Result<Completion, Verdict>],
-    ) -> Result<Vec<Result<Vec<Item>, Verdict>>, FlowError> {
+        said: &[OrDrop<Completion>],
+    ) -> Result<Vec<OrDrop<Vec<Item>>>, FlowError> {
         let said = drafts.iter().zip(said);
         match self {
             Self::Texts(template) => {
-                let read = |(draft, said): (&Draft<'_>, &Result<Completion, Verdict>)| match said {
+                let read = |(draft, said): (&Draft<'_>, &OrDrop<Completion>)| match said {
                     Ok(said) if draft.is_evolved() => read_harder(draft, said),
                     Ok(said) => read_list(template.style, draft, said),
                     Err(_) => Vec::new(),
@@ -253,9 +253,9 @@ fn failed(
     plugin: &PluginSummary,
     spec: &TemplatePlugin,
     error: String,
-) -> Result<Verdict, FlowError> {
+) -> Result<Box<Verdict>, FlowError> {
     plugins::stop_if_told(plugin, spec.on_error, &error)?;
-    Ok(Verdict {
+    Ok(Box::new(Verdict {
         decision: Decision::Drop,
         reason: plugins::PLUGIN_ERROR.to_string(),
         rule: plugins::rule(plugin),
@@ -263,7 +263,7 @@ fn failed(
             note: Some(error),
             ..Evidence::default()
         },
-    })
+    }))
 }
 
 /// Reads a harder version: one line; one that was cut off says half of what it wants.

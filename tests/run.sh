@@ -85,7 +85,7 @@ say "build"
 # All targets at once: with the tests' own dependencies in, so that nothing is built a second time for them.
 cargo build --release --workspace --all-targets
 say "plugins and their SDK, outside the workspace"
-for crate in sdk/rust plugins/form plugins/repetition; do
+for crate in sdk/rust plugins/*/; do
   (cd "$crate" && cargo fmt --check && CARGO_TARGET_DIR="$root/target/guests" cargo test --locked --quiet)
 done
 say "unit, documentation and end-to-end tests"

@@ -275,7 +275,10 @@ mod tests {
             verbs("plugin"),
             ["install", "list", "show", "enable", "disable", "remove"]
         );
-        assert_eq!(verbs("bench"), ["generate", "embed", "train", "dedup"]);
+        assert_eq!(
+            verbs("bench"),
+            ["generate", "embed", "train", "dedup", "plugin"]
+        );
         assert_eq!(verbs("system"), ["info"]);
     }
 

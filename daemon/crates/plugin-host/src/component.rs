@@ -1,5 +1,7 @@
 //! From bytes to a component that is ready to be instantiated, and what it says of itself.
 
+use std::borrow::Cow;
+
 use autodidact_domain::{Capability, Digest, PluginKind, PluginName};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -7,10 +9,10 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::bindings::{filter, plugin, scorer, template, validator};
 use crate::registry::StoredComponent;
 use crate::sandbox::Bounds;
-use crate::{Limits, PluginError};
+use crate::{Limits, PluginError, lift};
 
 /// The version of the WIT package that components are made for.
-const WIT_VERSION: &str = "0.1.0";
+pub(crate) const WIT_VERSION: &str = "0.1.0";
 /// The longest version text, as the WIT says.
 const MAX_VERSION_BYTES: usize = 64;
 /// The longest configuration schema.
@@ -75,7 +77,7 @@ impl Exports {
     }
 }
 
-/// Compiles a component. Takes milliseconds to seconds.
+/// Compiles a component, or a core module of which one can be made. Takes milliseconds to seconds.
 pub(crate) fn compile(
     engine: &Engine,
     bytes: &[u8],
@@ -90,20 +92,16 @@ pub(crate) fn compile(
         return Err(PluginError::Refused(detail));
     }
     // A binary's first eight bytes: "\0asm", a version, and a layer, 0 for core modules and 1 for components.
-    match bytes {
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => {}
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            let detail =
-                "it is a core module; make a component of it with `wasm-tools component new`";
-            return Err(PluginError::Refused(detail.to_string()));
-        }
+    let component = match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Cow::Borrowed(bytes),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Cow::Owned(lift::lift(bytes)?),
         _ => {
             return Err(PluginError::Refused(
-                "it is not a WebAssembly component".to_string(),
+                "it is not a WebAssembly component or module".to_string(),
             ));
         }
-    }
-    Component::from_binary(engine, bytes).map_err(|error| refused(&error))
+    };
+    Component::from_binary(engine, &component).map_err(|error| refused(&error))
 }
 
 /// Checks a component's imports (there must be none) and exports.

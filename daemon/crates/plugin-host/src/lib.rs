@@ -17,6 +17,7 @@ mod component;
 mod error;
 mod files;
 mod host;
+mod lift;
 mod limits;
 mod pool;
 mod records;

@@ -31,7 +31,7 @@ pub(super) fn read_link(
     let on_error = read_on_error(&mut fields, &["drop", "keep", "stop"]);
     let kinds = LINKS.map(PluginKind::name);
     let kind = read_kind(&mut fields, &kinds);
-    let any = f64::MIN..=f64::MAX;
+    let any = -1.0e9..=1.0e9;
     let least = fields.optional_number("least", any.clone());
     let most = fields.optional_number("most", any);
     let best = fields.optional_number("best", 0.001..=1.0);

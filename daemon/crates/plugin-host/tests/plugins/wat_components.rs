@@ -37,9 +37,34 @@ impl Plugin<'_> {
         wat::parse_str(self.text()).expect("the tests' own text is well formed")
     }
 
+    /// Makes the core module alone, its functions under the names that the canonical ABI gives them.
+    pub(crate) fn core_module(&self) -> Vec<u8> {
+        wat::parse_str(self.core_text()).expect("the tests' own text is well formed")
+    }
+
+    pub(crate) fn core_text(&self) -> String {
+        let named = |interface: &str, function: &str| {
+            let plain = format!(r#"(export "{function}")"#);
+            let long = format!(r#"(export "autodidact:plugin/{interface}@0.1.0#{function}")"#);
+            (plain, long)
+        };
+        let names = [
+            named("plugin", "describe"),
+            named("plugin", "check-config"),
+            named("filter", "filter"),
+        ];
+        let core = self.core().replace("(core module $core", "(module");
+        names
+            .iter()
+            .fold(core, |core, (plain, long)| core.replace(plain, long))
+    }
+
     pub(crate) fn text(&self) -> String {
-        let core = CORE
-            .replace("(;FIELDS;)", self.fields)
+        COMPONENT.replace("(;CORE;)", &self.core())
+    }
+
+    fn core(&self) -> String {
+        CORE.replace("(;FIELDS;)", self.fields)
             .replace("(;DESCRIBE;)", self.describe)
             .replace("(;BEFORE;)", self.before)
             .replace("NAME_LENGTH", &self.name.len().to_string())
@@ -47,8 +72,7 @@ impl Plugin<'_> {
             .replace("SCHEMA_LENGTH", &self.schema.len().to_string())
             .replace("NAME_TEXT", &escape(self.name))
             .replace("VERSION_TEXT", &escape(self.version))
-            .replace("SCHEMA_TEXT", &escape(self.schema));
-        COMPONENT.replace("(;CORE;)", &core)
+            .replace("SCHEMA_TEXT", &escape(self.schema))
     }
 }
 

@@ -26,7 +26,7 @@ say "tools"
 for tool in cargo python3; do
   command -v "$tool" >/dev/null || { echo "tests/run.sh needs $tool on the PATH" >&2; exit 1; }
 done
-if ! "$cache/venv/bin/python" -c 'import grpc_tools, grpc_status, openai' 2>/dev/null; then
+if ! "$cache/venv/bin/python" -c 'import grpc_tools, grpc_status, openai, ziglang' 2>/dev/null; then
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/python" -m pip install -q --disable-pip-version-check -r examples/clients/python/requirements.txt -r tests/requirements.txt
 fi

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, tell};
+use autodidact_tests::{Home, repository, tell};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -63,6 +63,69 @@ fn a_template_and_a_validator_run_in_a_workflow() -> Result<()> {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("plugin alpaca is a template"), "{told}");
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// `AUTODIDACT_TEST_PYTHON` names a Python with the packages of `tests/requirements.txt`, of which ziglang compiles C.
+#[test]
+fn a_plugin_in_c_is_built_as_its_page_says_and_judges() -> Result<()> {
+    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
+        tell(
+            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_plugin_in_c_is_built_as_its_page_says_and_judges",
+        );
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let page = std::fs::read_to_string(repository().join("examples/plugins/README.md"))?;
+    let command = page
+        .split('`')
+        .find(|part| part.contains("ziglang cc"))
+        .context("the page has the command")?;
+    let module = home.path().join("shout.wasm");
+    let command = command
+        .replacen("python", &python, 1)
+        .replace("-o shout.wasm", &format!("-o {}", module.display()));
+    let built = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(repository())
+        .env("ZIG_GLOBAL_CACHE_DIR", home.path().join("zig"))
+        .status()
+        .context("run the compiler")?;
+    ensure!(built.success(), "{command}");
+
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    let records = [
+        ("Name a river.", None),
+        ("Name a river!!!", Some("shouts")),
+        ("写一首诗！！", None),
+        ("写一首诗！！！！", Some("shouts")),
+    ];
+    let lines = records.map(|(instruction, _)| {
+        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
+    });
+    let file = home.path().join("records.jsonl");
+    std::fs::write(&file, lines.join("\n")).context("write records")?;
+    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    let workflow = "name: shouting\nlanguages: [en, zh]\nmodel: tiny\nseeds: records\nstages:\n  filter: {chain: [{plugin: {name: shout-c, on_error: stop}}]}\n";
+    home.submit(workflow)?;
+    home.wait_until_done("shouting", LIMIT)?;
+    let told = home.json(&["workflow", "verdicts", "shouting"])?;
+    let verdicts = told["verdicts"].as_array().context("verdicts")?;
+    for (instruction, reason) in records {
+        let is_one = |v: &&Value| v["text"].as_str().is_some_and(|t| t.contains(instruction));
+        let verdict = verdicts.iter().find(is_one).context(instruction)?;
+        assert_eq!(verdict["reason"], reason.unwrap_or("kept"), "{verdict}");
+    }
+    let refused = home.run(&["workflow", "check", &{
+        let file = home.path().join("configured.yaml");
+        std::fs::write(&file, workflow.replace("on_error: stop", "config: {a: 1}"))?;
+        file.to_string_lossy().into_owned()
+    }])?;
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("shout-c takes no configuration"), "{told}");
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

@@ -59,7 +59,7 @@ fn core_modules_that_are_no_plugins_are_refused_with_what_they_lack() {
             "plugin/plugin@0.1.0#describe",
             "plugin/plugin@0.1.0#described",
         ),
-        "autodidact:plugin/plugin@0.1.0#describe",
+        "interface `autodidact:plugin/plugin@0.1.0` function `describe`",
     );
     check(
         &text.replace(r#"(export "cabi_realloc")"#, r#"(export "realloc")"#),

@@ -1,0 +1,34 @@
+/* Drops instructions that shout: three exclamation marks or more, of either width. */
+#define AD_NAME "shout-c"
+#define AD_VERSION "0.1.0"
+#define AD_CONFIG_SCHEMA ""
+#include "autodidact_plugin.h"
+
+/* Counts `!` and `！`, which is EF BC 81 in UTF-8. */
+static uint32_t marks(ad_text text) {
+    uint32_t count = 0;
+    for (uint32_t at = 0; at < text.length; at++) {
+        const unsigned char *byte = (const unsigned char *)text.bytes + at;
+        bool wide = at + 2 < text.length && byte[0] == 0xEF && byte[1] == 0xBC && byte[2] == 0x81;
+        count += byte[0] == '!' || wide;
+    }
+    return count;
+}
+
+static ad_decision ad_decide(ad_text config, const ad_record *record) {
+    (void)config;
+    uint32_t count = marks(record->instruction);
+    if (count < 3) return ad_keep();
+    ad_decision decision = ad_drop("shouts");
+    decision.note = ad_text_of("exclamation marks, counted in the score");
+    decision.has_score = true;
+    decision.score = count;
+    return decision;
+}
+
+/* There is nothing to configure. */
+static bool ad_check_config(ad_text config, ad_text *error) {
+    if (config.length == 2) return true; /* {} */
+    *error = ad_text_of("shout-c takes no configuration");
+    return false;
+}

@@ -2,7 +2,7 @@
 
 pub mod measure;
 
-use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin};
+use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin, text};
 use measure::Bounds;
 use serde::Deserialize;
 

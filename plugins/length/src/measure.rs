@@ -1,5 +1,7 @@
-//! Lengths and their bounds. Plain Rust without dependencies, so that `autodidact bench plugin` can run it natively beside the
-//! component.
+//! Lengths and their bounds. It wants nothing but its parent's `text`, so that `autodidact bench plugin` can run it natively beside
+//! the component.
+
+use super::text::count_tokens;
 
 /// The least and the most tokens of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +50,4 @@ fn outside(field: &'static str, text: &str, bounds: Bounds) -> Option<Outside> {
         tokens,
         bounds,
     })
-}
-
-/// Counts tokens: a run of letters and digits is one, each Chinese character or kana is one.
-pub fn count_tokens(text: &str) -> usize {
-    let mut tokens = 0;
-    let mut in_word = false;
-    for c in text.chars() {
-        let is_single = matches!(c,
-            '\u{3041}'..='\u{30FF}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}'
-            | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}');
-        let is_word = match c.is_ascii() {
-            true => c.is_ascii_alphanumeric(),
-            // Looking other characters up is what costs, so Chinese is not.
-            false => !is_single && c.is_alphanumeric(),
-        };
-        tokens += usize::from(is_single || is_word && !in_word);
-        in_word = is_word;
-    }
-    tokens
 }

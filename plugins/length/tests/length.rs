@@ -1,7 +1,6 @@
 //! Texts at their bounds, in English and Chinese.
 
 use autodidact_plugin::{Filter, Plugin, Record};
-use length::measure::count_tokens;
 use length::{Config, Length, Tokens};
 
 fn reason(instruction: &str, output: &str) -> Option<String> {
@@ -21,20 +20,6 @@ fn reason(instruction: &str, output: &str) -> Option<String> {
         let note = decision.note().unwrap_or_default();
         format!("{reason} {score} {note}")
     })
-}
-
-#[test]
-fn tokens_are_words_and_characters() {
-    for (text, tokens) in [
-        ("", 0),
-        ("It's 3 o'clock!", 5),
-        ("用Python３写。", 3),
-        ("naïve café", 2),
-        ("……—— ", 0),
-        ("東京へ行く", 5),
-    ] {
-        assert_eq!(count_tokens(text), tokens, "{text:?}");
-    }
 }
 
 #[test]

@@ -24,6 +24,23 @@ pub fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
+/// Counts the tokens of a text, as many as [`tokens`] gives, without making them.
+pub fn count_tokens(text: &str) -> usize {
+    let mut tokens = 0;
+    let mut in_word = false;
+    for c in text.chars() {
+        let is_single = !c.is_ascii() && is_cjk(c);
+        let is_word = match c.is_ascii() {
+            true => c.is_ascii_alphanumeric(),
+            // Looking other characters up is what costs, so Chinese is not.
+            false => !is_single && fold_width(c).is_alphanumeric(),
+        };
+        tokens += usize::from(is_single || is_word && !in_word);
+        in_word = is_word;
+    }
+    tokens
+}
+
 /// Tells whether a character is a Chinese ideograph or Japanese kana, which are written without blanks between words.
 ///
 /// The ranges are Unicode's blocks: CJK Unified Ideographs with extensions and compatibility forms, Hiragana, Katakana.

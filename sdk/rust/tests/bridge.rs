@@ -259,13 +259,20 @@ fn a_batch_that_is_none_is_refused() {
 }
 
 #[test]
-fn tokens_hold_for_both_scripts() {
-    assert_eq!(
-        text::tokens("It's 3 o'clock!"),
-        ["it", "s", "3", "o", "clock"]
+fn tokens_hold_for_both_scripts_and_are_counted_alike() {
+    let check = |text: &str, expected: &[&str]| {
+        assert_eq!(text::tokens(text), expected);
+        assert_eq!(text::count_tokens(text), expected.len(), "{text:?}");
+    };
+    check("It's 3 o'clock!", &["it", "s", "3", "o", "clock"]);
+    check("用Python３写。", &["用", "python3", "写"]);
+    check(
+        "東京へ行く人々",
+        &["東", "京", "へ", "行", "く", "人", "々"],
     );
-    assert_eq!(text::tokens("用Python３写。"), ["用", "python3", "写"]);
-    assert_eq!(text::tokens("……—— "), Vec::<String>::new());
+    check("naïve café", &["naïve", "café"]);
+    check("……—— ", &[]);
+    check("", &[]);
 }
 
 #[test]

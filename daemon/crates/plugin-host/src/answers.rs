@@ -82,7 +82,7 @@ pub(crate) fn rendered(rendered: template::Rendered) -> Result<RenderedPrompt, S
 pub(crate) fn items(items: Vec<template::Item>) -> Result<Vec<TemplateItem>, String> {
     let item = |item: template::Item| TemplateItem {
         instruction: item.instruction.trim().to_string(),
-        task_type: task_type(&item.task_type),
+        task_type: TaskType::from_name(&item.task_type),
         topic: (!item.topic.is_empty()).then_some(item.topic),
     };
     let items = items.into_iter().map(item);
@@ -98,11 +98,6 @@ fn message(message: template::Message) -> Message {
         },
         content: message.content,
     }
-}
-
-fn task_type(name: &str) -> Option<TaskType> {
-    let found = TaskType::ALL.iter().find(|(_, known)| *known == name);
-    found.map(|(task_type, _)| *task_type)
 }
 
 fn reason(reason: String) -> Result<String, String> {

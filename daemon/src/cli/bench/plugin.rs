@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 
 use super::{Failure, Figure, cores, forget_peak_memory};
 
-/// The source of the built-in plugin `length`, compiled natively.
 #[path = "../../../../plugins/length/src/measure.rs"]
 #[expect(
     unreachable_pub,
     reason = "there it is a crate of its own, whose tests see it"
 )]
 mod measure;
+/// What the source of the built-in plugin `length` takes of the SDK, and that source, compiled natively.
+#[path = "../../../../sdk/rust/src/text.rs"]
+#[expect(unreachable_pub, dead_code, reason = "there it is part of a library")]
+mod text;
 
 /// The words that records are made of.
 const ENGLISH: &str = "write a short note about the river and say why people like to walk there in spring or when it rains";

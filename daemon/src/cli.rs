@@ -273,7 +273,9 @@ mod tests {
         );
         assert_eq!(
             verbs("plugin"),
-            ["install", "list", "show", "enable", "disable", "remove"]
+            [
+                "install", "test", "grant", "list", "show", "enable", "disable", "remove"
+            ]
         );
         assert_eq!(
             verbs("bench"),

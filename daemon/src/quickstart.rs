@@ -220,6 +220,7 @@ async fn go_on(
             let request = v1::ResumeWorkflowRequest {
                 request_id: request_id(),
                 name: name.clone(),
+                new_plugins: false,
             };
             client.workflows().resume(request).await?;
             let state = state_name(language, run.state());

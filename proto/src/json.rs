@@ -363,7 +363,7 @@ mod tests {
         let links = json!({"chain": [
             "exact",
             {"rouge_l": {"threshold": 0.65}},
-            {"plugin": {"name": "form", "config": config, "on_error": "keep"}},
+            {"plugin": {"name": "form", "config": config, "on_error": "keep", "grant": ["generate", "log"]}},
         ]});
         let spec: v1::FilterSpec = read("FilterSpec", &links).unwrap();
         let mut written = links;

@@ -1,22 +1,44 @@
 //! `autodidact plugin …`
 
-use std::path::PathBuf;
+mod grant;
+mod install;
+mod test;
 
 use autodidact_client::v1;
 use autodidact_proto::json as messages;
 use clap::Subcommand;
 
-use super::dataset::read_bounded;
 use super::{Failure, Global, connect, output, request_id};
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
-    /// Check, compile and register a WebAssembly component
-    #[command(after_help = "Example:\n  autodidact plugin install my-filter.wasm")]
-    Install {
-        /// The component
-        file: PathBuf,
-    },
+    /// Check, compile and register a WebAssembly component or core module
+    #[command(after_help = "\
+A new version of an installed plugin takes its place for new workflows, and for running ones that follow it; others stay on the
+version that they were submitted with.
+
+Examples:
+  autodidact plugin install my-filter.wasm
+  autodidact plugin install rubric.wasm --grant generate,log
+  autodidact plugin install https://example.org/my-filter.wasm --sha256 9f86d081884c7d65…")]
+    Install(install::InstallArgs),
+    /// Ask a plugin about a dataset's records, without keeping anything: verdicts, time a record, peak memory
+    #[command(after_help = "\
+Examples:
+  autodidact plugin test my-filter.wasm --dataset seeds
+  autodidact plugin test length --dataset seeds --plugin-config '{\"instruction\": {\"least\": 5, \"most\": 60}}'
+  autodidact plugin test rubric --dataset seeds --grant generate --model smollm --limit 20")]
+    Test(test::TestArgs),
+    /// Let a plugin use what it asks for, in every workflow that says nothing else
+    #[command(after_help = "\
+A plugin may use nothing unless it asks for it (`plugin show`) and you grant it, here or in a workflow (`grant: [generate]`).
+Workflows take what is granted when they are submitted.
+
+Examples:
+  autodidact plugin grant rubric generate log --max-tokens 200000
+  autodidact plugin grant blocklist data --file words.txt=my-words.txt
+  autodidact plugin grant rubric --revoke generate")]
+    Grant(grant::GrantArgs),
     /// List the plugins
     List,
     /// Show a plugin's facts
@@ -46,11 +68,9 @@ pub(super) async fn run(command: PluginCommand, global: &Global) -> Result<(), F
     let client = connect(global).await?;
     let mut plugins = client.plugins();
     let plugin = match command {
-        PluginCommand::Install { file } => Some(
-            client
-                .install_plugin(read_bounded(&file)?, &request_id())
-                .await?,
-        ),
+        PluginCommand::Install(args) => return install::run(&client, args, global).await,
+        PluginCommand::Test(args) => return test::run(&client, args, global).await,
+        PluginCommand::Grant(args) => return grant::run(&client, args, global).await,
         PluginCommand::Show { name } => {
             plugins
                 .get(v1::GetPluginRequest { name })
@@ -113,14 +133,13 @@ async fn list(client: &autodidact_client::Client, global: &Global) -> Result<(),
     }
     let row = |p: &v1::Plugin| {
         let from = if p.builtin { "built in" } else { "installed" };
-        let state = if p.enabled { "enabled" } else { "disabled" };
         let digest = p.digest.chars().take(12).collect();
         vec![
             p.name.clone(),
             p.version.clone(),
             p.kinds.join(", "),
             from.into(),
-            state.into(),
+            state(p).into(),
             digest,
         ]
     };
@@ -132,24 +151,26 @@ fn tell(plugin: &v1::Plugin, global: &Global) -> Result<(), Failure> {
     if global.json {
         return output::json(&messages::of("Plugin", plugin));
     }
-    let asked = match plugin.capabilities.as_slice() {
+    let listed = |names: &[String]| match names {
         [] => "nothing".to_string(),
-        asked => asked.join(", "),
+        names => names.join(", "),
     };
-    output::facts(&[
+    let granted = plugin.granted.clone().unwrap_or_default();
+    let mut granted_told = listed(&granted.capabilities);
+    if let Some(tokens) = granted.max_tokens {
+        granted_told += &format!("; at most {tokens} tokens of models in a workflow");
+    }
+    let files = granted.files.iter();
+    let files: Vec<String> = files
+        .map(|file| format!("{} ({})", file.name, output::size(file.size)))
+        .collect();
+    let mut facts = vec![
         ("name", plugin.name.clone()),
         ("version", plugin.version.clone()),
         ("kinds", plugin.kinds.join(", ")),
-        ("asks for", asked),
-        (
-            "state",
-            if plugin.enabled {
-                "enabled"
-            } else {
-                "disabled"
-            }
-            .to_string(),
-        ),
+        ("asks for", listed(&plugin.capabilities)),
+        ("granted", granted_told),
+        ("state", state(plugin).to_string()),
         (
             "from",
             if plugin.builtin {
@@ -162,5 +183,44 @@ fn tell(plugin: &v1::Plugin, global: &Global) -> Result<(), Failure> {
         ("size", output::size(plugin.size)),
         ("digest", plugin.digest.clone()),
         ("configuration", plugin.config_schema.clone()),
-    ])
+    ];
+    if let Some(reason) = &plugin.quarantine {
+        facts.push(("quarantine", output::visible(reason)));
+    }
+    if !files.is_empty() {
+        facts.push(("files", files.join(", ")));
+    }
+    if let Some(uses) = &plugin.uses {
+        facts.push(("used so far", uses_told(uses)));
+    }
+    output::facts(&facts)
+}
+
+fn state(plugin: &v1::Plugin) -> &'static str {
+    match (plugin.enabled, &plugin.quarantine) {
+        (_, Some(_)) => "quarantine",
+        (true, None) => "enabled",
+        (false, None) => "disabled",
+    }
+}
+
+/// Says what a plugin used of what it was granted.
+fn uses_told(uses: &v1::PluginUses) -> String {
+    let counts = [
+        (uses.completions, "completions"),
+        (uses.embeddings, "embeddings"),
+        (uses.scores, "scores"),
+        (uses.tokens, "tokens"),
+        (uses.log_lines, "lines of log"),
+        (uses.files_read, "files read"),
+        (uses.refused, "refusals"),
+    ];
+    let used = counts.iter().filter(|(count, _)| *count > 0);
+    let used: Vec<String> = used
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match used.is_empty() {
+        true => "nothing".to_string(),
+        false => used.join(", "),
+    }
 }

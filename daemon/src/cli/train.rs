@@ -84,6 +84,7 @@ pub(super) async fn run(args: TrainArgs, global: &Global) -> Result<(), Failure>
             let request = v1::ResumeWorkflowRequest {
                 request_id: request_id(),
                 name: name.clone(),
+                new_plugins: false,
             };
             client.workflows().resume(request).await?;
             name.clone()

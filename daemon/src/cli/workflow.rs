@@ -88,6 +88,9 @@ Example:
     Resume {
         /// The workflow's name
         name: String,
+        /// Go on with the plugins that are installed now, in the place of the versions it was submitted with
+        #[arg(long)]
+        new_plugins: bool,
     },
     /// End a workflow for good at its next safe point; what it made stays
     Cancel {
@@ -150,10 +153,11 @@ async fn ask(command: DaemonCommand, connection: &Client, global: &Global) -> Re
             };
             workflows.pause(request).await?.into_inner().workflow
         }
-        DaemonCommand::Resume { name } => {
+        DaemonCommand::Resume { name, new_plugins } => {
             let request = v1::ResumeWorkflowRequest {
                 request_id: request_id(),
                 name,
+                new_plugins,
             };
             workflows.resume(request).await?.into_inner().workflow
         }

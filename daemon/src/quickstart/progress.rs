@@ -412,7 +412,8 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
         | Body::Training(_)
         | Body::CheckpointSaved(_)
         | Body::FileRefused(_)
-        | Body::PluginChanged(_) => None,
+        | Body::PluginChanged(_)
+        | Body::PluginLog(_) => None,
     }
 }
 

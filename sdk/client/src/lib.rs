@@ -24,5 +24,5 @@ mod watch;
 pub use autodidact_proto::v1;
 pub use connection::{Client, Connection, Target};
 pub use error::{ClientError, Failure};
-pub use transfer::{Content, Download, DownloadPart, Exported};
+pub use transfer::{Content, Download, DownloadPart, Exported, PluginTest};
 pub use watch::{WatchEvent, WorkflowWatch};

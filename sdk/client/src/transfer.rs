@@ -20,6 +20,25 @@ pub type Exported = Content<v1::ExportHeader>;
 /// A downloaded adapter: its files one after the other, as the header names them.
 pub type Download = Content<v1::DownloadHeader>;
 
+/// What a plugin says in a test, as it comes.
+#[derive(Debug)]
+pub struct PluginTest(Streaming<v1::TestPluginResponse>);
+
+impl PluginTest {
+    /// Receives the next message; none after the summary.
+    ///
+    /// # Errors
+    /// When the daemon refuses the test, or it fails on the way.
+    pub async fn next(&mut self) -> Result<Option<v1::test_plugin_response::Message>, ClientError> {
+        while let Some(response) = self.0.message().await? {
+            if response.message.is_some() {
+                return Ok(response.message);
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Download {
     /// Takes the files apart.
     pub fn files(&self) -> Vec<(&str, &[u8])> {
@@ -108,6 +127,50 @@ impl Client {
         response.plugin.ok_or_else(|| {
             ClientError::local(Code::Internal, "the daemon answered without a plugin")
         })
+    }
+
+    /// Asks a component that is not installed about a dataset's records, as the header says.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached; what it refuses comes with the messages.
+    pub async fn test_component(
+        &self,
+        component: Vec<u8>,
+        header: v1::TestPluginHeader,
+    ) -> Result<PluginTest, ClientError> {
+        let header = v1::TestPluginHeader {
+            size: Some(component.len() as u64),
+            digest: Some(digest(&component)),
+            ..header
+        };
+        self.test(header, component).await
+    }
+
+    /// Asks an installed plugin about a dataset's records, as the header says.
+    ///
+    /// # Errors
+    /// As [`Client::test_component`].
+    pub async fn test_plugin(
+        &self,
+        header: v1::TestPluginHeader,
+    ) -> Result<PluginTest, ClientError> {
+        self.test(header, Vec::new()).await
+    }
+
+    async fn test(
+        &self,
+        header: v1::TestPluginHeader,
+        component: Vec<u8>,
+    ) -> Result<PluginTest, ClientError> {
+        use v1::test_plugin_request::Message;
+        let header = std::iter::once(Message::Header(header));
+        let messages = header.chain(chunks(component).map(Message::Chunk));
+        let messages = messages.map(|message| v1::TestPluginRequest {
+            message: Some(message),
+        });
+        let mut plugins = self.plugins();
+        let answers = plugins.test(tokio_stream::iter(messages)).await?;
+        Ok(PluginTest(answers.into_inner()))
     }
 
     /// Writes a dataset version in a format.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Language, ModelName, PluginKind};
+use crate::{Capability, Language, ModelName, PluginKind};
 
 /// One link of a chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,12 @@ pub struct PluginSpec {
     pub config: serde_json::Value,
     /// What a record gets on which the plugin fails.
     pub on_error: OnPluginError,
+    /// On what terms it takes part.
+    #[serde(flatten)]
+    pub terms: PluginTerms,
+    /// Whether a new version that is installed meanwhile takes its place between batches.
+    #[serde(default)]
+    pub follow: bool,
     /// As what it is asked, where it is of several kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<PluginKind>,
@@ -56,6 +62,45 @@ pub struct PluginSpec {
     /// The share of a batch that is kept, those with a scorer's greatest scores; above 0 and at most 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<f64>,
+}
+
+/// The records on which a plugin may fail before it is put into quarantine, where a workflow says nothing else.
+pub const DEFAULT_MAX_FAILURES: u32 = 50;
+
+/// On what terms a plugin takes part in a workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginTerms {
+    /// What it may use here, in the place of what it was granted for all workflows; empty leaves it at that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grant: Vec<Capability>,
+    /// Whether it takes part without some of what it asks for; otherwise such a workflow is refused.
+    #[serde(default)]
+    pub allow_missing: bool,
+    /// The most tokens of models that it may use in this workflow, in the place of what was granted for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// The model that it asks, where it is another than the workflow's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// The records on which it may fail before the workflow pauses.
+    #[serde(default = "default_max_failures")]
+    pub max_failures: u32,
+}
+
+fn default_max_failures() -> u32 {
+    DEFAULT_MAX_FAILURES
+}
+
+impl Default for PluginTerms {
+    fn default() -> Self {
+        Self {
+            grant: Vec::new(),
+            allow_missing: false,
+            max_tokens: None,
+            model: None,
+            max_failures: DEFAULT_MAX_FAILURES,
+        }
+    }
 }
 
 /// What a record gets on which a plugin fails.

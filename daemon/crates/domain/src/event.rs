@@ -99,6 +99,15 @@ pub enum EventBody {
         /// What was done.
         change: String,
     },
+    /// A plugin wrote a line to its log.
+    PluginLog {
+        /// Its name.
+        plugin: String,
+        /// How much it matters to the plugin: `debug`, `info`, `warn` or `error`.
+        level: String,
+        /// The line.
+        message: String,
+    },
     /// What a train stage takes, before it starts.
     Preflight {
         /// The round.

@@ -16,12 +16,25 @@ pub enum InterruptReason {
 
 /// A shared flag, raised at most to the gravest reason asked for. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicU8>);
+pub struct Interrupt {
+    own: Arc<AtomicU8>,
+    /// The flag of what this work is part of.
+    whole: Option<Arc<Interrupt>>,
+}
 
 impl Interrupt {
     /// Makes a flag that is not raised.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes a flag for a part of the work: it is raised with this one, but this one not with it.
+    #[must_use]
+    pub fn of_part(&self) -> Self {
+        Self {
+            own: Arc::default(),
+            whole: Some(Arc::new(self.clone())),
+        }
     }
 
     /// Raises the flag; a cancel is never lowered to a pause.
@@ -31,12 +44,12 @@ impl Interrupt {
             InterruptReason::Shutdown => 2,
             InterruptReason::Cancel => 3,
         };
-        self.0.fetch_max(value, Ordering::SeqCst);
+        self.own.fetch_max(value, Ordering::SeqCst);
     }
 
     /// Tells the reason, once raised.
     pub fn reason(&self) -> Option<InterruptReason> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.raised() {
             0 => None,
             1 => Some(InterruptReason::Pause),
             2 => Some(InterruptReason::Shutdown),
@@ -44,8 +57,29 @@ impl Interrupt {
         }
     }
 
+    fn raised(&self) -> u8 {
+        let whole = self.whole.as_ref().map_or(0, |whole| whole.raised());
+        self.own.load(Ordering::SeqCst).max(whole)
+    }
+
     /// Tells whether any reason was given.
     pub fn is_raised(&self) -> bool {
         self.reason().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_interrupted_with_the_whole_and_not_the_other_way_round() {
+        let whole = Interrupt::new();
+        let part = whole.of_part();
+        part.raise(InterruptReason::Cancel);
+        assert_eq!((part.is_raised(), whole.is_raised()), (true, false));
+        let part = whole.of_part().of_part();
+        whole.raise(InterruptReason::Pause);
+        assert_eq!(part.reason(), Some(InterruptReason::Pause));
     }
 }

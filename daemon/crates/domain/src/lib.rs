@@ -3,6 +3,7 @@
 //! Nothing here is async, reads a clock or touches a disk. Each part of the house implements the ports it
 //! serves; the binary puts them together.
 
+pub mod capability;
 pub mod chain;
 pub mod checkpoint;
 pub mod classification;
@@ -34,6 +35,7 @@ pub mod training;
 pub mod verdict;
 pub mod workflow;
 
+pub use capability::{Capability, Granted, PluginCall, PluginRun, PluginUses};
 pub use checkpoint::{Checkpoint, CheckpointSummary, NamedTensor};
 pub use classification::{Classifications, ClassifyInput, LabelScores};
 pub use dataset::{DatasetSummary, FileReport, LineFault, ParsedFile, WrittenFile};
@@ -49,7 +51,7 @@ pub use id::{CheckpointId, DatasetName, Digest, ExampleId, ModelName, PluginName
 pub use interrupt::{Interrupt, InterruptReason};
 pub use journal::{StepKey, StepRecord};
 pub use model::{ChatLayout, ModelDetails, ModelRef, ModelSummary};
-pub use plugin::{Capability, PluginKind, PluginRecord, PluginSummary};
+pub use plugin::{PluginKind, PluginRecord, PluginSummary};
 pub use report::Report;
 pub use review::{ReviewDecision, ReviewItem, ReviewRound};
 pub use spending::{Account, Leave, NoAccount, RemoteUsage, RemoteUse};

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::OnPluginError;
+use crate::chain::{OnPluginError, PluginTerms};
 use crate::{Language, TaskType};
 
 /// A share of the prompts, with what they ask for.
@@ -145,6 +145,9 @@ pub struct TemplatePlugin {
     pub config: serde_json::Value,
     /// What becomes of a prompt on which the plugin fails: it is dropped, or the workflow stops.
     pub on_error: OnPluginError,
+    /// On what terms it takes part.
+    #[serde(flatten)]
+    pub terms: PluginTerms,
 }
 
 impl PromptTemplate {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::{Capability, Granted};
 use crate::{Digest, Example, FinishReason, Language, PluginName, Prompt, TaskType};
 
 /// What a plugin can do.
@@ -42,45 +43,6 @@ impl fmt::Display for PluginKind {
     }
 }
 
-/// What a plugin may use besides its own time and memory, where a person grants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Capability {
-    /// Lines in the daemon's log.
-    Log,
-    /// The workflow's model, to generate.
-    Generate,
-    /// The workflow's model, to embed.
-    Embed,
-    /// The workflow's model, to measure how likely texts are.
-    Score,
-    /// Files that a person gave it to read.
-    Data,
-}
-
-impl Capability {
-    /// Every capability with the name that files and people use.
-    pub const ALL: [(Self, &'static str); 5] = [
-        (Self::Log, "log"),
-        (Self::Generate, "generate"),
-        (Self::Embed, "embed"),
-        (Self::Score, "score"),
-        (Self::Data, "data"),
-    ];
-
-    /// Shows its name.
-    pub fn name(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(capability, _)| *capability == self);
-        found.map_or("", |(_, name)| name)
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// An installed plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginSummary {
@@ -93,6 +55,9 @@ pub struct PluginSummary {
     /// What it asks to use.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    /// What a person granted it for every workflow.
+    #[serde(default)]
+    pub granted: Granted,
     /// The BLAKE3 digest of the component's bytes.
     pub digest: Digest,
     /// The JSON schema of its configuration, as its `describe` gives it; empty for none.
@@ -103,6 +68,20 @@ pub struct PluginSummary {
     pub builtin: bool,
     /// Whether workflows may use it.
     pub enabled: bool,
+    /// Why it failed too often, where it did and nobody has enabled it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
+}
+
+/// How a component stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginStanding {
+    /// It is used, and put into quarantine when it fails too often.
+    Trusted,
+    /// It failed too often, for this reason.
+    Quarantined(String),
+    /// It failed too often, and a person let it go on.
+    Excused,
 }
 
 /// What plugins see of a record. Texts are empty where there is nothing.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::GrantChange;
 use crate::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
 use crate::plugin::{
-    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
-    Validation,
+    FilterDecision, PluginScore, PluginStanding, RenderedPrompt, TemplateCompletion, TemplateItem,
+    TemplateRequest, Validation,
 };
 use crate::preflight::{CheckpointPlan, DiskNeed, TrainData, TrainNeed};
 use crate::preview::ExamplePreview;
@@ -18,9 +19,10 @@ use crate::{
     Account, Body, Checkpoint, CheckpointId, CheckpointSummary, Classifications, ClassifyInput,
     Completion, Constraint, DatasetName, DatasetSummary, Digest, EmbedReport, EmbedderRef,
     EmbedderTable, Embeddings, Event, EventBody, Example, GenerateRequest, Interrupt, Message,
-    ModelName, ModelRef, ModelSummary, ParsedFile, PluginRecord, PluginSummary, PortError,
-    PortResult, Report, ReviewDecision, ReviewItem, ReviewRound, StepKey, StepRecord, TrainRequest,
-    TrainSegment, WorkflowName, WorkflowState, WorkflowSummary, WrittenFile,
+    ModelName, ModelRef, ModelSummary, ParsedFile, PluginCall, PluginRecord, PluginRun,
+    PluginSummary, PortError, PortResult, Report, ReviewDecision, ReviewItem, ReviewRound, StepKey,
+    StepRecord, TrainRequest, TrainSegment, WorkflowName, WorkflowState, WorkflowSummary,
+    WrittenFile,
 };
 
 /// What an engine of models elsewhere says.
@@ -252,6 +254,12 @@ pub trait Workflows: Send + Sync {
         state: WorkflowState,
         message: &str,
     ) -> PortResult<WorkflowSummary>;
+    /// Binds it to other versions of its plugins.
+    fn set_plugins(
+        &self,
+        name: &WorkflowName,
+        plugins: Vec<PluginSummary>,
+    ) -> PortResult<WorkflowSummary>;
     /// Writes the latest report.
     fn put_report(&self, report: &Report) -> PortResult<()>;
     /// Reads the latest report.
@@ -354,56 +362,57 @@ pub trait ModelSource: Send + Sync {
 pub trait Plugins: Send + Sync {
     /// Checks, compiles and registers a component. Installing the same bytes again changes nothing.
     fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary>;
+    /// Checks and compiles a component without installing it, so that it can be asked by its digest until it leaves.
+    fn visit(&self, component: &[u8]) -> PortResult<PluginSummary>;
+    /// Lets a component that visits go.
+    fn leave(&self, digest: Digest);
     /// Reads all, by name.
     fn list(&self) -> PortResult<Vec<PluginSummary>>;
     /// Reads the one in force under a name.
     fn get(&self, name: &str) -> PortResult<PluginSummary>;
-    /// Lets workflows use a plugin, or not.
+    /// Lets workflows use a plugin, or not. One that is enabled is out of quarantine.
     fn set_enabled(&self, name: &str, enabled: bool) -> PortResult<PluginSummary>;
+    /// Changes what a plugin is granted in every workflow.
+    fn grant(&self, name: &str, change: &GrantChange) -> PortResult<PluginSummary>;
+    /// Notes that a component failed too often. Workflows that use it pause until its plugin is enabled again.
+    fn quarantine(&self, digest: Digest, reason: &str) -> PortResult<()>;
+    /// Tells whether a component is in quarantine, and why; and whether a person let it go on all the same.
+    fn standing(&self, digest: Digest) -> PortResult<PluginStanding>;
     /// Removes a plugin that does not come with the daemon.
     fn remove(&self, name: &str) -> PortResult<()>;
     /// Asks the component of this digest whether it accepts a configuration.
     fn check_config(&self, digest: Digest, config: &serde_json::Value) -> PortResult<()>;
-    /// Filters records, in order, with the component of this digest. A record on which the plugin fails has an error text;
-    /// the others are judged all the same.
+    /// Filters records, in order. A record on which the plugin fails has an error text; the others are judged all the same.
     fn filter(
         &self,
-        digest: Digest,
-        config: &serde_json::Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<FilterDecision>>;
+    ) -> PortResult<PluginRun<FilterDecision>>;
     /// Validates answered records, in the same way.
     fn validate(
         &self,
-        digest: Digest,
-        config: &serde_json::Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<Validation>>;
+    ) -> PortResult<PluginRun<Validation>>;
     /// Scores records, in the same way.
     fn score(
         &self,
-        digest: Digest,
-        config: &serde_json::Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<PluginScore>>;
+    ) -> PortResult<PluginRun<PluginScore>>;
     /// Writes prompts, in the same way.
     fn render(
         &self,
-        digest: Digest,
-        config: &serde_json::Value,
+        call: &PluginCall<'_>,
         requests: &[TemplateRequest<'_>],
-    ) -> PortResult<PluginAnswers<RenderedPrompt>>;
-    /// Reads what a model said to them, in the same way.
+    ) -> PortResult<PluginRun<RenderedPrompt>>;
+    /// Reads what models said to prompts, in the same way.
     fn parse(
         &self,
-        digest: Digest,
-        config: &serde_json::Value,
+        call: &PluginCall<'_>,
         completions: &[TemplateCompletion<'_>],
-    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>>;
+    ) -> PortResult<PluginRun<Vec<TemplateItem>>>;
 }
-
-/// A plugin's answers in the order of what it was asked; a text says why it failed on one.
-pub type PluginAnswers<T> = Vec<Result<T, String>>;
 
 /// Reads dataset files.
 pub trait DatasetReader: Send + Sync {

@@ -8,7 +8,8 @@ use crate::chain::Calibration;
 use crate::figures::{DiversityReport, JudgeMarks, JudgeReport, SeedsReport};
 use crate::plan::PlanChange;
 use crate::{
-    CheckpointId, Digest, EvalLoss, Language, RemoteUse, RuleRef, WorkflowName, WorkflowState,
+    CheckpointId, Digest, EvalLoss, Language, PluginUses, RemoteUse, RuleRef, WorkflowName,
+    WorkflowState,
 };
 
 /// The whole report; its JSON form is a contract with scripts.
@@ -280,4 +281,7 @@ pub struct PluginReport {
     pub rule: RuleRef,
     /// The records it dropped.
     pub dropped: u64,
+    /// How often it used what it was granted.
+    #[serde(default, skip_serializing_if = "PluginUses::is_empty")]
+    pub uses: PluginUses,
 }

@@ -24,6 +24,9 @@ pub struct RuleRef {
     /// A plugin's component digest; none for a built-in rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// The BLAKE3 digest of a plugin's configuration as it was asked with: JSON without white space, fields in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_digest: Option<Digest>,
 }
 
 impl RuleRef {
@@ -33,6 +36,7 @@ impl RuleRef {
             name: name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             digest: None,
+            config_digest: None,
         }
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::chain::{
     Calibration, ChainRule, Check, ChecksSpec, ConsistencySpec, DifficultySpec, DiversityMethod,
-    DiversitySpec, EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, PluginSpec, RulesSpec,
-    ScoreSpec, TextRule,
+    DiversitySpec, EmbeddingSpec, MARKS, OnPluginError, PerplexitySpec, PluginSpec, PluginTerms,
+    RulesSpec, ScoreSpec, TextRule,
 };
 pub use crate::evaluation::{ContaminationSpec, GOOD_MARK, JudgeSpec, MIN_DIVERSITY_RATIO};
 pub use crate::plan::{
@@ -93,6 +93,7 @@ impl WorkflowSpec {
                 ChainRule::Embedding(spec) => ("embedding", &spec.model),
                 ChainRule::Perplexity(spec) => ("perplexity", &spec.model),
                 ChainRule::Difficulty(spec) => ("difficulty", &spec.model),
+                ChainRule::Plugin(spec) => ("plugin", &spec.terms.model),
                 _ => continue,
             };
             named.extend(
@@ -101,6 +102,15 @@ impl WorkflowSpec {
                     .map(|model| (format!("{path}.{rule}.model"), model)),
             );
         }
+        let template = self
+            .stages
+            .generate
+            .iter()
+            .flat_map(|stage| &stage.template_plugin);
+        let template = template.flat_map(|plugin| &plugin.terms.model);
+        named.extend(
+            template.map(|model| ("stages.generate.template_plugin.model".to_string(), model)),
+        );
         let judge = self.stages.evaluate.iter().flat_map(|stage| &stage.judge);
         let judge = judge.flat_map(|judge| &judge.model);
         named.extend(judge.map(|model| ("stages.evaluate.judge.model".to_string(), model)));

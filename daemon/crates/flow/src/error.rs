@@ -14,6 +14,9 @@ pub enum FlowError {
     /// People must review first; everything up to the last step is kept, and the run begins again once they have.
     #[error("{0}")]
     Waiting(String),
+    /// A person must look at a plugin first; the run is paused, everything up to the last step is kept.
+    #[error("{0}")]
+    Held(String),
     /// A port failed.
     #[error(transparent)]
     Port(PortError),

@@ -8,8 +8,8 @@ use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::ports::Ports;
 use autodidact_domain::report::StageReport;
 use autodidact_domain::{
-    Completion, Decision, EventBody, GenerateRequest, Interrupt, ModelRef, RemoteUse, StepKey,
-    StepRecord, Verdict, WorkflowSpec, WorkflowSummary,
+    Completion, Decision, EventBody, GenerateRequest, Interrupt, ModelRef, PluginUses, RemoteUse,
+    StepKey, StepRecord, Verdict, WorkflowSpec, WorkflowSummary,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::contamination::Contamination;
 use crate::error::FlowError;
 use crate::ledger::Ledger;
+use crate::plugins::Accounts;
 
 /// The figures of every stage so far, shared with whoever shows them.
 #[derive(Clone, Default)]
@@ -103,6 +104,9 @@ struct Recorded<T> {
     /// What remote models did for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     remote: Vec<RemoteUse>,
+    /// What plugins used for it of what they were granted, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    plugin_uses: BTreeMap<String, PluginUses>,
     value: T,
 }
 
@@ -128,7 +132,8 @@ pub(crate) struct Run {
     pub(crate) contamination: Option<Arc<Contamination>>,
     /// Whether no step was begun before, so that nobody was told anything yet.
     pub(crate) is_new: bool,
-    ledger: Ledger,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) plugins: Arc<Accounts>,
     figures: Figures,
     replay: BTreeMap<(u32, StageName, u32), serde_json::Value>,
     next: BTreeMap<(u32, StageName), u32>,
@@ -164,7 +169,8 @@ impl Run {
             totals: Totals::default(),
             contamination: None,
             is_new,
-            ledger,
+            ledger: Arc::new(ledger),
+            plugins: Arc::default(),
             figures: figures.clone(),
             replay,
             next: BTreeMap::new(),
@@ -183,7 +189,13 @@ impl Run {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<Completion>, FlowError> {
         let engine = &self.ports.engine;
-        Ok(engine.generate_paid(model, requests, &self.ledger, &self.interrupt, progress)?)
+        Ok(engine.generate_paid(
+            model,
+            requests,
+            self.ledger.as_ref(),
+            &self.interrupt,
+            progress,
+        )?)
     }
 
     /// Runs the stage's next step, or reads its result where the journal has it.
@@ -233,6 +245,7 @@ impl Run {
             }),
             peak_rss_mb: self.ports.clock.peak_rss_mb(),
             remote: self.ledger.take_step(),
+            plugin_uses: self.plugins.take_step(),
             value: outcome.value,
         };
         let value = serde_json::to_value(&recorded).map_err(|error| FlowError::Journal {
@@ -290,6 +303,7 @@ impl Run {
         self.totals.generation_seconds += recorded.generation_seconds;
         self.totals.peak_rss_mb = self.totals.peak_rss_mb.max(recorded.peak_rss_mb);
         add_counts(&mut self.totals.plugin_drops, &recorded.plugin_drops);
+        self.plugins.add(&recorded.plugin_uses);
         for used in &recorded.remote {
             let sum = self.totals.remote.entry((stage, used.model.clone()));
             sum.or_default().add(used);

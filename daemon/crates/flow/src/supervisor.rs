@@ -20,6 +20,7 @@ use crate::error::FlowError;
 use crate::journaled::{Figures, Run};
 use crate::labels;
 use crate::pin::pin;
+use crate::plugins;
 use crate::preflight;
 use crate::review::{self, Standing};
 use crate::run::{read_dataset, run_workflow};
@@ -259,6 +260,39 @@ impl Supervisor {
         }
     }
 
+    /// Lets a workflow that is not at work go on with the plugins that are installed now, in the place of the versions that it was
+    /// submitted with.
+    ///
+    /// # Errors
+    /// As [`Supervisor::resume`]; or one of them cannot stand in its place.
+    pub fn resume_with_new_plugins(
+        self: &Arc<Self>,
+        name: &WorkflowName,
+    ) -> PortResult<WorkflowSummary> {
+        let summary = self.ports.workflows.get(name)?;
+        match summary.state {
+            WorkflowState::Running => {
+                return Err(PortError::Invalid(format!(
+                    "workflow {name} is running; pause it first, then resume it with new plugins"
+                )));
+            }
+            WorkflowState::Done | WorkflowState::Cancelled => {}
+            WorkflowState::Paused
+            | WorkflowState::Waiting
+            | WorkflowState::Failed
+            | WorkflowState::Pending => {
+                self.join(name);
+                let (plugins, faults) = plugins::pin(&self.ports, &summary.spec, |_| 0);
+                if !faults.is_empty() {
+                    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                    return Err(PortError::Invalid(faults.join("; ")));
+                }
+                self.ports.workflows.set_plugins(name, plugins)?;
+            }
+        }
+        self.resume(name)
+    }
+
     /// Ends a workflow for good at its next safe point. What it made so far stays.
     ///
     /// # Errors
@@ -470,6 +504,10 @@ impl Supervisor {
             match outcome {
                 Ok(Ok(())) => break (WorkflowState::Done, String::new()),
                 Ok(Err(FlowError::Interrupted)) => return,
+                Ok(Err(FlowError::Held(why))) => {
+                    let then = format!("{why}; then: `autodidact workflow resume {name}`");
+                    break (WorkflowState::Paused, then);
+                }
                 Ok(Err(FlowError::Waiting(_))) => match self.park_in_time(&name, interrupt) {
                     Parking::Parked => return,
                     Parking::GoesOn => {}

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use autodidact_domain::journal::{RecordedVerdict, StageName};
-use autodidact_domain::ports::{Datasets, Journal};
+use autodidact_domain::ports::{Datasets, Journal, Plugins};
 use autodidact_domain::{
-    Body, DatasetName, Decision, Digest, Example, GenerateRequest, Language, ModelRef, Prompt,
-    TaskType, WorkflowName, WorkflowState,
+    Body, DatasetName, Decision, Digest, EventBody, Example, GenerateRequest, Language, ModelRef,
+    Prompt, TaskType, WorkflowName, WorkflowState,
 };
 use autodidact_flow::Supervisor;
 use common::{Fake, World, ports};
@@ -104,7 +104,7 @@ fn kept(world: &World) -> Vec<Example> {
 fn a_template_writes_the_prompts_and_reads_the_items() {
     let (world, state) = run(
         "en, zh",
-        "  generate: {target: 40, batch: 6, max_requests: 80, template: plugin, template_plugin: {name: words, config: {word: Kindly.}}, quotas: [{task_type: code, topic: houses}], evolve: {share: 0.3}}
+        "  generate: {target: 40, batch: 6, max_requests: 80, template: plugin, template_plugin: {name: words, config: {word: Kindly.}, max_failures: 1000}, quotas: [{task_type: code, topic: houses}], evolve: {share: 0.3}}
   filter: {chain: [exact]}
   respond: {batch: 12}",
     );
@@ -269,4 +269,265 @@ fn a_plugin_at_the_wrong_place_is_refused_with_what_it_is() {
         found.contains("\"words\"") || found.contains("words"),
         "{found}"
     );
+}
+
+const JUDGED: &str = "  generate: {target: 24, batch: 6, max_requests: 24, template: plugin, template_plugin: {name: words}}
+  filter: {chain: [exact, plugin: {name: judge, TERMS}]}
+  respond: {batch: 12}";
+
+#[test]
+fn what_a_plugin_uses_of_what_it_was_granted_is_counted() {
+    let (world, state) = run("en", &JUDGED.replace("TERMS", "grant: [generate, log]"));
+    assert_eq!(state, WorkflowState::Done);
+    let state = world.state.lock().unwrap();
+    let report = &state.reports[&name()];
+    let judge = report
+        .plugins
+        .iter()
+        .find(|p| p.rule.name == "judge")
+        .unwrap();
+    let uses = &judge.uses;
+    assert!(uses.completions > 10, "{uses:?}");
+    assert_eq!(uses.log_lines, uses.completions);
+    // This engine says 9 tokens of each prompt, and 3 of each completion.
+    assert_eq!((uses.tokens, uses.refused), (12 * uses.completions, 0));
+    let told = world.told.lock().unwrap();
+    let lines = told
+        .iter()
+        .filter(|body| matches!(body, EventBody::PluginLog { plugin, .. } if plugin == "judge"));
+    assert_eq!(lines.count() as u64, uses.log_lines);
+}
+
+#[test]
+fn a_budget_is_not_passed_and_what_it_has_no_tokens_for_fails() {
+    let stages = JUDGED.replace(
+        "TERMS",
+        "grant: [generate], max_tokens: 100, max_failures: 1000",
+    );
+    let (world, state) = run("en", &stages);
+    assert_eq!(state, WorkflowState::Done);
+    let filtered = verdicts(&world, StageName::Filter);
+    let failed: Vec<_> = filtered
+        .iter()
+        .filter(|v| v.verdict.reason == "plugin_error")
+        .collect();
+    let note = failed[0].verdict.evidence.note.clone().unwrap();
+    // Eight completions of twelve tokens leave four.
+    let expected = "the budget of 100 tokens has 4 left, and some ";
+    assert!(note.starts_with(expected), "{note}");
+    let uses = |world: &World| {
+        let state = world.state.lock().unwrap();
+        let plugins = &state.reports[&name()].plugins;
+        plugins
+            .iter()
+            .find(|p| p.rule.name == "judge")
+            .unwrap()
+            .uses
+            .clone()
+    };
+    assert_eq!((uses(&world).completions, uses(&world).tokens), (8, 96));
+    assert!(uses(&world).refused > 0);
+}
+
+#[test]
+fn what_nobody_granted_is_refused_when_a_workflow_is_submitted() {
+    let refused = |terms: &str| {
+        let world = world();
+        let workflow = format!(
+            "name: plugged\nmodel: tiny\nseeds: seeds\nstages:\n{}",
+            JUDGED.replace("TERMS", terms)
+        );
+        let supervisor = Supervisor::new(ports(&world));
+        let submitted = supervisor.submit(&workflow);
+        supervisor.shutdown();
+        submitted.map(|_| ()).unwrap_err().to_string()
+    };
+    let found = refused("least: 1");
+    assert!(
+        found.contains("plugin judge asks for generate, which nobody granted"),
+        "{found}"
+    );
+    assert!(
+        found.contains("grant: [generate] here, or `autodidact plugin grant judge generate`"),
+        "{found}"
+    );
+    let found = refused("grant: [generate, embed]");
+    assert!(
+        found.contains("plugin judge does not ask for embed"),
+        "{found}"
+    );
+    let found = refused("grant: [think]");
+    assert!(
+        found.contains("log, generate, embed, score, data"),
+        "{found}"
+    );
+    let found = refused("grant: [generate], model: other");
+    assert!(found.contains("plugin.model"), "{found}");
+    // It may do without, where somebody says so; then each record fails.
+    let (world, _) = run(
+        "en",
+        &JUDGED.replace(
+            "TERMS",
+            "allow_missing: true, on_error: keep, max_failures: 1000",
+        ),
+    );
+    let filtered = verdicts(&world, StageName::Filter);
+    let without = filtered
+        .iter()
+        .filter(|v| v.verdict.evidence.note.as_deref() == Some("generate is not granted"));
+    assert!(without.count() > 0);
+}
+
+/// Waits for a state of a workflow.
+fn wait_for(world: &World, wanted: WorkflowState) -> String {
+    let started = Instant::now();
+    loop {
+        let workflow = world.state.lock().unwrap().workflows[&name()].clone();
+        if workflow.state == wanted {
+            return workflow.message;
+        }
+        let (state, message) = (workflow.state, workflow.message);
+        assert!(!state.is_final(), "{state:?}: {message}");
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{state:?}: {message}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_plugin_that_fails_too_often_holds_the_workflow_until_somebody_decides() {
+    let stages = "  generate: {target: 24, batch: 6, max_requests: 40, template: plugin, template_plugin: {name: words}}
+  filter: {chain: [exact, plugin: {name: both, kind: filter, max_failures: 2}]}
+  respond: {batch: 12}";
+    let submit = |world: &Arc<World>| {
+        let workflow =
+            format!("name: plugged\nmodel: tiny\nseeds: seeds\nlanguages: [en]\nstages:\n{stages}");
+        let supervisor = Supervisor::new(ports(world));
+        supervisor.submit(&workflow).unwrap();
+        supervisor
+    };
+    // The model of this world says what `both` fails on, which the template passes on.
+    fn quarries(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
+        let seed = request.sampling.seed % 100_000;
+        Some(match &request.prompt {
+            Prompt::Text(text) if text.starts_with("Please.") => {
+                format!("Paint wall {seed}. | Dig QUARRY {seed}. | Name color {seed}.")
+            }
+            _ => format!("It is done, number {seed}."),
+        })
+    }
+    let world = world();
+    *world.script.lock().unwrap() = Some(quarries);
+    let supervisor = submit(&world);
+    let message = wait_for(&world, WorkflowState::Paused);
+    assert!(
+        message.contains("plugin both 0.1.0 is in quarantine: it failed on 2 records: trapped"),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("then: `autodidact workflow resume plugged`"),
+        "{message}"
+    );
+    // Nothing that it failed on was decided, and to resume alone changes nothing.
+    let count = verdicts(&world, StageName::Filter).len();
+    supervisor.resume(&name()).unwrap();
+    wait_for(&world, WorkflowState::Paused);
+    assert_eq!(verdicts(&world, StageName::Filter).len(), count);
+    // Enabled again it goes on, and what it fails on is dropped.
+    Fake(Arc::clone(&world)).set_enabled("both", true).unwrap();
+    supervisor.resume(&name()).unwrap();
+    wait_for(&world, WorkflowState::Done);
+    let failed = verdicts(&world, StageName::Filter);
+    assert!(
+        failed
+            .iter()
+            .filter(|v| v.verdict.reason == "plugin_error")
+            .count()
+            > 2
+    );
+    supervisor.shutdown();
+}
+
+#[test]
+fn a_workflow_stays_on_its_versions_unless_it_is_told_otherwise() {
+    let stages = |terms: &str| {
+        format!(
+            "  generate: {{target: 60, batch: 3, max_requests: 120, template: plugin, template_plugin: {{name: words}}}}
+  filter: {{chain: [exact, plugin: {{name: form{terms}}}, plugin: {{name: worth}}]}}
+  respond: {{batch: 12}}"
+        )
+    };
+    let versions = |terms: &str| {
+        let world = world();
+        // Drops say who decided.
+        fn violins(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
+            let seed = request.sampling.seed % 100_000;
+            Some(match &request.prompt {
+                Prompt::Text(text) if text.starts_with("Please.") => {
+                    format!("Paint wall {seed}. | Play the violin {seed} times.")
+                }
+                _ => format!("It is done, number {seed}."),
+            })
+        }
+        *world.script.lock().unwrap() = Some(violins);
+        let workflow = format!(
+            "name: plugged\nmodel: tiny\nseeds: seeds\nlanguages: [en]\nstages:\n{}",
+            stages(terms)
+        );
+        let supervisor = Supervisor::new(ports(&world));
+        supervisor.submit(&workflow).unwrap();
+        let started = Instant::now();
+        while verdicts(&world, StageName::Filter).len() < 6 {
+            assert!(started.elapsed() < Duration::from_secs(30));
+        }
+        world
+            .state
+            .lock()
+            .unwrap()
+            .plugins
+            .newer
+            .insert("form".to_string());
+        wait_for(&world, WorkflowState::Done);
+        supervisor.shutdown();
+        let filtered = verdicts(&world, StageName::Filter);
+        let of_form = filtered
+            .into_iter()
+            .filter(|v| v.verdict.rule.name == "form");
+        let mut versions: Vec<String> = of_form.map(|v| v.verdict.rule.version).collect();
+        versions.dedup();
+        versions
+    };
+    assert_eq!(versions(""), ["0.1.0"]);
+    assert_eq!(versions(", follow: true"), ["0.1.0", "0.2.0"]);
+}
+
+#[test]
+fn a_paused_workflow_is_resumed_with_the_plugins_of_now() {
+    let world = world();
+    let workflow = "name: plugged\nmodel: tiny\nseeds: seeds\nlanguages: [en]\nstages:\n  generate: {target: 400, batch: 3, max_requests: 400, template: plugin, template_plugin: {name: words}}\n  filter: {chain: [exact, plugin: {name: form}]}\n  respond: {batch: 12}\n";
+    let supervisor = Supervisor::new(ports(&world));
+    supervisor.submit(workflow).unwrap();
+    let refused = supervisor
+        .resume_with_new_plugins(&name())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("pause it first"), "{refused}");
+    supervisor.pause(&name()).unwrap();
+    world
+        .state
+        .lock()
+        .unwrap()
+        .plugins
+        .newer
+        .insert("form".to_string());
+    supervisor.resume_with_new_plugins(&name()).unwrap();
+    let pinned = world.state.lock().unwrap().workflows[&name()]
+        .pinned
+        .plugins
+        .clone();
+    let form = pinned.iter().find(|p| p.name.as_str() == "form").unwrap();
+    assert_eq!(form.version, "0.2.0");
+    supervisor.shutdown();
 }

@@ -21,7 +21,7 @@ held_out: held
 rounds: 2
 stages:
   generate: {target: 9, batch: 4, human_examples: 3, generated_examples: 2, max_requests: 200, evolve: {share: 0.3}}
-  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}]}
+  filter: {chain: [exact, {rouge_l: {threshold: 0.7}}, rules, {plugin: {name: form}}, {plugin: {name: judge, grant: [generate, log], max_tokens: 300, max_failures: 1000, on_error: keep}}, {embedding: {threshold: 0.75}}, perplexity, {score: {least: 2}}, {diversity: {share: 0.6}}]}
   respond: {batch: 3, examples: 2, classify: true}
   validate: {chain: [rules, {difficulty: {least: 0.01}}]}
   review: {sample: 4}
@@ -104,6 +104,9 @@ fn a_straight_run_adds_up() {
     let numbers: Vec<u32> = report.rounds.iter().map(|round| round.round).collect();
     assert_eq!(numbers, [0, 1, 2]);
     assert_eq!(report.evaluations.len(), 4);
+    let judge = report.plugins.iter().find(|p| p.rule.name == "judge");
+    let uses = &judge.expect("it is pinned").uses;
+    assert!(uses.refused > 0 && uses.tokens > 200 && uses.tokens <= 300, "{uses:?}");
     assert!(report.adapter_digest.is_some() && report.dataset_digest.is_some());
     let calibrated: Vec<&str> = report
         .calibrations
@@ -288,6 +291,8 @@ fn a_run_cut_off_after_any_write_ends_as_a_straight_one() {
         );
         assert_eq!(report.rounds, straight.rounds, "cut at {cut_at}");
         assert_eq!(report.evaluations, straight.evaluations, "cut at {cut_at}");
+        // What plugins used as well, so that a budget ends at the same record.
+        assert_eq!(report.plugins, straight.plugins, "cut at {cut_at}");
         let state = world.state.lock().expect("no panic");
         assert_eq!(
             state.verdicts.len(),

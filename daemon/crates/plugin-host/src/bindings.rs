@@ -3,6 +3,8 @@
 wasmtime::component::bindgen!({
     path: "../../../sdk/wit/0.1.0-draft",
     world: "every-plugin",
+    imports: { default: trappable },
 });
 
+pub(crate) use autodidact::plugin::{data, log, model};
 pub(crate) use exports::autodidact::plugin::{filter, plugin, scorer, template, validator};

@@ -8,8 +8,8 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::bindings::{filter, plugin, scorer, template, validator};
 use crate::registry::StoredComponent;
-use crate::sandbox::Bounds;
-use crate::{Limits, PluginError, lift};
+use crate::sandbox::State;
+use crate::{Limits, PluginError, access, lift};
 
 /// The version of the WIT package that components are made for.
 pub(crate) const WIT_VERSION: &str = "0.1.0";
@@ -25,9 +25,11 @@ pub(crate) struct Loaded {
     /// Its digest.
     pub(crate) digest: Digest,
     /// Instantiates it.
-    pub(crate) pre: InstancePre<Bounds>,
+    pub(crate) pre: InstancePre<State>,
     /// Where its exports are.
     pub(crate) exports: Exports,
+    /// The interfaces that it imports, and what it has to ask for one of.
+    imports: Vec<&'static (&'static str, &'static [Capability])>,
 }
 
 /// Where a component has the interfaces that it exports.
@@ -40,7 +42,7 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    fn find(pre: &InstancePre<Bounds>) -> Result<Self, PluginError> {
+    fn find(pre: &InstancePre<State>) -> Result<Self, PluginError> {
         let exports = Self {
             plugin: plugin::GuestIndices::new(pre).map_err(|error| foreign(&error))?,
             filter: indices(pre, PluginKind::Filter, filter::GuestIndices::new)?,
@@ -104,30 +106,40 @@ pub(crate) fn compile(
     Component::from_binary(engine, &component).map_err(|error| refused(&error))
 }
 
-/// Checks a component's imports (there must be none) and exports.
+/// The interfaces that a component may import, and what it has to ask for one of.
+const IMPORTS: [(&str, &[Capability]); 3] = [
+    ("log", &[Capability::Log]),
+    (
+        "model",
+        &[Capability::Generate, Capability::Embed, Capability::Score],
+    ),
+    ("data", &[Capability::Data]),
+];
+
+/// Checks a component's imports and exports.
 pub(crate) fn check(
     engine: &Engine,
     digest: Digest,
     component: &Component,
 ) -> Result<Loaded, PluginError> {
     let component_type = component.component_type();
-    let imports: Vec<&str> = component_type
-        .imports(engine)
-        .map(|(name, _)| name)
-        .collect();
-    if !imports.is_empty() {
-        let listed = imports[..imports.len().min(MAX_LISTED)].join(", ");
-        let more = imports.len().saturating_sub(MAX_LISTED);
+    let names = component_type.imports(engine).map(|(name, _)| name);
+    let (known, foreign): (Vec<&str>, Vec<&str>) = names.partition(|name| import(name).is_some());
+    if !foreign.is_empty() {
+        let listed = foreign[..foreign.len().min(MAX_LISTED)].join(", ");
+        let more = foreign.len().saturating_sub(MAX_LISTED);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
             String::new()
         };
         return Err(PluginError::Refused(format!(
-            "it imports {listed}{more}, but a plugin may import nothing"
+            "it imports {listed}{more}, but a plugin may import log, model and data of autodidact:plugin@{WIT_VERSION} alone"
         )));
     }
-    let pre = Linker::new(engine)
+    let mut linker = Linker::new(engine);
+    access::link(&mut linker)?;
+    let pre = linker
         .instantiate_pre(component)
         .map_err(|error| refused(&error))?;
     let exports = Exports::find(&pre)?;
@@ -135,13 +147,21 @@ pub(crate) fn check(
         digest,
         pre,
         exports,
+        imports: known.into_iter().filter_map(import).collect(),
     })
 }
 
-/// Checks what a component says of itself against what it exports.
+/// Finds an interface that may be imported, by its whole name.
+fn import(name: &str) -> Option<&'static (&'static str, &'static [Capability])> {
+    let of_package = name.strip_prefix("autodidact:plugin/")?;
+    let interface = of_package.strip_suffix(&format!("@{WIT_VERSION}"))?;
+    IMPORTS.iter().find(|(known, _)| *known == interface)
+}
+
+/// Checks what a component says of itself against what it exports and imports.
 pub(crate) fn check_description(
     description: plugin::Description,
-    exports: &Exports,
+    loaded: &Loaded,
     size: usize,
 ) -> Result<StoredComponent, PluginError> {
     let refused = |detail: String| Err(PluginError::Refused(detail));
@@ -157,7 +177,7 @@ pub(crate) fn check_description(
             "version {shown:?} is not valid: use 1 to 64 of a-z, A-Z, 0-9, '.', '+' and '-'"
         ));
     }
-    let kinds = exports.kinds();
+    let kinds = loaded.exports.kinds();
     let mut said: Vec<PluginKind> = description.kinds.into_iter().map(kind).collect();
     said.sort();
     said.dedup();
@@ -175,6 +195,14 @@ pub(crate) fn check_description(
         .collect();
     capabilities.sort();
     capabilities.dedup();
+    let is_asked_for = |needed: &[Capability]| capabilities.iter().any(|c| needed.contains(c));
+    if let Some((interface, needed)) = loaded.imports.iter().find(|(_, n)| !is_asked_for(n)) {
+        let needed: Vec<&str> = needed.iter().map(|capability| capability.name()).collect();
+        return refused(format!(
+            "it imports {interface}, but does not ask for {} in its description",
+            needed.join(" or ")
+        ));
+    }
     let schema = description.config_schema;
     if schema.len() > MAX_SCHEMA_BYTES {
         return refused(format!(
@@ -197,14 +225,16 @@ pub(crate) fn check_description(
         capabilities,
         config_schema: schema,
         size: size as u64,
+        quarantine: None,
+        excused: false,
     })
 }
 
 /// Finds a kind's interface: one that is there has to be as the WIT says, one that is not is a kind less.
 fn indices<I>(
-    pre: &InstancePre<Bounds>,
+    pre: &InstancePre<State>,
     kind: PluginKind,
-    find: fn(&InstancePre<Bounds>) -> wasmtime::Result<I>,
+    find: fn(&InstancePre<State>) -> wasmtime::Result<I>,
 ) -> Result<Option<I>, PluginError> {
     let name = format!("autodidact:plugin/{kind}@{WIT_VERSION}");
     let component = pre.component();

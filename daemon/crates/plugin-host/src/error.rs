@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use autodidact_domain::{Digest, PortError};
+use autodidact_domain::{Capability, Digest, PortError};
 
 /// An error of the plugin host.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,25 @@ pub enum PluginError {
     /// A built-in plugin cannot be removed.
     #[error("plugin {0:?} comes with the daemon and cannot be removed; disable it instead")]
     Builtin(String),
+    /// A person granted what the plugin does not ask for.
+    #[error("plugin {name:?} does not ask for {capability}; it asks for {}", listed(.asked))]
+    NotAsked {
+        /// The plugin.
+        name: String,
+        /// What was granted.
+        capability: Capability,
+        /// What it asks for.
+        asked: Vec<Capability>,
+    },
+    /// Reading files was granted without any.
+    #[error("plugin {0:?} would have no file to read: give it some with data (`--file NAME=PATH`)")]
+    NoFiles(String),
+    /// Files were given without leave to read them.
+    #[error("plugin {0:?} may not read files: grant it data together with them")]
+    NoData(String),
+    /// A file cannot be given to plugins.
+    #[error("{0}")]
+    DataFile(String),
     /// The plugin does not accept the configuration: the person who wrote it mends it.
     #[error("configuration of plugin {name:?}: {message}")]
     Config {
@@ -76,6 +95,17 @@ impl PluginError {
     }
 }
 
+fn listed(asked: &[Capability]) -> String {
+    match asked {
+        [] => "nothing".to_string(),
+        asked => asked
+            .iter()
+            .map(|capability| capability.name())
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
 impl From<PluginError> for PortError {
     fn from(error: PluginError) -> Self {
         let message = error.to_string();
@@ -95,9 +125,13 @@ impl From<PluginError> for PortError {
                 name,
                 detail,
             },
-            PluginError::Refused(_) | PluginError::Builtin(_) | PluginError::Config { .. } => {
-                Self::Invalid(message)
-            }
+            PluginError::Refused(_)
+            | PluginError::Builtin(_)
+            | PluginError::NotAsked { .. }
+            | PluginError::NoFiles(_)
+            | PluginError::NoData(_)
+            | PluginError::DataFile(_)
+            | PluginError::Config { .. } => Self::Invalid(message),
             PluginError::Corrupt { .. } => Self::Corrupt(message),
             PluginError::Io { .. } => Self::Unavailable(message),
             PluginError::Runtime(_) => Self::Internal(message),

@@ -4,10 +4,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use autodidact_domain::Digest;
+
 use crate::PluginError;
 
 /// The ending of files that are still being written.
 const UNFINISHED: &str = "tmp";
+/// The ending of files that plugins were given.
+pub(crate) const DATA: &str = "data";
 
 /// Makes a folder that only this user can read or write, with its parents.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), PluginError> {
@@ -84,4 +88,19 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, PluginError> {
 /// Names a file in a folder by a digest.
 pub(crate) fn by_digest(folder: &Path, digest: impl std::fmt::Display, ending: &str) -> PathBuf {
     folder.join(format!("{digest}.{ending}"))
+}
+
+/// Reads a file that plugins were given, by the digest of its content.
+pub(crate) fn read_data(folder: &Path, digest: Digest) -> Result<Vec<u8>, PluginError> {
+    let path = by_digest(folder, digest, DATA);
+    match read(&path)? {
+        Some(bytes) if Digest::of(&bytes) == digest => Ok(bytes),
+        found => Err(PluginError::Corrupt {
+            path,
+            detail: match found {
+                Some(_) => "it is damaged; grant the file again".to_string(),
+                None => "it is missing; grant the file again".to_string(),
+            },
+        }),
+    }
 }

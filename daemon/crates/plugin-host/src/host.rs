@@ -1,24 +1,31 @@
 //! The plugin host: installs, keeps and runs plugins.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
+use autodidact_domain::capability::{DataFile, GrantChange};
 use autodidact_domain::plugin::{
-    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
-    Validation,
+    FilterDecision, PluginScore, PluginStanding, RenderedPrompt, TemplateCompletion, TemplateItem,
+    TemplateRequest, Validation,
 };
-use autodidact_domain::ports::{PluginAnswers, Plugins};
-use autodidact_domain::{Digest, PluginRecord, PluginSummary, PortResult};
+use autodidact_domain::ports::Plugins;
+use autodidact_domain::{
+    Capability, Digest, Granted, PluginCall, PluginRecord, PluginRun, PluginSummary, PortError,
+    PortResult,
+};
 use serde_json::Value;
 use wasmtime::Engine;
 
-use crate::batches::Run;
+use crate::access::Permit;
+use crate::batches::{Cost, Run};
 use crate::cache::CodeCache;
 use crate::component::{self, Loaded};
 use crate::pool::{InstanceKey, Pool};
 use crate::records::{self, Batch};
-use crate::registry::{Registry, StoredComponent, StoredPlugin};
+use crate::registry::{self, Registry, StoredComponent, StoredPlugin};
 use crate::sandbox::{Call, Failure, Sandbox};
 use crate::ticker::Ticker;
 use crate::{Limits, PluginError, answers, files, runtime};
@@ -42,7 +49,15 @@ pub struct PluginHost {
     /// Held while something is compiled or installed, so that nothing is compiled twice.
     compiling: Mutex<()>,
     registry: Mutex<Registry>,
+    /// Components that are not installed, how many times they are here, and what they say of themselves.
+    visitors: Mutex<BTreeMap<Digest, Visitor>>,
     pool: Mutex<Pool>,
+}
+
+struct Visitor {
+    loaded: Arc<Loaded>,
+    stored: StoredComponent,
+    times: usize,
 }
 
 impl PluginHost {
@@ -71,11 +86,13 @@ impl PluginHost {
             cache,
             compiling: Mutex::default(),
             registry: Mutex::new(registry),
+            visitors: Mutex::default(),
             pool: Mutex::default(),
         })
     }
 
-    /// Removes the components that stand under no name and that no digest in `referenced` names. Tells which.
+    /// Removes the components that stand under no name and that no digest in `referenced` names, and files that nobody was granted.
+    /// Tells which components.
     ///
     /// # Errors
     /// [`PluginError::Io`] for a disk that refuses; nothing that is referred to is lost.
@@ -103,6 +120,16 @@ impl PluginHost {
             self.cache.remove(*digest)?;
             files::remove(&self.component_path(*digest))?;
         }
+        let granted = registry.plugins.values().map(|plugin| &plugin.granted);
+        let granted = granted.flat_map(|granted| granted.files.values());
+        let granted = granted
+            .map(|file| file.digest)
+            .chain(referenced.iter().copied());
+        let kept: Vec<PathBuf> = granted.map(|digest| self.data_path(digest)).collect();
+        files::sweep(&self.folder, |path| {
+            let is_data = path.extension().is_some_and(|ending| ending == files::DATA);
+            !is_data || kept.iter().any(|kept| kept == path)
+        })?;
         Ok(unused)
     }
 
@@ -112,7 +139,7 @@ impl PluginHost {
         let known = lock(&self.registry).components.get(&digest).cloned();
         let stored = match known {
             Some(stored) => stored,
-            None => self.examine(digest, bytes)?,
+            None => self.examine(digest, bytes)?.1,
         };
         self.check_name_is_free(&stored, digest, builtin)?;
         let path = self.component_path(digest);
@@ -127,6 +154,9 @@ impl PluginHost {
             in_force: digest,
             enabled: before.is_none_or(|plugin| plugin.enabled),
             builtin: builtin || before.is_some_and(|plugin| plugin.builtin),
+            granted: before
+                .map(|plugin| plugin.granted.clone())
+                .unwrap_or_default(),
         };
         let name = stored.name.clone();
         changed.plugins.insert(name.clone(), plugin);
@@ -136,8 +166,16 @@ impl PluginHost {
     }
 
     /// Compiles a new component and has it describe itself. The caller holds `compiling`.
-    fn examine(&self, digest: Digest, bytes: &[u8]) -> Result<StoredComponent, PluginError> {
-        let component = component::compile(&self.engine, bytes, &self.limits)?;
+    fn examine(
+        &self,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<(Arc<Loaded>, StoredComponent), PluginError> {
+        // What was tried before it was installed was compiled then.
+        let component = match self.cache.load(&self.engine, digest) {
+            Some(component) => component,
+            None => component::compile(&self.engine, bytes, &self.limits)?,
+        };
         let loaded = component::check(&self.engine, digest, &component)?;
         let refused = |doing: &str, failure: Failure| {
             PluginError::Refused(format!("{doing}: {}", failure.into_text()))
@@ -146,10 +184,11 @@ impl PluginHost {
         let mut sandbox = sandbox.map_err(|failure| refused("instantiate", failure))?;
         let described = sandbox.describe(&self.limits, &self.ticker);
         let description = described.map_err(|failure| refused("describe", failure))?;
-        let stored = component::check_description(description, &loaded.exports, bytes.len())?;
+        let stored = component::check_description(description, &loaded, bytes.len())?;
         self.cache.store(digest, &component)?;
-        lock(&self.pool).keep_loaded(Arc::new(loaded));
-        Ok(stored)
+        let loaded = Arc::new(loaded);
+        lock(&self.pool).keep_loaded(Arc::clone(&loaded));
+        Ok((loaded, stored))
     }
 
     fn check_name_is_free(
@@ -197,6 +236,9 @@ impl PluginHost {
 
     /// Finds a component in memory, in the cache of compiled code, or on disk.
     fn load(&self, digest: Digest) -> Result<Arc<Loaded>, PluginError> {
+        if let Some(visitor) = lock(&self.visitors).get(&digest) {
+            return Ok(Arc::clone(&visitor.loaded));
+        }
         if let Some(loaded) = lock(&self.pool).loaded(digest) {
             return Ok(loaded);
         }
@@ -244,6 +286,10 @@ impl PluginHost {
         files::by_digest(&self.folder, digest, "wasm")
     }
 
+    fn data_path(&self, digest: Digest) -> PathBuf {
+        files::by_digest(&self.folder, digest, files::DATA)
+    }
+
     fn instantiate(&self, loaded: &Loaded) -> Result<Sandbox, Failure> {
         Sandbox::new(&self.engine, loaded, &self.limits, &self.ticker)
     }
@@ -278,11 +324,11 @@ impl PluginHost {
     fn check_config_text(&self, digest: Digest, config: &Value) -> Result<(), PluginError> {
         let text = self.config_text(digest, config)?;
         let loaded = self.load(digest)?;
-        let key = instance_key(digest, &text);
+        let key = instance_key(digest, &text, &Granted::default());
         let idle = lock(&self.pool).take_idle(key);
         let made = idle.map_or_else(|| self.instantiate(&loaded), Ok);
         let answer = made.and_then(|mut sandbox| {
-            sandbox.check_config(&self.call(&text))?;
+            sandbox.check_config(&self.call(&text, &Permit::none()))?;
             Ok(sandbox)
         });
         match answer {
@@ -297,68 +343,196 @@ impl PluginHost {
     /// Asks a component about each of `questions`, in batches, which threads share where there are many.
     fn run<Q: Sync, A: Send, T>(
         &self,
-        digest: Digest,
-        config: &Value,
+        asked: &PluginCall<'_>,
         questions: &[Q],
         ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<A>, Failure> + Sync,
         check: impl Fn(A) -> Result<T, String>,
-    ) -> Result<PluginAnswers<T>, PluginError> {
-        let text = self.config_text(digest, config)?;
-        let loaded = self.load(digest)?;
-        let key = instance_key(digest, &text);
-        let call = self.call(&text);
+    ) -> PortResult<PluginRun<T>> {
+        let text = self.config_text(asked.digest, asked.config)?;
+        let loaded = self.load(asked.digest)?;
+        let permit = match &asked.services {
+            Some(services) if *asked.granted != Granted::default() => Permit::of(
+                asked.granted,
+                Arc::clone(services),
+                self.folder.clone(),
+                &self.limits,
+            ),
+            _ => Permit::none(),
+        };
+        let key = instance_key(asked.digest, &text, asked.granted);
+        let call = self.call(&text, &permit);
         let batch_records = self.limits.batch_records.max(1);
-        let answer = |questions: &[Q]| {
+        let failures = AtomicUsize::new(0);
+        let answer = |questions: &[Q]| -> Result<(Vec<_>, Cost), PortError> {
             let mut run = Run {
                 sandbox: lock(&self.pool).take_idle(key),
                 make: &|| self.instantiate(&loaded),
                 ask: &|sandbox, batch| ask(sandbox, &call, batch),
                 overruns: 0,
+                failures: (&failures, asked.max_failures),
+                cost: Cost::default(),
             };
             let mut answers = Vec::with_capacity(questions.len());
             for batch in questions.chunks(batch_records) {
-                run.answer(batch, &mut answers);
+                run.answer(batch, &mut answers)?;
             }
             if let Some(sandbox) = run.sandbox {
                 lock(&self.pool).keep_idle(key, sandbox);
             }
-            answers
+            Ok((answers, run.cost))
         };
-        // Below a few batches a thread costs more than it saves.
+        // Below a few batches a thread costs more than it saves. What waits for models needs none, and has them in order, so that a
+        // budget ends at the same question every time.
         let batches = questions.len().div_ceil(batch_records);
-        let threads = self.limits.threads.min(batches / MIN_BATCHES).max(1);
-        let answers = match threads {
-            1 => answer(questions),
+        let threads = match asked.granted.has_model() {
+            true => 1,
+            false => self.limits.threads.min(batches / MIN_BATCHES).max(1),
+        };
+        let parts = match threads {
+            1 => vec![answer(questions)?],
             _ => {
                 let share = batches.div_ceil(threads) * batch_records;
                 let answer = &answer;
                 thread::scope(|scope| {
                     let spawn = |part| scope.spawn(move || answer(part));
                     let parts: Vec<_> = questions.chunks(share).map(spawn).collect();
-                    let join = |part: ScopedJoinHandle<'_, Vec<_>>| match part.join() {
+                    let join = |part: ScopedJoinHandle<'_, _>| match part.join() {
                         Ok(answers) => answers,
                         Err(panic) => std::panic::resume_unwind(panic),
                     };
-                    parts.into_iter().flat_map(join).collect()
-                })
+                    parts
+                        .into_iter()
+                        .map(join)
+                        .collect::<Result<Vec<_>, PortError>>()
+                })?
             }
         };
-        let checked = answers.into_iter().map(|answer| answer.and_then(&check));
-        Ok(checked.collect())
+        let mut cost = Cost::default();
+        let mut answers = Vec::with_capacity(questions.len());
+        for (given, part) in parts {
+            cost.add(part);
+            answers.extend(given.into_iter().map(|answer| answer.and_then(&check)));
+        }
+        Ok(PluginRun {
+            answers,
+            gave_up: failures.load(Ordering::Relaxed) >= asked.max_failures,
+            seconds: cost.busy.as_secs_f64(),
+            peak_memory_bytes: cost.peak_memory_bytes as u64,
+        })
     }
 
-    fn call<'a>(&'a self, config: &'a str) -> Call<'a> {
+    fn call<'a>(&'a self, config: &'a str, permit: &'a Permit) -> Call<'a> {
         Call {
             limits: &self.limits,
             ticker: &self.ticker,
             config,
+            permit,
         }
+    }
+
+    fn change_grant(&self, name: &str, change: &GrantChange) -> Result<PluginSummary, PluginError> {
+        let mut files_granted = Vec::new();
+        for (file, bytes) in &change.files {
+            self.check_data(file, bytes)?;
+            let digest = Digest::of(bytes);
+            files::write_atomic(&self.data_path(digest), bytes)?;
+            let size = bytes.len() as u64;
+            files_granted.push((file.clone(), DataFile { digest, size }));
+        }
+        self.change_plugin(name, |registry, summary| {
+            let asked = &summary.capabilities;
+            if let Some(capability) = change.grant.iter().find(|c| !asked.contains(c)) {
+                return Err(PluginError::NotAsked {
+                    name: name.to_string(),
+                    capability: *capability,
+                    asked: asked.clone(),
+                });
+            }
+            let plugin = registry.plugins.get_mut(&summary.name);
+            let plugin = plugin.ok_or(PluginError::UnknownDigest(summary.digest))?;
+            let granted = &mut plugin.granted;
+            granted.capabilities.extend(&change.grant);
+            granted.capabilities.retain(|c| !change.revoke.contains(c));
+            granted.capabilities.sort();
+            granted.capabilities.dedup();
+            granted.max_tokens = change.max_tokens.or(granted.max_tokens);
+            granted.files.extend(files_granted);
+            match granted.has(Capability::Data) {
+                true if granted.files.is_empty() => Err(PluginError::NoFiles(name.to_string())),
+                true => Ok(()),
+                false if !change.files.is_empty() => Err(PluginError::NoData(name.to_string())),
+                false => {
+                    granted.files.clear();
+                    Ok(())
+                }
+            }
+        })?;
+        lock(&self.registry).summary(name)
+    }
+
+    fn check_data(&self, name: &str, bytes: &[u8]) -> Result<(), PluginError> {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            return Err(PluginError::DataFile(format!(
+                "{:?} is no name for a file: use 1 to 64 of a-z A-Z 0-9 . _ -",
+                name.chars().take(80).collect::<String>()
+            )));
+        }
+        match bytes.len() > self.limits.data_bytes {
+            false => Ok(()),
+            true => Err(PluginError::DataFile(format!(
+                "{name} has {} bytes; at most {} are taken",
+                bytes.len(),
+                self.limits.data_bytes
+            ))),
+        }
+    }
+
+    /// Changes what is known of a component.
+    fn change_component(
+        &self,
+        digest: Digest,
+        change: impl FnOnce(&mut StoredComponent),
+    ) -> Result<(), PluginError> {
+        let mut registry = lock(&self.registry);
+        let mut changed = registry.clone();
+        let component = changed.components.get_mut(&digest);
+        change(component.ok_or(PluginError::UnknownDigest(digest))?);
+        self.replace(&mut registry, changed)
     }
 }
 
 impl Plugins for PluginHost {
     fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary> {
         Ok(self.install_component(component, builtin)?)
+    }
+
+    fn visit(&self, component: &[u8]) -> PortResult<PluginSummary> {
+        let digest = Digest::of(component);
+        let _compiling = lock(&self.compiling);
+        if let Some(visitor) = lock(&self.visitors).get_mut(&digest) {
+            visitor.times += 1;
+            return Ok(registry::visitor(digest, &visitor.stored));
+        }
+        let (loaded, stored) = self.examine(digest, component)?;
+        let summary = registry::visitor(digest, &stored);
+        let visitor = Visitor {
+            loaded,
+            stored,
+            times: 1,
+        };
+        lock(&self.visitors).insert(digest, visitor);
+        Ok(summary)
+    }
+
+    fn leave(&self, digest: Digest) {
+        let mut visitors = lock(&self.visitors);
+        if let Some(visitor) = visitors.get_mut(&digest) {
+            visitor.times -= 1;
+            if visitor.times == 0 {
+                visitors.remove(&digest);
+            }
+        }
     }
 
     fn list(&self) -> PortResult<Vec<PluginSummary>> {
@@ -375,14 +549,21 @@ impl Plugins for PluginHost {
     }
 
     fn set_enabled(&self, name: &str, enabled: bool) -> PortResult<PluginSummary> {
-        let before = self.change_plugin(name, |registry, summary| {
+        self.change_plugin(name, |registry, summary| {
             registry
                 .plugins
                 .entry(summary.name.clone())
                 .and_modify(|plugin| plugin.enabled = enabled);
+            // Workflows may be bound to earlier components of the name.
+            let of_name = |component: &&mut StoredComponent| component.name == summary.name;
+            for component in registry.components.values_mut().filter(of_name) {
+                if enabled && component.quarantine.take().is_some() {
+                    component.excused = true;
+                }
+            }
             Ok(())
         })?;
-        Ok(PluginSummary { enabled, ..before })
+        Ok(lock(&self.registry).summary(name)?)
     }
 
     fn remove(&self, name: &str) -> PortResult<()> {
@@ -400,80 +581,92 @@ impl Plugins for PluginHost {
         Ok(self.check_config_text(digest, config)?)
     }
 
+    fn grant(&self, name: &str, change: &GrantChange) -> PortResult<PluginSummary> {
+        Ok(self.change_grant(name, change)?)
+    }
+
+    fn quarantine(&self, digest: Digest, reason: &str) -> PortResult<()> {
+        Ok(self.change_component(digest, |component| {
+            component.quarantine = Some(reason.to_string());
+        })?)
+    }
+
+    fn standing(&self, digest: Digest) -> PortResult<PluginStanding> {
+        let registry = lock(&self.registry);
+        match registry.components.get(&digest) {
+            Some(component) => Ok(component.standing()),
+            None if lock(&self.visitors).contains_key(&digest) => Ok(PluginStanding::Trusted),
+            None => Err(PluginError::UnknownDigest(digest).into()),
+        }
+    }
+
     fn filter(
         &self,
-        digest: Digest,
-        config: &Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<FilterDecision>> {
-        Ok(self.run(
-            digest,
-            config,
+    ) -> PortResult<PluginRun<FilterDecision>> {
+        self.run(
+            call,
             records,
             |sandbox, call, batch| sandbox.filter(call, &Batch::of(batch)),
             |decision| answers::decision(decision, self.limits.note_bytes),
-        )?)
+        )
     }
 
     fn validate(
         &self,
-        digest: Digest,
-        config: &Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<Validation>> {
-        Ok(self.run(
-            digest,
-            config,
+    ) -> PortResult<PluginRun<Validation>> {
+        self.run(
+            call,
             records,
             |sandbox, call, batch| sandbox.validate(call, &Batch::of(batch)),
             |outcome| answers::validation(outcome, self.limits.note_bytes),
-        )?)
+        )
     }
 
     fn score(
         &self,
-        digest: Digest,
-        config: &Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<PluginScore>> {
-        Ok(self.run(
-            digest,
-            config,
+    ) -> PortResult<PluginRun<PluginScore>> {
+        self.run(
+            call,
             records,
             |sandbox, call, batch| sandbox.score(call, &Batch::of(batch)),
             |scored| answers::score(scored, self.limits.note_bytes),
-        )?)
+        )
     }
 
     fn render(
         &self,
-        digest: Digest,
-        config: &Value,
+        call: &PluginCall<'_>,
         requests: &[TemplateRequest<'_>],
-    ) -> PortResult<PluginAnswers<RenderedPrompt>> {
+    ) -> PortResult<PluginRun<RenderedPrompt>> {
         let requests: Vec<_> = requests.iter().map(records::request).collect();
-        Ok(self.run(
-            digest,
-            config,
-            &requests,
-            Sandbox::render,
-            answers::rendered,
-        )?)
+        self.run(call, &requests, Sandbox::render, answers::rendered)
     }
 
     fn parse(
         &self,
-        digest: Digest,
-        config: &Value,
+        call: &PluginCall<'_>,
         completions: &[TemplateCompletion<'_>],
-    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>> {
+    ) -> PortResult<PluginRun<Vec<TemplateItem>>> {
         let completions: Vec<_> = completions.iter().map(records::completion).collect();
-        Ok(self.run(digest, config, &completions, Sandbox::parse, answers::items)?)
+        self.run(call, &completions, Sandbox::parse, answers::items)
     }
 }
 
-fn instance_key(digest: Digest, config: &str) -> InstanceKey {
-    (digest, Digest::of(config.as_bytes()))
+/// Names the instances that may answer for each other: what one was granted, another without that must not know.
+fn instance_key(digest: Digest, config: &str, granted: &Granted) -> InstanceKey {
+    let mut text = config.to_string();
+    if *granted != Granted::default() {
+        // A configuration is JSON without zero bytes.
+        text.push('\0');
+        text.push_str(&serde_json::to_string(granted).expect("names and numbers always serialise"));
+    }
+    (digest, Digest::of(text.as_bytes()))
 }
 
 /// Takes a lock. What a panicking thread left is whole: every change is made on a copy or in one step.

@@ -8,9 +8,12 @@
 //! On disk, below the folder given to [`PluginHost::open`]: `registry.json`, one `<digest>.wasm` a component, and
 //! `cache/` with compiled code, which may be deleted at any time.
 
+mod access;
 mod answers;
+mod asked;
 mod batches;
 mod bindings;
+mod bounds;
 mod builtin;
 mod cache;
 mod component;

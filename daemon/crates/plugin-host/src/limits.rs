@@ -23,6 +23,12 @@ pub struct Limits {
     pub output_bytes: usize,
     /// The longest note, in bytes; longer ones are cut.
     pub note_bytes: usize,
+    /// The lines of a call that its log takes.
+    pub log_lines: usize,
+    /// The longest that a call may wait for models, in milliseconds, besides its own time.
+    pub wait_ms: u64,
+    /// The largest file that a plugin is given to read, in bytes.
+    pub data_bytes: usize,
     /// The longest configuration, as JSON, in bytes.
     pub config_bytes: usize,
     /// The most threads that share the batches of one run, each with an instance of its own.
@@ -43,6 +49,9 @@ impl Default for Limits {
             batch_records: 64,
             output_bytes: 4 << 20,
             note_bytes: 1000,
+            log_lines: 100,
+            wait_ms: 600_000,
+            data_bytes: 3 << 20,
             config_bytes: 64 << 10,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }

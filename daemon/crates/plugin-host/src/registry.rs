@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use autodidact_domain::{Capability, Digest, PluginKind, PluginName, PluginSummary};
+use autodidact_domain::plugin::PluginStanding;
+use autodidact_domain::{Capability, Digest, Granted, PluginKind, PluginName, PluginSummary};
 use serde::{Deserialize, Serialize};
 
 use crate::{PluginError, files};
@@ -29,6 +30,9 @@ pub(crate) struct StoredPlugin {
     pub(crate) in_force: Digest,
     pub(crate) enabled: bool,
     pub(crate) builtin: bool,
+    /// What a person granted it, whichever component stands under its name.
+    #[serde(default)]
+    pub(crate) granted: Granted,
 }
 
 /// What a component said of itself when it was installed.
@@ -42,6 +46,23 @@ pub(crate) struct StoredComponent {
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) config_schema: String,
     pub(crate) size: u64,
+    /// Why it is in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quarantine: Option<String>,
+    /// Whether a person let it go on after it had failed too often.
+    #[serde(default)]
+    pub(crate) excused: bool,
+}
+
+impl StoredComponent {
+    /// Tells how it stands.
+    pub(crate) fn standing(&self) -> PluginStanding {
+        match &self.quarantine {
+            Some(reason) => PluginStanding::Quarantined(reason.clone()),
+            None if self.excused => PluginStanding::Excused,
+            None => PluginStanding::Trusted,
+        }
+    }
 }
 
 impl Registry {
@@ -104,15 +125,10 @@ impl Registry {
             .get(&plugin.in_force)
             .ok_or(PluginError::UnknownDigest(plugin.in_force))?;
         Ok(PluginSummary {
-            name: component.name.clone(),
-            version: component.version.clone(),
-            kinds: component.kinds.clone(),
-            capabilities: component.capabilities.clone(),
-            digest: plugin.in_force,
-            config_schema: component.config_schema.clone(),
-            size: component.size,
+            granted: granted(&plugin.granted, &component.capabilities),
             builtin: plugin.builtin,
             enabled: plugin.enabled,
+            ..visitor(plugin.in_force, component)
         })
     }
 
@@ -129,6 +145,35 @@ impl Registry {
             nearest,
         }
     }
+}
+
+/// Describes a component that stands under no name.
+pub(crate) fn visitor(digest: Digest, component: &StoredComponent) -> PluginSummary {
+    PluginSummary {
+        name: component.name.clone(),
+        version: component.version.clone(),
+        kinds: component.kinds.clone(),
+        capabilities: component.capabilities.clone(),
+        granted: Granted::default(),
+        digest,
+        config_schema: component.config_schema.clone(),
+        size: component.size,
+        builtin: false,
+        enabled: true,
+        quarantine: component.quarantine.clone(),
+    }
+}
+
+/// Leaves of what was granted what this component asks for: another one under the name may have asked for more.
+fn granted(granted: &Granted, asked: &[Capability]) -> Granted {
+    let mut granted = granted.clone();
+    granted
+        .capabilities
+        .retain(|capability| asked.contains(capability));
+    if !granted.has(Capability::Data) {
+        granted.files.clear();
+    }
+    granted
 }
 
 fn path(folder: &Path) -> PathBuf {

@@ -1,17 +1,18 @@
 //! One instance of a component, and calls into it that cannot take more than they are given.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use autodidact_domain::PortError;
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 use crate::Limits;
+use crate::access::{Access, Permit};
 use crate::bindings::{filter, plugin, scorer, template, validator};
+use crate::bounds::Bounds;
 use crate::component::Loaded;
 use crate::records::Batch;
 use crate::ticker::Ticker;
 
-/// The most core instances, tables and memories of one component; interpreters come as some dozens of modules.
-const MAX_INSTANCES: usize = 256;
 /// The longest text of a guest's error that is passed on, in characters.
 const MAX_ERROR_CHARS: usize = 1000;
 
@@ -24,6 +25,8 @@ pub(crate) enum Failure {
     Trapped(String),
     /// The plugin itself refused; the instance is fine.
     Refused(String),
+    /// What it was granted failed, so that none of its answers count; the instance is lost.
+    Fatal(PortError),
 }
 
 impl Failure {
@@ -31,14 +34,23 @@ impl Failure {
     pub(crate) fn into_text(self) -> String {
         match self {
             Self::Overrun(text) | Self::Trapped(text) | Self::Refused(text) => text,
+            Self::Fatal(error) => error.to_string(),
         }
     }
 }
 
 /// An instance in a store of its own. After [`Failure::Overrun`] and [`Failure::Trapped`] it must be dropped.
 pub(crate) struct Sandbox {
-    store: Store<Bounds>,
+    store: Store<State>,
     guest: Guest,
+    /// The time that its calls took, without what they waited.
+    pub(crate) busy: Duration,
+}
+
+/// What the host keeps of an instance.
+pub(crate) struct State {
+    pub(crate) bounds: Bounds,
+    pub(crate) access: Access,
 }
 
 /// What an instance exports.
@@ -57,6 +69,8 @@ pub(crate) struct Call<'a> {
     pub(crate) ticker: &'a Ticker,
     /// The configuration as the guest gets it.
     pub(crate) config: &'a str,
+    /// What it may use.
+    pub(crate) permit: &'a Permit,
 }
 
 impl Sandbox {
@@ -67,18 +81,38 @@ impl Sandbox {
         limits: &Limits,
         ticker: &Ticker,
     ) -> Result<Self, Failure> {
-        let mut store = Store::new(engine, Bounds::new(limits));
-        store.limiter(|bounds| bounds);
+        let state = State {
+            bounds: Bounds::new(limits),
+            access: Access::default(),
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| &mut state.bounds);
         store.set_hostcall_fuel(limits.output_bytes);
+        store.epoch_deadline_callback(|mut store| {
+            // What was waited for others did not count, but the clock went on meanwhile.
+            Ok(match store.data_mut().access.take_waited() {
+                Duration::ZERO => UpdateDeadline::Interrupt,
+                waited => UpdateDeadline::Continue(Ticker::epochs(waited)),
+            })
+        });
         let time = limits.time(0);
         store.set_epoch_deadline(Ticker::epochs(time));
         let running = ticker.run();
         let guest = instantiate(&mut store, loaded);
         drop(running);
         match guest {
-            Ok(guest) => Ok(Self { store, guest }),
-            Err(error) => Err(failure(&error, store.data(), time)),
+            Ok(guest) => Ok(Self {
+                store,
+                guest,
+                busy: Duration::ZERO,
+            }),
+            Err(error) => Err(failure(&error, store.data_mut(), time)),
         }
+    }
+
+    /// Tells how much memory it has, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().bounds.memory_bytes
     }
 
     /// Asks who the plugin is.
@@ -87,7 +121,7 @@ impl Sandbox {
         limits: &Limits,
         ticker: &Ticker,
     ) -> Result<plugin::Description, Failure> {
-        self.call(limits.time(0), ticker, |guest, store| {
+        self.call(limits.time(0), ticker, &Permit::none(), |guest, store| {
             guest.plugin.call_describe(store)
         })
     }
@@ -95,7 +129,7 @@ impl Sandbox {
     /// Asks whether the call's configuration is acceptable.
     pub(crate) fn check_config(&mut self, call: &Call<'_>) -> Result<(), Failure> {
         let time = call.limits.time(0);
-        let answer = self.call(time, call.ticker, |guest, store| {
+        let answer = self.call(time, call.ticker, call.permit, |guest, store| {
             guest.plugin.call_check_config(store, call.config)
         })?;
         answer.map_err(refused)
@@ -167,9 +201,10 @@ impl Sandbox {
         &mut self,
         call: &Call<'_>,
         asked: usize,
-        question: impl FnOnce(&Guest, &mut Store<Bounds>) -> wasmtime::Result<Result<Vec<T>, String>>,
+        question: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<Result<Vec<T>, String>>,
     ) -> Result<Vec<T>, Failure> {
-        let answer = self.call(call.limits.time(asked), call.ticker, question)?;
+        let time = call.limits.time(asked);
+        let answer = self.call(time, call.ticker, call.permit, question)?;
         let answers = answer.map_err(refused)?;
         if answers.len() != asked {
             let text = format!("gave {} answers to {asked} questions", answers.len());
@@ -182,18 +217,25 @@ impl Sandbox {
         &mut self,
         time: Duration,
         ticker: &Ticker,
-        call: impl FnOnce(&Guest, &mut Store<Bounds>) -> wasmtime::Result<T>,
+        permit: &Permit,
+        call: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
-        self.store.data_mut().denied = None;
+        let state = self.store.data_mut();
+        state.bounds.denied = None;
+        state.access.begin(permit);
         self.store.set_epoch_deadline(Ticker::epochs(time));
         let running = ticker.run();
+        let started = Instant::now();
         let result = call(&self.guest, &mut self.store);
+        let took = started.elapsed();
         drop(running);
-        result.map_err(|error| failure(&error, self.store.data(), time))
+        let waited = self.store.data_mut().access.end();
+        self.busy += took.saturating_sub(waited);
+        result.map_err(|error| failure(&error, self.store.data_mut(), time))
     }
 }
 
-fn instantiate(store: &mut Store<Bounds>, loaded: &Loaded) -> wasmtime::Result<Guest> {
+fn instantiate(store: &mut Store<State>, loaded: &Loaded) -> wasmtime::Result<Guest> {
     let instance = loaded.pre.instantiate(&mut *store)?;
     let exports = &loaded.exports;
     Ok(Guest {
@@ -221,107 +263,21 @@ fn missing(kind: &str) -> wasmtime::Error {
     wasmtime::Error::msg(format!("is no {kind}"))
 }
 
-/// What an instance holds, against what it may hold.
-pub(crate) struct Bounds {
-    memory_bytes: usize,
-    max_memory_bytes: usize,
-    table_elements: usize,
-    max_table_elements: usize,
-    /// What was denied in the present call, so that the trap that follows can be explained.
-    denied: Option<String>,
-}
-
-impl Bounds {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            memory_bytes: 0,
-            max_memory_bytes: limits.memory_bytes,
-            table_elements: 0,
-            max_table_elements: limits.table_elements,
-            denied: None,
-        }
-    }
-}
-
-impl ResourceLimiter for Bounds {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let total = grown(self.memory_bytes, current, desired);
-        if total > self.max_memory_bytes {
-            self.denied = Some(format!(
-                "wanted more than {} MiB of memory",
-                self.max_memory_bytes >> 20
-            ));
-            return Ok(false);
-        }
-        let allowed = maximum.is_none_or(|maximum| desired <= maximum);
-        if allowed {
-            self.memory_bytes = total;
-        }
-        Ok(allowed)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let total = grown(self.table_elements, current, desired);
-        if total > self.max_table_elements {
-            self.denied = Some(format!(
-                "wanted more than {} table elements",
-                self.max_table_elements
-            ));
-            return Ok(false);
-        }
-        let allowed = maximum.is_none_or(|maximum| desired <= maximum);
-        if allowed {
-            self.table_elements = total;
-        }
-        Ok(allowed)
-    }
-
-    fn instances(&self) -> usize {
-        MAX_INSTANCES
-    }
-
-    fn tables(&self) -> usize {
-        MAX_INSTANCES
-    }
-
-    fn memories(&self) -> usize {
-        MAX_INSTANCES
-    }
-}
-
-/// Computes a total after one of its parts grows.
-fn grown(total: usize, current: usize, desired: usize) -> usize {
-    total.saturating_sub(current).saturating_add(desired)
-}
-
 fn refused(text: String) -> Failure {
     Failure::Refused(text.chars().take(MAX_ERROR_CHARS).collect())
 }
 
 /// Explains an error of wasmtime's.
-fn failure(error: &wasmtime::Error, bounds: &Bounds, time: Duration) -> Failure {
+fn failure(error: &wasmtime::Error, state: &mut State, time: Duration) -> Failure {
+    if let Some(failure) = state.access.take_failure() {
+        return failure;
+    }
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
         return Failure::Overrun(format!("took longer than {} ms", time.as_millis()));
     }
-    if let Some(denied) = &bounds.denied {
+    if let Some(denied) = &state.bounds.denied {
         return Failure::Trapped(denied.clone());
     }
-    Failure::Trapped(
-        error
-            .root_cause()
-            .to_string()
-            .chars()
-            .take(MAX_ERROR_CHARS)
-            .collect(),
-    )
+    let cause = error.root_cause().to_string();
+    Failure::Trapped(cause.chars().take(MAX_ERROR_CHARS).collect())
 }

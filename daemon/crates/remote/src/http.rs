@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
 use crate::error::RemoteError;
@@ -16,6 +16,12 @@ pub(crate) const MAX_BODY_BYTES: usize = 32 << 20;
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long nothing may come over a download.
+const SILENCE: Duration = Duration::from_secs(60);
+const MAX_REDIRECTS: usize = 10;
+/// How often a download that failed in passing is tried again without any progress between.
+pub(crate) const DOWNLOAD_RETRIES: u32 = 5;
+pub(crate) const DOWNLOAD_WAIT: Duration = Duration::from_millis(500);
 
 /// What the answer is to come as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +53,34 @@ pub(crate) fn client(identity: &Identity) -> Result<Client, RemoteError> {
             chain(&error)
         ))
     })
+}
+
+/// Makes a client that downloads files: it follows redirects, but never from https to plain http. A token goes to the host that it is
+/// for alone; reqwest takes it off where a redirect leads elsewhere.
+pub(crate) fn downloads(address: &Url) -> Result<Client, RemoteError> {
+    let careful = redirect::Policy::custom(|attempt| {
+        let was_safe = attempt.previous().iter().any(|url| url.scheme() == "https");
+        if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error("too many redirects")
+        } else if was_safe && attempt.url().scheme() != "https" {
+            attempt.error("a redirect from https to plain http")
+        } else {
+            attempt.follow()
+        }
+    });
+    let mut builder = Client::builder()
+        .user_agent(concat!("autodidact/", env!("CARGO_PKG_VERSION")))
+        .redirect(careful)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE);
+    if is_loopback(address.as_str()) {
+        builder = builder.no_proxy();
+    }
+    if address.scheme() == "http" {
+        builder = builder.tls_certs_only([]);
+    }
+    let failed = |error| RemoteError::Internal(format!("make a client for downloads: {error}"));
+    builder.build().map_err(failed)
 }
 
 /// Tells whether a refusal may pass by itself.

@@ -4,11 +4,10 @@
 //! redirects. A download that breaks off goes on where it broke.
 
 use std::path::Path;
-use std::time::Duration;
 
 use autodidact_domain::{Interrupt, PortError, PortResult};
 use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
@@ -17,13 +16,6 @@ use crate::retry::{Failure, Patience, with_retries};
 use crate::settings::Key;
 use crate::{RemoteError, http};
 
-/// How long a connection may take to be made, and how long nothing may come over it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(60);
-/// How often a request that failed in passing is sent again without any progress between.
-const MAX_RETRIES: u32 = 5;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const MAX_REDIRECTS: usize = 10;
 /// The longest listing read, in bytes.
 const MAX_LISTING_BYTES: usize = 32 << 20;
 
@@ -90,39 +82,15 @@ impl Hub {
         }
         let endpoint = Url::parse(endpoint.trim_end_matches('/'))
             .map_err(|error| PortError::Invalid(format!("the hub's endpoint: {error}")))?;
-        // A token goes to the hub's own host alone; reqwest takes it off where a redirect leads elsewhere.
-        let careful = redirect::Policy::custom(|attempt| {
-            let was_safe = attempt.previous().iter().any(|url| url.scheme() == "https");
-            if attempt.previous().len() > MAX_REDIRECTS {
-                attempt.error("too many redirects")
-            } else if was_safe && attempt.url().scheme() != "https" {
-                attempt.error("a redirect from https to plain http")
-            } else {
-                attempt.follow()
-            }
-        });
-        let mut builder = Client::builder()
-            .user_agent(concat!("autodidact/", env!("CARGO_PKG_VERSION")))
-            .redirect(careful)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE);
-        if http::is_loopback(endpoint.as_str()) {
-            builder = builder.no_proxy();
-        }
-        if endpoint.scheme() == "http" {
-            builder = builder.tls_certs_only([]);
-        }
+        let client = http::downloads(&endpoint)?;
         let runtime = Background::start()?;
-        let client = builder
-            .build()
-            .map_err(|error| PortError::Internal(format!("make a client for the hub: {error}")))?;
         Ok(Self {
             endpoint,
             token,
             client,
             patience: Patience {
-                retries: MAX_RETRIES,
-                base: FIRST_WAIT,
+                retries: http::DOWNLOAD_RETRIES,
+                base: http::DOWNLOAD_WAIT,
                 advice: "Try again later".to_string(),
             },
             runtime,

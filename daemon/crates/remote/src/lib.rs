@@ -14,6 +14,7 @@ mod answer;
 mod background;
 mod embeddings;
 mod error;
+mod fetch;
 mod http;
 mod hub;
 mod logprobs;
@@ -26,6 +27,7 @@ mod stop;
 mod stream;
 
 pub use error::RemoteError;
+pub use fetch::fetch;
 pub use hub::{Hub, HubFile, HubRevision};
 pub use models::{RemoteModel, RemoteModels};
 pub use settings::{Api, Constraints, Key, MaxTokensField, RemoteSettings};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use autodidact_domain::ports::{Clock, Workflows};
 use autodidact_domain::{
-    PortError, PortResult, Report, WorkflowName, WorkflowState, WorkflowSummary,
+    PluginSummary, PortError, PortResult, Report, WorkflowName, WorkflowState, WorkflowSummary,
 };
 
 use crate::StoreError;
@@ -112,6 +112,21 @@ impl Workflows for WorkflowStore {
             let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut summary = self.read(name)?.ok_or_else(|| self.missing(name))?;
             (summary.state, summary.message) = (state, message.to_string());
+            summary.updated_ms = self.clock.now_ms();
+            self.write(&self.summaries, name, &encode(&summary))?;
+            Ok(summary)
+        })
+    }
+
+    fn set_plugins(
+        &self,
+        name: &WorkflowName,
+        plugins: Vec<PluginSummary>,
+    ) -> PortResult<WorkflowSummary> {
+        contain_port(|| {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut summary = self.read(name)?.ok_or_else(|| self.missing(name))?;
+            summary.pinned.plugins = plugins;
             summary.updated_ms = self.clock.now_ms();
             self.write(&self.summaries, name, &encode(&summary))?;
             Ok(summary)

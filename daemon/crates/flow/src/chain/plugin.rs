@@ -1,24 +1,26 @@
 //! Plugins as rules of a chain: filters, validators and scorers.
 
 use autodidact_domain::plugin::{FilterDecision, PluginScore, Validation};
-use autodidact_domain::ports::PluginAnswers;
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{OnPluginError, PluginSpec};
-use autodidact_domain::{Decision, PluginKind, PluginRecord, PluginSummary, RuleRef, Verdict};
+use autodidact_domain::{Decision, PluginKind, PluginRecord, PluginSummary, Verdict};
 
 use super::correction::Corrections;
 use super::{ChainRecord, note};
 use crate::error::FlowError;
 use crate::journaled::Run;
-use crate::plugins;
+use crate::plugins::{self, Bound};
 
 /// A plugin at its place in a chain.
 #[derive(Clone)]
 pub(super) struct PluginLink {
-    plugin: PluginSummary,
+    bound: Bound,
     kind: PluginKind,
     spec: PluginSpec,
 }
+
+/// A plugin's answers in the order of what it was asked; a text says why it failed on one.
+type Answers<T> = Vec<Result<T, String>>;
 
 /// What a plugin says of a record, whatever its kind.
 enum Said {
@@ -38,7 +40,8 @@ impl PluginLink {
         let plugin = plugins::find(pinned, &spec.name)?;
         let kind = plugins::kind_in_chain(&plugin, stage, spec.kind).map_err(FlowError::Stopped)?;
         Ok(Self {
-            plugin,
+            bound: Bound::new(plugin, kind, &spec.config, spec.on_error, &spec.terms)
+                .following(spec.follow),
             kind,
             spec: spec.clone(),
         })
@@ -54,23 +57,32 @@ impl PluginLink {
     ) -> Result<Vec<Option<Verdict>>, FlowError> {
         let asked: Vec<usize> = (0..records.len()).filter(|i| open[*i]).collect();
         let shown: Vec<PluginRecord<'_>> = asked.iter().map(|i| show(&records[*i])).collect();
-        let answers = self.answers(run, &shown)?;
-        plugins::same_count(&self.plugin, answers.len(), asked.len())?;
+        let bound = &*self.bound.now(run)?;
+        let answers = self.answers(run, bound, &shown)?;
+        let verdict = |decision, reason: &str, evidence| Verdict {
+            decision,
+            reason: reason.to_string(),
+            rule: bound.rule(),
+            evidence,
+        };
         let mut verdicts = vec![None; records.len()];
         for (i, answer) in asked.into_iter().zip(answers) {
             verdicts[i] = match answer {
                 Ok(Said::Fine) => None,
-                Ok(Said::Keep(evidence)) => Some(self.verdict(Decision::Keep, "kept", evidence)),
+                Ok(Said::Keep(evidence)) => Some(verdict(Decision::Keep, "kept", evidence)),
                 Ok(Said::Drop(reason, evidence)) => {
-                    Some(self.verdict(Decision::Drop, &reason, evidence))
+                    Some(verdict(Decision::Drop, &reason, evidence))
                 }
                 Ok(Said::Correct(output, done)) => {
                     let done = done.unwrap_or_else(|| "corrected".to_string());
-                    corrections.note(i, self.rule(), done);
+                    corrections.note(i, bound.rule(), done);
                     records[i].output = output;
                     None
                 }
-                Err(error) => Some(self.failed(error)?),
+                Err(error) => Some(match bound.on_error(&error)? {
+                    OnPluginError::Keep => verdict(Decision::Keep, "kept", note(error)),
+                    _ => verdict(Decision::Drop, plugins::PLUGIN_ERROR, note(error)),
+                }),
             };
         }
         Ok(verdicts)
@@ -79,27 +91,33 @@ impl PluginLink {
     fn answers(
         &self,
         run: &Run,
+        bound: &Bound,
         records: &[PluginRecord<'_>],
-    ) -> Result<PluginAnswers<Said>, FlowError> {
-        let (plugins, digest, config) = (&run.ports.plugins, self.plugin.digest, &self.spec.config);
+    ) -> Result<Answers<Said>, FlowError> {
+        let (plugins, call, asked) = (&run.ports.plugins, bound.call(run), records.len());
         Ok(match self.kind {
             PluginKind::Validator => {
-                let found = plugins.validate(digest, config, records)?;
-                let said = found.into_iter().zip(records);
-                said.map(|(found, record)| validated(found?, record))
+                let found = plugins.validate(&call, records)?;
+                let found = bound.settle(run, asked, found)?.into_iter().zip(records);
+                found
+                    .map(|(found, record)| validated(found?, record))
                     .collect()
             }
-            PluginKind::Scorer => self.ranked(plugins.score(digest, config, records)?),
+            PluginKind::Scorer => {
+                let scores = plugins.score(&call, records)?;
+                self.ranked(bound.settle(run, asked, scores)?)
+            }
             PluginKind::Filter | PluginKind::Template => {
-                let found = plugins.filter(digest, config, records)?;
-                found.into_iter().map(|found| found.map(decided)).collect()
+                let found = plugins.filter(&call, records)?;
+                let found = bound.settle(run, asked, found)?.into_iter();
+                found.map(|found| found.map(decided)).collect()
             }
         })
     }
 
     /// Holds scores to the workflow's bounds, and keeps the best share of those that are left.
-    fn ranked(&self, scores: PluginAnswers<PluginScore>) -> PluginAnswers<Said> {
-        let mut said: PluginAnswers<Said> = scores
+    fn ranked(&self, scores: Answers<PluginScore>) -> Answers<Said> {
+        let mut said: Answers<Said> = scores
             .into_iter()
             .map(|score| score.map(|score| self.bounded(score)))
             .collect();
@@ -145,27 +163,6 @@ impl PluginLink {
             }
             _ => Said::Keep(evidence(score.note.clone(), score.value)),
         }
-    }
-
-    fn failed(&self, error: String) -> Result<Verdict, FlowError> {
-        plugins::stop_if_told(&self.plugin, self.spec.on_error, &error)?;
-        Ok(match self.spec.on_error {
-            OnPluginError::Keep => self.verdict(Decision::Keep, "kept", note(error)),
-            _ => self.verdict(Decision::Drop, plugins::PLUGIN_ERROR, note(error)),
-        })
-    }
-
-    fn verdict(&self, decision: Decision, reason: &str, evidence: Evidence) -> Verdict {
-        Verdict {
-            decision,
-            reason: reason.to_string(),
-            rule: self.rule(),
-            evidence,
-        }
-    }
-
-    fn rule(&self) -> RuleRef {
-        plugins::rule(&self.plugin)
     }
 }
 
@@ -220,23 +217,34 @@ mod tests {
     use super::*;
 
     fn scorer(least: Option<f64>, most: Option<f64>, best: Option<f64>) -> PluginLink {
+        let plugin = PluginSummary {
+            name: PluginName::new("worth").unwrap(),
+            version: "1".to_string(),
+            kinds: vec![PluginKind::Scorer],
+            capabilities: Vec::new(),
+            granted: Default::default(),
+            digest: Digest::of(b"worth"),
+            config_schema: String::new(),
+            size: 1,
+            builtin: false,
+            enabled: true,
+            quarantine: None,
+        };
         PluginLink {
-            plugin: PluginSummary {
-                name: PluginName::new("worth").unwrap(),
-                version: "1".to_string(),
-                kinds: vec![PluginKind::Scorer],
-                capabilities: Vec::new(),
-                digest: Digest::of(b"worth"),
-                config_schema: String::new(),
-                size: 1,
-                builtin: false,
-                enabled: true,
-            },
+            bound: Bound::new(
+                plugin,
+                PluginKind::Scorer,
+                &serde_json::json!({}),
+                OnPluginError::Drop,
+                &Default::default(),
+            ),
             kind: PluginKind::Scorer,
             spec: PluginSpec {
                 name: "worth".to_string(),
                 config: serde_json::json!({}),
                 on_error: OnPluginError::Drop,
+                terms: Default::default(),
+                follow: false,
                 kind: None,
                 least,
                 most,

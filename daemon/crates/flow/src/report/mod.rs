@@ -23,8 +23,8 @@ use autodidact_domain::report::{
 };
 use autodidact_domain::workflow::Calibration;
 use autodidact_domain::{
-    CheckpointId, DatasetSummary, Digest, Example, Language, PortError, RuleRef, WorkflowSpec,
-    WorkflowState,
+    CheckpointId, DatasetSummary, Digest, Example, Language, PluginSummary, PortError, RuleRef,
+    WorkflowSpec, WorkflowState,
 };
 
 use crate::complexity::complexity;
@@ -306,24 +306,20 @@ fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfte
 }
 
 fn plugin_reports(run: &Run) -> Vec<PluginReport> {
-    run.workflow
-        .pinned
-        .plugins
-        .iter()
-        .map(|plugin| PluginReport {
+    let report = |plugin: &PluginSummary| {
+        let name = plugin.name.as_str();
+        PluginReport {
             rule: RuleRef {
-                name: plugin.name.to_string(),
+                name: name.to_string(),
                 version: plugin.version.clone(),
                 digest: Some(plugin.digest),
+                config_digest: None,
             },
-            dropped: run
-                .totals
-                .plugin_drops
-                .get(plugin.name.as_str())
-                .copied()
-                .unwrap_or(0),
-        })
-        .collect()
+            dropped: run.totals.plugin_drops.get(name).copied().unwrap_or(0),
+            uses: run.plugins.of(name),
+        }
+    };
+    run.workflow.pinned.plugins.iter().map(report).collect()
 }
 
 /// Reads stage figures back off a report, for workflows that ran under an earlier daemon.

@@ -1,7 +1,7 @@
 //! Reads what stages say of plugins.
 
-use autodidact_domain::PluginKind;
-use autodidact_domain::workflow::{OnPluginError, PluginSpec, TemplatePlugin};
+use autodidact_domain::workflow::{OnPluginError, PluginSpec, PluginTerms, TemplatePlugin};
+use autodidact_domain::{Capability, PluginKind};
 
 use super::reader::{Fields, Node};
 
@@ -29,6 +29,8 @@ pub(super) fn read_link(
     let mut fields = options.mapping(path);
     let (name, config) = read_name_and_config(&mut fields, node, path);
     let on_error = read_on_error(&mut fields, &["drop", "keep", "stop"]);
+    let terms = read_terms(&mut fields);
+    let follow = fields.flag("follow", false);
     let kinds = LINKS.map(PluginKind::name);
     let kind = read_kind(&mut fields, &kinds);
     let any = -1.0e9..=1.0e9;
@@ -47,6 +49,8 @@ pub(super) fn read_link(
         name: name?,
         config,
         on_error,
+        terms,
+        follow,
         kind,
         least,
         most,
@@ -61,11 +65,13 @@ pub(super) fn read_template(fields: &mut Fields<'_>) -> Option<TemplatePlugin> {
     let mut fields = node.mapping(&path);
     let (name, config) = read_name_and_config(&mut fields, node, &path);
     let on_error = read_on_error(&mut fields, &["drop", "stop"]);
+    let terms = read_terms(&mut fields);
     fields.finish();
     Some(TemplatePlugin {
         name: name?,
         config,
         on_error,
+        terms,
     })
 }
 
@@ -100,6 +106,43 @@ fn read_on_error(fields: &mut Fields<'_>, known: &[&str]) -> OnPluginError {
         "stop" => OnPluginError::Stop,
         _ => OnPluginError::Drop,
     }
+}
+
+fn read_terms(fields: &mut Fields<'_>) -> PluginTerms {
+    let default = PluginTerms::default();
+    PluginTerms {
+        grant: read_grant(fields).unwrap_or_default(),
+        allow_missing: fields.flag("allow_missing", default.allow_missing),
+        max_tokens: fields.optional_whole("max_tokens", 1..=u64::from(u32::MAX)),
+        model: fields.parsed("model"),
+        max_failures: fields.small("max_failures", 1..=1_000_000, default.max_failures),
+    }
+}
+
+fn read_grant(fields: &mut Fields<'_>) -> Option<Vec<Capability>> {
+    let path = fields.path("grant");
+    let known = Capability::ALL.map(|(_, name)| name);
+    let expected = format!("a list of {}", known.join(", "));
+    fields.ask(
+        "grant",
+        &expected,
+        Some("what was granted for all workflows".into()),
+    );
+    let node = fields.take("grant")?;
+    let mut granted = Vec::new();
+    for (i, item) in node.items(&path).iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let Some(text) = item.text(&path) else {
+            continue;
+        };
+        match Capability::ALL.iter().find(|(_, name)| *name == text) {
+            Some((capability, _)) => granted.push(*capability),
+            None => item.fault_name(&path, "value", &text, &known),
+        }
+    }
+    granted.sort();
+    granted.dedup();
+    Some(granted)
 }
 
 fn read_kind(fields: &mut Fields<'_>, known: &[&str]) -> Option<PluginKind> {

@@ -392,6 +392,15 @@ impl<'a> Fields<'a> {
         self.take(name)?.integer(&path, range)
     }
 
+    /// Reads a whole number that has no default.
+    pub(super) fn optional_whole(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        self.given_integer(name, range, None)
+    }
+
     /// Reads a whole number whose default is found later; `default` says which.
     pub(super) fn optional_small(
         &mut self,

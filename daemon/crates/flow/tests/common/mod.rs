@@ -55,6 +55,7 @@ pub(crate) struct State {
     pub(crate) events: Vec<Event>,
     pub(crate) spent: f64,
     pub(crate) reviews: BTreeMap<(WorkflowName, u32), ReviewRound>,
+    pub(crate) plugins: plugins::Standing,
 }
 
 impl World {
@@ -534,6 +535,18 @@ impl Workflows for Fake {
 
     fn list(&self) -> PortResult<Vec<WorkflowSummary>> {
         Ok(self.0.read().workflows.values().cloned().collect())
+    }
+
+    fn set_plugins(
+        &self,
+        name: &WorkflowName,
+        plugins: Vec<PluginSummary>,
+    ) -> PortResult<WorkflowSummary> {
+        let mut world = self.0.read();
+        let workflow = world.workflows.get_mut(name);
+        let workflow = workflow.ok_or_else(|| missing("workflow", name))?;
+        workflow.pinned.plugins = plugins;
+        Ok(workflow.clone())
     }
 
     fn set_state(

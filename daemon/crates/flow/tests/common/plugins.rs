@@ -1,23 +1,38 @@
-//! Plugins of each kind, by name: `form`, `mender`, `worth`, `words`, and `both`, which is a filter and a scorer.
+//! Plugins of each kind, by name: `form`, `mender`, `worth`, `words`, `both`, which is a filter and a scorer, and `judge`, a scorer that
+//! asks the model.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use autodidact_domain::capability::{GrantChange, LogLevel, ServiceError};
 use autodidact_domain::plugin::{
-    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
-    Validation,
+    FilterDecision, PluginScore, PluginStanding, RenderedPrompt, TemplateCompletion, TemplateItem,
+    TemplateRequest, Validation,
 };
-use autodidact_domain::ports::{PluginAnswers, Plugins};
+use autodidact_domain::ports::Plugins;
 use autodidact_domain::{
-    Digest, Language, PluginKind, PluginName, PluginRecord, PluginSummary, PortResult, Prompt,
+    Capability, Digest, GenerateRequest, Language, PluginCall, PluginKind, PluginName,
+    PluginRecord, PluginRun, PluginSummary, PortResult, Prompt, Sampling,
 };
 use serde_json::Value;
 
 use super::{Fake, missing};
 
-const PLUGINS: [(&str, &[PluginKind]); 5] = [
+/// How plugins stand, and which have a newer version.
+#[derive(Default, Clone)]
+pub(crate) struct Standing {
+    pub(crate) quarantined: BTreeMap<Digest, String>,
+    excused: BTreeSet<Digest>,
+    pub(crate) newer: BTreeSet<String>,
+}
+
+const PLUGINS: [(&str, &[PluginKind]); 6] = [
     ("form", &[PluginKind::Filter]),
     ("mender", &[PluginKind::Validator]),
     ("worth", &[PluginKind::Scorer]),
     ("words", &[PluginKind::Template]),
     ("both", &[PluginKind::Filter, PluginKind::Scorer]),
+    ("judge", &[PluginKind::Scorer]),
 ];
 
 impl Plugins for Fake {
@@ -33,21 +48,62 @@ impl Plugins for Fake {
     fn get(&self, name: &str) -> PortResult<PluginSummary> {
         let known = PLUGINS.iter().find(|(known, _)| *known == name);
         let (_, kinds) = known.ok_or_else(|| missing("plugin", name))?;
+        let newer = self.0.read().plugins.newer.contains(name);
+        let version = if newer { "0.2.0" } else { "0.1.0" };
+        let asks = [Capability::Log, Capability::Generate];
         Ok(PluginSummary {
             name: PluginName::new(name).expect("a plain name"),
-            version: "0.1.0".into(),
+            version: version.into(),
             kinds: kinds.to_vec(),
-            capabilities: Vec::new(),
-            digest: Digest::of(name.as_bytes()),
+            capabilities: match name {
+                "judge" => asks.to_vec(),
+                _ => Vec::new(),
+            },
+            granted: Default::default(),
+            digest: match newer {
+                true => Digest::of(format!("{name} {version}").as_bytes()),
+                false => Digest::of(name.as_bytes()),
+            },
             config_schema: String::new(),
             size: 1,
             builtin: true,
             enabled: true,
+            quarantine: None,
         })
     }
 
     fn set_enabled(&self, name: &str, _: bool) -> PortResult<PluginSummary> {
+        let summary = Plugins::get(self, name)?;
+        let plugins = &mut self.0.read().plugins;
+        if plugins.quarantined.remove(&summary.digest).is_some() {
+            plugins.excused.insert(summary.digest);
+        }
+        Ok(summary)
+    }
+
+    fn visit(&self, _: &[u8]) -> PortResult<PluginSummary> {
+        Plugins::get(self, "form")
+    }
+
+    fn leave(&self, _: Digest) {}
+
+    fn grant(&self, name: &str, _: &GrantChange) -> PortResult<PluginSummary> {
         Plugins::get(self, name)
+    }
+
+    fn quarantine(&self, digest: Digest, reason: &str) -> PortResult<()> {
+        let plugins = &mut self.0.read().plugins;
+        plugins.quarantined.insert(digest, reason.to_string());
+        Ok(())
+    }
+
+    fn standing(&self, digest: Digest) -> PortResult<PluginStanding> {
+        let plugins = &self.0.read().plugins;
+        Ok(match plugins.quarantined.get(&digest) {
+            Some(reason) => PluginStanding::Quarantined(reason.clone()),
+            None if plugins.excused.contains(&digest) => PluginStanding::Excused,
+            None => PluginStanding::Trusted,
+        })
     }
 
     fn remove(&self, _: &str) -> PortResult<()> {
@@ -61,12 +117,11 @@ impl Plugins for Fake {
     /// Drops what mentions a violin, and fails on what mentions a quarry.
     fn filter(
         &self,
-        _: Digest,
-        _: &Value,
+        _: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<FilterDecision>> {
+    ) -> PortResult<PluginRun<FilterDecision>> {
         let decide = |record: &PluginRecord<'_>| {
-            if record.instruction.contains("quarry") {
+            if record.instruction.to_lowercase().contains("quarry") {
                 return Err("trapped".to_string());
             }
             let has_violin = record.instruction.contains("violin");
@@ -76,16 +131,15 @@ impl Plugins for Fake {
                 score: None,
             })
         };
-        Ok(records.iter().map(decide).collect())
+        Ok(PluginRun::of(records.iter().map(decide).collect()))
     }
 
     /// Writes `colour` for `color` in answers, drops those that shout, and fails on what mentions a quarry.
     fn validate(
         &self,
-        _: Digest,
-        _: &Value,
+        _: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<Validation>> {
+    ) -> PortResult<PluginRun<Validation>> {
         let validate = |record: &PluginRecord<'_>| match record.output {
             _ if record.instruction.contains("quarry") => Err("trapped".to_string()),
             output if output.contains("color") => Ok(Validation::Correct {
@@ -99,16 +153,18 @@ impl Plugins for Fake {
             }),
             _ => Ok(Validation::Accept),
         };
-        Ok(records.iter().map(validate).collect())
+        Ok(PluginRun::of(records.iter().map(validate).collect()))
     }
 
-    /// Counts an instruction's words; of one that mentions a lantern it cannot tell.
+    /// Counts an instruction's words; of one that mentions a lantern it cannot tell. `judge` asks the model instead.
     fn score(
         &self,
-        _: Digest,
-        _: &Value,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<PluginScore>> {
+    ) -> PortResult<PluginRun<PluginScore>> {
+        if call.digest == Digest::of(b"judge") {
+            return judge(call, records);
+        }
         let score = |record: &PluginRecord<'_>| {
             let words = record.instruction.split_whitespace().count();
             let dark = record.instruction.contains("lantern");
@@ -117,16 +173,15 @@ impl Plugins for Fake {
                 note: None,
             })
         };
-        Ok(records.iter().map(score).collect())
+        Ok(PluginRun::of(records.iter().map(score).collect()))
     }
 
     /// Asks for tasks in words of its own; has none in Chinese.
     fn render(
         &self,
-        _: Digest,
-        config: &Value,
+        call: &PluginCall<'_>,
         requests: &[TemplateRequest<'_>],
-    ) -> PortResult<PluginAnswers<RenderedPrompt>> {
+    ) -> PortResult<PluginRun<RenderedPrompt>> {
         let render = |request: &TemplateRequest<'_>| {
             if request.language == Language::Zh {
                 return Err("no words for zh".to_string());
@@ -137,23 +192,22 @@ impl Plugins for Fake {
             Ok(RenderedPrompt {
                 prompt: Prompt::Text(format!(
                     "{} Like {}: {} tasks of kind {kind}",
-                    config["word"].as_str().unwrap_or("Please."),
+                    call.config["word"].as_str().unwrap_or("Please."),
                     shown.join("|"),
                     request.count
                 )),
                 stop: vec!["END".to_string()],
             })
         };
-        Ok(requests.iter().map(render).collect())
+        Ok(PluginRun::of(requests.iter().map(render).collect()))
     }
 
     /// Reads tasks between strokes; fails on what mentions a quarry.
     fn parse(
         &self,
-        _: Digest,
-        _: &Value,
+        _: &PluginCall<'_>,
         completions: &[TemplateCompletion<'_>],
-    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>> {
+    ) -> PortResult<PluginRun<Vec<TemplateItem>>> {
         let parse = |completion: &TemplateCompletion<'_>| {
             if completion.text.contains("quarry") {
                 return Err("trapped".to_string());
@@ -167,6 +221,41 @@ impl Plugins for Fake {
             };
             Ok(items.map(item).collect())
         };
-        Ok(completions.iter().map(parse).collect())
+        Ok(PluginRun::of(completions.iter().map(parse).collect()))
     }
+}
+
+/// Asks the model about each record by itself, and writes what it says to the log; what the budget has no tokens for fails.
+fn judge(
+    call: &PluginCall<'_>,
+    records: &[PluginRecord<'_>],
+) -> PortResult<PluginRun<PluginScore>> {
+    let services = call.services.as_ref();
+    let services = services.filter(|_| call.granted.has(Capability::Generate));
+    let mut answers = Vec::new();
+    for record in records {
+        let Some(services) = services else {
+            answers.push(Err("generate is not granted".to_string()));
+            continue;
+        };
+        let prompt = Prompt::Text(format!("Judge: {}", record.instruction));
+        let sampling = Sampling {
+            max_tokens: 4,
+            ..Sampling::default()
+        };
+        let requests = vec![GenerateRequest::new(prompt, sampling)];
+        answers.push(match services.generate(requests, Duration::from_secs(60)) {
+            Ok(said) => {
+                services.log(LogLevel::Info, &said[0].text);
+                Ok(PluginScore {
+                    value: Some(said[0].text.len() as f64),
+                    note: None,
+                })
+            }
+            Err(ServiceError::Refused(text)) => Err(text),
+            Err(ServiceError::TooLong) => Err("waited too long".to_string()),
+            Err(ServiceError::Port(error)) => return Err(error),
+        });
+    }
+    Ok(PluginRun::of(answers))
 }

@@ -7,7 +7,7 @@ use std::thread;
 use autodidact_domain::plugin::{TemplateCompletion, TemplateRequest, Validation};
 use autodidact_domain::ports::Plugins;
 use autodidact_domain::{
-    Body, Digest, Example, FinishReason, Language, PluginKind, Prompt, TaskType,
+    Body, Digest, Example, FinishReason, Language, PluginCall, PluginKind, Prompt, TaskType,
 };
 use autodidact_plugin_host::builtin_components;
 use serde_json::{Value, json};
@@ -167,7 +167,10 @@ fn form_judges_english_and_chinese() {
         .iter()
         .map(|(instruction, _)| record(instruction, ""))
         .collect();
-    let outcomes = host.filter(digest, &Value::Null, &records).unwrap();
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &Value::Null), &records)
+        .unwrap()
+        .answers;
     for ((instruction, expected), outcome) in cases.iter().zip(&outcomes) {
         assert_eq!(show(outcome), *expected, "{instruction:?}");
     }
@@ -207,7 +210,10 @@ fn repetition_judges_english_and_chinese() {
         .iter()
         .map(|(instruction, output, _)| record(instruction, output))
         .collect();
-    let outcomes = host.filter(digest, &json!({}), &records).unwrap();
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &json!({})), &records)
+        .unwrap()
+        .answers;
     for ((instruction, _, expected), outcome) in cases.iter().zip(&outcomes) {
         assert_eq!(show(outcome), *expected, "{instruction:?}");
     }
@@ -249,7 +255,14 @@ fn configurations_are_checked_and_obeyed() {
     );
 
     let records = [record("Translate this sentence:", "")];
-    let reasons = |config: Value| show(&host.filter(digest, &config, &records).unwrap()[0]);
+    let reasons = |config: Value| {
+        show(
+            &host
+                .filter(&PluginCall::plain(digest, &config), &records)
+                .unwrap()
+                .answers[0],
+        )
+    };
     assert_eq!(reasons(json!({})), "ends_with_colon");
     assert_eq!(reasons(json!({"disabled": ["ends_with_colon"]})), "keep");
     assert!(reasons(json!({"max_line": 3})).contains("unknown field"));
@@ -273,17 +286,32 @@ fn a_decision_does_not_depend_on_batches_or_threads() {
     let expected: Vec<_> = records
         .iter()
         .flat_map(|record| {
-            host.filter(digest, &Value::Null, std::slice::from_ref(record))
-                .unwrap()
+            host.filter(
+                &PluginCall::plain(digest, &Value::Null),
+                std::slice::from_ref(record),
+            )
+            .unwrap()
+            .answers
         })
         .collect();
     thread::scope(|scope| {
-        let run = |_| scope.spawn(|| host.filter(digest, &Value::Null, &records).unwrap());
+        let run = |_| {
+            scope.spawn(|| {
+                host.filter(&PluginCall::plain(digest, &Value::Null), &records)
+                    .unwrap()
+                    .answers
+            })
+        };
         for outcomes in (0..4).map(run).collect::<Vec<_>>() {
             assert_eq!(outcomes.join().unwrap(), expected);
         }
     });
-    assert_eq!(host.filter(digest, &Value::Null, &[]).unwrap(), []);
+    assert_eq!(
+        host.filter(&PluginCall::plain(digest, &Value::Null), &[])
+            .unwrap()
+            .answers,
+        []
+    );
 }
 
 #[test]
@@ -303,7 +331,10 @@ fn alpaca_writes_prompts_and_reads_lists() {
     };
     let requests = [request(Language::En), request(Language::Zh)];
     let config = json!({"count": 4});
-    let rendered = host.render(digest, &config, &requests).unwrap();
+    let rendered = host
+        .render(&PluginCall::plain(digest, &config), &requests)
+        .unwrap()
+        .answers;
     let prompt = |at: usize| match &rendered[at].as_ref().unwrap().prompt {
         Prompt::Chat(turns) => turns[0].content.clone(),
         Prompt::Text(text) => panic!("{text}"),
@@ -319,7 +350,10 @@ fn alpaca_writes_prompts_and_reads_lists() {
         completion("2. Name a lake.\n3. Name a"),
         completion("２．说出一个湖。"),
     ];
-    let parsed = host.parse(digest, &config, &said).unwrap();
+    let parsed = host
+        .parse(&PluginCall::plain(digest, &config), &said)
+        .unwrap()
+        .answers;
     let instructions = |at: usize| {
         let items = parsed[at].as_ref().unwrap().iter();
         items
@@ -329,7 +363,10 @@ fn alpaca_writes_prompts_and_reads_lists() {
     assert_eq!(instructions(0), ["Name a lake."]);
     assert_eq!(instructions(1), ["说出一个湖。"]);
     // What a plugin is not, it cannot be asked.
-    let filtered = host.filter(digest, &config, &[record("x", "")]).unwrap();
+    let filtered = host
+        .filter(&PluginCall::plain(digest, &config), &[record("x", "")])
+        .unwrap()
+        .answers;
     assert_eq!(show(&filtered[0]), "error: is no filter");
 }
 
@@ -342,7 +379,10 @@ fn structured_corrects_and_drops() {
         record("x", "```python\nprint(1)"),
         record("x", "```json\n{\"a\": }\n```"),
     ];
-    let outcomes = host.validate(digest, &Value::Null, &records).unwrap();
+    let outcomes = host
+        .validate(&PluginCall::plain(digest, &Value::Null), &records)
+        .unwrap()
+        .answers;
     assert_eq!(outcomes[0], Ok(Validation::Accept));
     let Ok(Validation::Correct { output, note }) = &outcomes[1] else {
         panic!("{outcomes:?}");

@@ -1,5 +1,6 @@
 //! Core modules, as C, Zig and AssemblyScript compile to.
 
+use autodidact_domain::PluginCall;
 use autodidact_domain::PortError;
 use autodidact_domain::ports::Plugins;
 use serde_json::Value;
@@ -18,8 +19,9 @@ fn a_core_module_is_a_plugin_as_it_is() {
     let judge = |host: &autodidact_plugin_host::PluginHost| {
         let records = [record("D", ""), record("T", ""), record("k", "")];
         let outcomes = host
-            .filter(installed.digest, &Value::Null, &records)
-            .unwrap();
+            .filter(&PluginCall::plain(installed.digest, &Value::Null), &records)
+            .unwrap()
+            .answers;
         outcomes.iter().map(show).collect::<Vec<_>>()
     };
     let found = judge(&host);

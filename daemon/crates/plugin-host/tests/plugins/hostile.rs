@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, PluginRecord, PortError};
+use autodidact_domain::{Digest, PluginCall, PluginRecord, PortError};
 use autodidact_plugin_host::{Limits, PluginHost};
 use serde_json::{Value, json};
 
@@ -23,8 +23,9 @@ fn records(letters: &str) -> Vec<PluginRecord<'_>> {
 }
 
 fn run(host: &PluginHost, digest: Digest, letters: &str) -> Vec<String> {
-    host.filter(digest, &Value::Null, &records(letters))
+    host.filter(&PluginCall::plain(digest, &Value::Null), &records(letters))
         .unwrap()
+        .answers
         .iter()
         .map(show)
         .collect()
@@ -108,7 +109,10 @@ fn several_failures_in_several_batches_are_found() {
 fn long_notes_are_cut_and_odd_scores_left_out() {
     let (_folder, host) = open_host();
     let digest = install(&host);
-    let outcomes = host.filter(digest, &Value::Null, &records("NF")).unwrap();
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &Value::Null), &records("NF"))
+        .unwrap()
+        .answers;
     let note = outcomes[0].as_ref().unwrap().note.as_deref().unwrap();
     assert!(
         note.len() <= tight_limits().note_bytes && note.ends_with('…'),
@@ -176,7 +180,10 @@ fn an_instance_that_leaks_is_replaced() {
     let output = "x".repeat(100_000);
     let batch: Vec<_> = (0..10).map(|_| record("D", &output)).collect();
     for _ in 0..40 {
-        let outcomes = host.filter(digest, &Value::Null, &batch).unwrap();
+        let outcomes = host
+            .filter(&PluginCall::plain(digest, &Value::Null), &batch)
+            .unwrap()
+            .answers;
         assert!(
             outcomes.iter().all(|outcome| show(outcome) == "bad"),
             "{:?}",
@@ -240,7 +247,7 @@ fn imports_are_refused_by_name() {
     let component = wat::parse_str(text).unwrap();
     check_refused(
         &component,
-        "it imports wasi:filesystem/types@0.2.0, wasi:sockets/tcp@0.2.0, but a plugin may import nothing",
+        "it imports wasi:filesystem/types@0.2.0, wasi:sockets/tcp@0.2.0, but a plugin may import log, model and data of autodidact:plugin@0.1.0 alone",
     );
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod builtin;
+mod capabilities;
 mod core_modules;
 mod garbage;
 mod hostile;

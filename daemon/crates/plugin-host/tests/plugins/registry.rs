@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, PortError};
+use autodidact_domain::{Digest, PluginCall, PortError};
 use autodidact_plugin_host::{PluginError, PluginHost};
 use serde_json::Value;
 
@@ -25,8 +25,8 @@ fn open(folder: &Path) -> PluginHost {
 }
 
 fn works(host: &PluginHost, digest: Digest) -> bool {
-    host.filter(digest, &Value::Null, &[record("D", "")])
-        .is_ok_and(|outcomes| show(&outcomes[0]) == "bad")
+    host.filter(&PluginCall::plain(digest, &Value::Null), &[record("D", "")])
+        .is_ok_and(|outcomes| show(&outcomes.answers[0]) == "bad")
 }
 
 fn compiled_files(folder: &Path) -> Vec<PathBuf> {
@@ -82,7 +82,7 @@ fn a_newer_one_takes_the_name_and_the_older_stays_by_digest() {
     assert_eq!(host.prune(&[old.digest]).unwrap(), []);
     assert_eq!(host.prune(&[]).unwrap(), [old.digest]);
     assert!(matches!(
-        host.filter(old.digest, &Value::Null, &[]),
+        host.filter(&PluginCall::plain(old.digest, &Value::Null), &[]),
         Err(PortError::NotFound { .. })
     ));
     assert!(works(&host, new.digest));
@@ -193,7 +193,7 @@ fn a_damaged_component_is_told_and_mended_by_installing_again() {
     fs::remove_dir_all(folder.path().join("cache")).unwrap();
     let host = open(folder.path());
     let error = host
-        .filter(digest, &Value::Null, &[record("D", "")])
+        .filter(&PluginCall::plain(digest, &Value::Null), &[record("D", "")])
         .unwrap_err();
     assert!(
         matches!(&error, PortError::Corrupt(text) if text.contains("install the plugin again")),

@@ -11,6 +11,10 @@ pub(crate) struct Plugin<'a> {
     pub(crate) before: &'a str,
     /// More fields of the core module, such as a start function.
     pub(crate) fields: &'a str,
+    /// What the core module imports.
+    pub(crate) imports: &'a str,
+    /// What it asks for: the numbers of capabilities.
+    pub(crate) asks: &'a [u8],
 }
 
 impl Default for Plugin<'_> {
@@ -22,6 +26,8 @@ impl Default for Plugin<'_> {
             describe: "",
             before: "",
             fields: "",
+            imports: "",
+            asks: &[],
         }
     }
 }
@@ -64,7 +70,11 @@ impl Plugin<'_> {
     }
 
     fn core(&self) -> String {
+        let asks: String = self.asks.iter().map(|c| format!("\\{c:02x}")).collect();
         CORE.replace("(;FIELDS;)", self.fields)
+            .replace("(;IMPORTS;)", self.imports)
+            .replace("ASKS_LENGTH", &self.asks.len().to_string())
+            .replace("ASKS_BYTES", &asks)
             .replace("(;DESCRIBE;)", self.describe)
             .replace("(;BEFORE;)", self.before)
             .replace("NAME_LENGTH", &self.name.len().to_string())
@@ -83,6 +93,7 @@ fn escape(text: &str) -> String {
 /// Memory: 1024 name, 2048 version, 3072 schema, 8192 texts, 16384 results, from 65536 on what the host puts there.
 const CORE: &str = r#"
 (core module $core
+  (;IMPORTS;)
   (memory (export "memory") 2)
   (data (i32.const 1024) "NAME_TEXT")
   (data (i32.const 2048) "VERSION_TEXT")
@@ -90,6 +101,7 @@ const CORE: &str = r#"
   (data (i32.const 8192) "bad")
   (data (i32.const 8200) "Bad Reason")
   (data (i32.const 8220) "it is an error")
+  (data (i32.const 9100) "ASKS_BYTES")
   (global $top (mut i32) (i32.const 65536))
   (;FIELDS;)
   (func $take (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32) (local $at i32)
@@ -111,8 +123,7 @@ const CORE: &str = r#"
     ;; One kind, the first of the enum: a zero byte.
     (call $put (i32.const 16400) (i32.const 9000) (i32.const 1))
     (call $put (i32.const 16408) (i32.const 3072) (i32.const SCHEMA_LENGTH))
-    ;; No capabilities.
-    (call $put (i32.const 16416) (i32.const 9000) (i32.const 0))
+    (call $put (i32.const 16416) (i32.const 9100) (i32.const ASKS_LENGTH))
     (i32.const 16384))
   ;; Accepts a configuration unless its second byte is a quotation mark: {} is accepted, {"a":1} is not.
   (func (export "check-config") (param $config i32) (param $length i32) (result i32)

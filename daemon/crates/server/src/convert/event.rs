@@ -73,6 +73,15 @@ fn body(body: EventBody) -> Body {
         EventBody::PluginChanged { plugin, change } => {
             Body::PluginChanged(v1::PluginChanged { plugin, change })
         }
+        EventBody::PluginLog {
+            plugin,
+            level,
+            message,
+        } => Body::PluginLog(v1::PluginLog {
+            plugin,
+            level,
+            message,
+        }),
         EventBody::Preflight { round, preflight } => {
             Body::TrainingNeed(training_need(round, &preflight))
         }

@@ -24,7 +24,7 @@ pub(crate) use event::{event, stage, stage_progress, training_need};
 pub(crate) use generation::{completion, generate_requests, score, score_requests};
 pub(crate) use lineage::{comparison, record_lineage};
 pub(crate) use model::model;
-pub(crate) use plugin::plugin;
+pub(crate) use plugin::{plugin, plugin_uses};
 pub(crate) use review::{review_decision, review_item, review_stats};
 pub(crate) use spec::{spec_text, workflow_spec};
 pub(crate) use verdict::{decision, recorded_verdict};

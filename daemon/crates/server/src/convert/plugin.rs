@@ -1,6 +1,6 @@
 //! Installed plugins.
 
-use autodidact_domain::PluginSummary;
+use autodidact_domain::{Granted, PluginSummary, PluginUses};
 use autodidact_proto::v1;
 
 pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
@@ -9,11 +9,13 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
         version,
         kinds,
         capabilities,
+        granted,
         digest,
         config_schema,
         size,
         builtin,
         enabled,
+        quarantine,
     } = summary;
     v1::Plugin {
         name: name.to_string(),
@@ -25,5 +27,46 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
         size: *size,
         builtin: *builtin,
         enabled: *enabled,
+        granted: Some(self::granted(granted)),
+        quarantine: quarantine.clone(),
+        uses: None,
+    }
+}
+
+fn granted(granted: &Granted) -> v1::PluginGrant {
+    let files = granted.files.iter().map(|(name, file)| v1::PluginFile {
+        name: name.clone(),
+        digest: file.digest.to_string(),
+        size: file.size,
+    });
+    v1::PluginGrant {
+        capabilities: granted
+            .capabilities
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        max_tokens: granted.max_tokens,
+        files: files.collect(),
+    }
+}
+
+pub(crate) fn plugin_uses(uses: &PluginUses) -> v1::PluginUses {
+    let PluginUses {
+        completions,
+        embeddings,
+        scores,
+        tokens,
+        log_lines,
+        files_read,
+        refused,
+    } = uses.clone();
+    v1::PluginUses {
+        completions,
+        embeddings,
+        scores,
+        tokens,
+        log_lines,
+        files_read,
+        refused,
     }
 }

@@ -42,11 +42,13 @@ fn rule_ref(rule: RuleRef) -> v1::RuleRef {
         name,
         version,
         digest,
+        config_digest,
     } = rule;
     v1::RuleRef {
         name,
         version,
         digest: digest.map(|digest| digest.to_string()),
+        config_digest: config_digest.map(|digest| digest.to_string()),
     }
 }
 

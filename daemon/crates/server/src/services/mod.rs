@@ -13,6 +13,7 @@ mod preview;
 mod promote;
 mod review;
 mod system;
+mod trial;
 mod workflow;
 
 pub(crate) use checkpoint::CheckpointApi;

@@ -1,11 +1,13 @@
 //! `PluginService`: keeps the WASM components that workflows name in their chains.
 
-use autodidact_domain::{EventBody, PluginName};
+use autodidact_domain::capability::GrantChange;
+use autodidact_domain::report::PluginReport;
+use autodidact_domain::{EventBody, PluginName, PluginSummary, PluginUses};
 use autodidact_proto::v1;
 use autodidact_proto::v1::plugin_service_server::PluginService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::api;
+use super::{api, trial};
 use crate::blocking::{blocking, mutate, read};
 use crate::context::Context;
 use crate::convert;
@@ -13,6 +15,7 @@ use crate::in_use::refuse_if_used;
 use crate::pages::page_by_name;
 use crate::requests::{Mutation, once};
 use crate::status::{OrStatus, bad_name};
+use crate::stream::Outgoing;
 use crate::transfer::{self, Part};
 
 api!(
@@ -59,8 +62,12 @@ impl PluginService for PluginApi {
         let name = plugin_name(&request.into_inner().name)?;
         read(&self.context, move |context| {
             let summary = context.ports.plugins.get(name.as_str()).or_status()?;
+            let plugin = v1::Plugin {
+                uses: Some(convert::plugin_uses(&uses(context, &name)?)),
+                ..convert::plugin(&summary)
+            };
             Ok(v1::GetPluginResponse {
-                plugin: Some(convert::plugin(&summary)),
+                plugin: Some(plugin),
             })
         })
         .await
@@ -134,6 +141,56 @@ impl PluginService for PluginApi {
         .await
     }
 
+    async fn grant(
+        &self,
+        request: Request<v1::GrantPluginRequest>,
+    ) -> Result<Response<v1::GrantPluginResponse>, Status> {
+        let request = request.into_inner();
+        let mutation = Mutation::of("PluginService/Grant", &request.request_id, &request);
+        let name = plugin_name(&request.name)?;
+        let change = GrantChange {
+            grant: trial::capabilities("grant", &request.grant)?,
+            revoke: trial::capabilities("revoke", &request.revoke)?,
+            max_tokens: request.max_tokens,
+            files: request
+                .files
+                .into_iter()
+                .map(|file| (file.name, file.content))
+                .collect(),
+        };
+        mutate(&self.context, mutation, move |context| {
+            let plugins = &context.ports.plugins;
+            let summary = plugins.grant(name.as_str(), &change).or_status()?;
+            tell(context, &name, "granted")?;
+            Ok(v1::GrantPluginResponse {
+                plugin: Some(convert::plugin(&summary)),
+            })
+        })
+        .await
+    }
+
+    type TestStream = Outgoing<v1::TestPluginResponse>;
+
+    async fn test(
+        &self,
+        request: Request<Streaming<v1::TestPluginRequest>>,
+    ) -> Result<Response<Self::TestStream>, Status> {
+        use v1::test_plugin_request::Message;
+        let permit = self.context.transfer_permit().await?;
+        let limit = self.context.limits.plugin_bytes;
+        let take_apart = |message: v1::TestPluginRequest| match message.message {
+            Some(Message::Header(header)) => Part::Header(header),
+            Some(Message::Chunk(chunk)) => Part::Chunk(chunk),
+            None => Part::Empty,
+        };
+        let upload =
+            transfer::receive(&self.context, &mut request.into_inner(), limit, take_apart).await?;
+        let (header, bytes) = (upload.header, upload.bytes);
+        transfer::check(&bytes, header.size, header.digest.as_ref())?;
+        drop(permit);
+        trial::start(&self.context, header, bytes).map(Response::new)
+    }
+
     async fn remove(
         &self,
         request: Request<v1::RemovePluginRequest>,
@@ -149,6 +206,28 @@ impl PluginService for PluginApi {
         })
         .await
     }
+}
+
+/// Sums what a plugin used in all workflows that have a report.
+fn uses(context: &Context, name: &PluginName) -> Result<PluginUses, Status> {
+    let mut sum = PluginUses::default();
+    for workflow in context.ports.workflows.list().or_status()? {
+        let named = |plugin: &PluginSummary| plugin.name == *name;
+        if !workflow.pinned.plugins.iter().any(named) {
+            continue;
+        }
+        // One that has not ended its first step has none yet.
+        let Ok(report) = context.ports.workflows.report(&workflow.spec.name) else {
+            continue;
+        };
+        let of_name = |plugin: &&PluginReport| plugin.rule.name == name.as_str();
+        report
+            .plugins
+            .iter()
+            .filter(of_name)
+            .for_each(|plugin| sum.add(&plugin.uses));
+    }
+    Ok(sum)
 }
 
 fn plugin_name(name: &str) -> Result<PluginName, Status> {

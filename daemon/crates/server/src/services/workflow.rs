@@ -196,7 +196,10 @@ impl WorkflowService for WorkflowApi {
         let workflow = self.steer(
             mutation,
             request.name,
-            |supervisor, name| supervisor.resume(name),
+            move |supervisor, name| match request.new_plugins {
+                true => supervisor.resume_with_new_plugins(name),
+                false => supervisor.resume(name),
+            },
             |workflow| v1::ResumeWorkflowResponse {
                 workflow: Some(workflow),
             },
@@ -302,7 +305,9 @@ impl WorkflowApi {
         &self,
         mutation: Mutation,
         name: String,
-        act: fn(&Arc<Supervisor>, &WorkflowName) -> PortResult<WorkflowSummary>,
+        act: impl FnOnce(&Arc<Supervisor>, &WorkflowName) -> PortResult<WorkflowSummary>
+        + Send
+        + 'static,
         answer: fn(v1::Workflow) -> T,
     ) -> Result<Response<T>, Status> {
         let name = workflow_name(name)?;

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use autodidact_domain::capability::GrantChange;
 use autodidact_domain::checkpoint::CheckpointMeta;
 use autodidact_domain::exchange::{ExportProgress, ExportedModel, MergedModel, ModelFile};
 use autodidact_domain::generation::{ResponseLoss, ScoreRequest};
 use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::plugin::{
-    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
-    Validation,
+    FilterDecision, PluginScore, PluginStanding, RenderedPrompt, TemplateCompletion, TemplateItem,
+    TemplateRequest, Validation,
 };
 use autodidact_domain::ports::*;
 use autodidact_domain::preflight::{CheckpointPlan, DiskNeed};
@@ -484,6 +485,18 @@ impl Workflows for World {
         summary.message = message.to_string();
         Ok(summary.clone())
     }
+    fn set_plugins(
+        &self,
+        name: &WorkflowName,
+        plugins: Vec<PluginSummary>,
+    ) -> PortResult<WorkflowSummary> {
+        let mut workflows = self.workflows.lock().unwrap();
+        let Some(summary) = workflows.get_mut(name) else {
+            return missing("workflow", name.as_str());
+        };
+        summary.pinned.plugins = plugins;
+        Ok(summary.clone())
+    }
     fn put_report(&self, _: &Report) -> PortResult<()> {
         Ok(())
     }
@@ -710,11 +723,13 @@ impl Plugins for World {
             version: "1.0.0".into(),
             kinds: vec![PluginKind::Filter],
             capabilities: Vec::new(),
+            granted: Default::default(),
             digest: Digest::of(component),
             config_schema: String::new(),
             size: component.len() as u64,
             builtin,
             enabled: true,
+            quarantine: None,
         };
         self.plugins
             .lock()
@@ -741,6 +756,27 @@ impl Plugins for World {
         plugin.enabled = enabled;
         Ok(plugin.clone())
     }
+    fn visit(&self, component: &[u8]) -> PortResult<PluginSummary> {
+        Ok(PluginSummary {
+            digest: Digest::of(component),
+            ..self.install(component, false)?
+        })
+    }
+    fn leave(&self, _: Digest) {}
+    fn grant(&self, name: &str, change: &GrantChange) -> PortResult<PluginSummary> {
+        let mut plugins = self.plugins.lock().unwrap();
+        let Some(plugin) = plugins.get_mut(name) else {
+            return missing("plugin", name);
+        };
+        plugin.granted.capabilities.clone_from(&change.grant);
+        Ok(plugin.clone())
+    }
+    fn quarantine(&self, _: Digest, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+    fn standing(&self, _: Digest) -> PortResult<PluginStanding> {
+        Ok(PluginStanding::Trusted)
+    }
     fn remove(&self, name: &str) -> PortResult<()> {
         self.plugins
             .lock()
@@ -753,42 +789,37 @@ impl Plugins for World {
     }
     fn filter(
         &self,
-        _: Digest,
-        _: &serde_json::Value,
+        _: &PluginCall<'_>,
         _: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<FilterDecision>> {
+    ) -> PortResult<PluginRun<FilterDecision>> {
         Err(unused())
     }
     fn validate(
         &self,
-        _: Digest,
-        _: &serde_json::Value,
+        _: &PluginCall<'_>,
         _: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<Validation>> {
+    ) -> PortResult<PluginRun<Validation>> {
         Err(unused())
     }
     fn score(
         &self,
-        _: Digest,
-        _: &serde_json::Value,
+        _: &PluginCall<'_>,
         _: &[PluginRecord<'_>],
-    ) -> PortResult<PluginAnswers<PluginScore>> {
+    ) -> PortResult<PluginRun<PluginScore>> {
         Err(unused())
     }
     fn render(
         &self,
-        _: Digest,
-        _: &serde_json::Value,
+        _: &PluginCall<'_>,
         _: &[TemplateRequest<'_>],
-    ) -> PortResult<PluginAnswers<RenderedPrompt>> {
+    ) -> PortResult<PluginRun<RenderedPrompt>> {
         Err(unused())
     }
     fn parse(
         &self,
-        _: Digest,
-        _: &serde_json::Value,
+        _: &PluginCall<'_>,
         _: &[TemplateCompletion<'_>],
-    ) -> PortResult<PluginAnswers<Vec<TemplateItem>>> {
+    ) -> PortResult<PluginRun<Vec<TemplateItem>>> {
         Err(unused())
     }
 }

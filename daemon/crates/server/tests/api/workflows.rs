@@ -376,6 +376,7 @@ async fn a_running_workflow_is_paused_resumed_and_cancelled() {
     let resume = v1::ResumeWorkflowRequest {
         request_id: "r".into(),
         name: name(),
+        new_plugins: false,
     };
     let resumed = workflows
         .resume(resume)
@@ -444,6 +445,7 @@ async fn a_running_workflow_is_paused_resumed_and_cancelled() {
     let resume = v1::ResumeWorkflowRequest {
         request_id: String::new(),
         name: name(),
+        new_plugins: false,
     };
     let refused = ClientError::from(workflows.resume(resume).await.unwrap_err());
     assert_eq!(refused.reason(), "INVALID_ARGUMENT");

@@ -2,11 +2,9 @@
 
 use autodidact_domain::plugin::{TemplateCompletion, TemplateItem, TemplateRequest};
 use autodidact_domain::verdict::Evidence;
-use autodidact_domain::workflow::{
-    GenerateSpec, PromptStyle, PromptTemplate, TemplatePlugin, TemplateText,
-};
+use autodidact_domain::workflow::{GenerateSpec, PromptStyle, PromptTemplate, TemplateText};
 use autodidact_domain::{
-    Completion, Decision, Example, FinishReason, GenerateRequest, Language, Message, PluginSummary,
+    Completion, Decision, Example, FinishReason, GenerateRequest, Language, Message, PluginKind,
     Prompt, Sampling, TaskType, Verdict,
 };
 
@@ -14,7 +12,7 @@ use super::draft::{Content, Draft};
 use super::{Item, OrDrop, evolve, parse_items};
 use crate::error::FlowError;
 use crate::journaled::Run;
-use crate::plugins;
+use crate::plugins::{self, Bound};
 use crate::prompts::{flatten, line_stops};
 use crate::report::task_type_name;
 use crate::spec::builtin_template;
@@ -47,10 +45,7 @@ pub(crate) enum Template {
     /// By texts with slots.
     Texts(PromptTemplate),
     /// By a plugin.
-    Plugin {
-        plugin: PluginSummary,
-        spec: TemplatePlugin,
-    },
+    Plugin(Box<Bound>),
 }
 
 impl Template {
@@ -60,10 +55,10 @@ impl Template {
     /// [`FlowError::Stopped`] where it has no texts for a language of the workflow, or is not there any more.
     pub(crate) fn of(run: &Run, spec: &GenerateSpec) -> Result<Self, FlowError> {
         if let Some(spec) = &spec.template_plugin {
-            return Ok(Self::Plugin {
-                plugin: plugins::find(&run.workflow.pinned.plugins, &spec.name)?,
-                spec: spec.clone(),
-            });
+            let plugin = plugins::find(&run.workflow.pinned.plugins, &spec.name)?;
+            let kind = PluginKind::Template;
+            let bound = Bound::new(plugin, kind, &spec.config, spec.on_error, &spec.terms);
+            return Ok(Self::Plugin(Box::new(bound)));
         }
         let template = spec.custom_template.clone();
         let template = template.or_else(|| builtin_template(&spec.template));
@@ -97,18 +92,16 @@ impl Template {
                     .map(|(draft, examples)| Ok(laid_out(template, draft, examples)));
                 (template.style, written.collect::<Vec<_>>())
             }
-            Self::Plugin { plugin, spec } => {
+            Self::Plugin(bound) => {
+                let bound = &*bound.now(run)?;
                 let requests: Vec<_> = new_ones(drafts)
                     .map(|(draft, examples)| asked_of_plugin(draft, examples))
                     .collect();
-                let rendered = run
-                    .ports
-                    .plugins
-                    .render(plugin.digest, &spec.config, &requests)?;
-                plugins::same_count(plugin, rendered.len(), requests.len())?;
+                let rendered = run.ports.plugins.render(&bound.call(run), &requests)?;
+                let rendered = bound.settle(run, requests.len(), rendered)?;
                 let written = rendered.into_iter().map(|rendered| match rendered {
                     Ok(rendered) => Ok(Ok((rendered.prompt, rendered.stop))),
-                    Err(error) => failed(plugin, spec, error).map(Err),
+                    Err(error) => failed(bound, error).map(Err),
                 });
                 let written = written.collect::<Result<Vec<_>, FlowError>>()?;
                 // Harder versions are asked for in the form in which the plugin asks.
@@ -161,16 +154,14 @@ impl Template {
                 };
                 Ok(said.map(|said| Ok(read(said))).collect())
             }
-            Self::Plugin { plugin, spec } => {
+            Self::Plugin(bound) => {
+                let bound = &*bound.now(run)?;
                 let completions: Vec<_> = said
                     .clone()
                     .filter_map(|(draft, said)| told_to_plugin(draft, said.as_ref().ok()?))
                     .collect();
-                let parsed = run
-                    .ports
-                    .plugins
-                    .parse(plugin.digest, &spec.config, &completions)?;
-                plugins::same_count(plugin, parsed.len(), completions.len())?;
+                let parsed = run.ports.plugins.parse(&bound.call(run), &completions)?;
+                let parsed = bound.settle(run, completions.len(), parsed)?;
                 let mut parsed = parsed.into_iter();
                 let read = said.map(|(draft, said)| match said {
                     Err(_) => Ok(Ok(Vec::new())),
@@ -181,7 +172,7 @@ impl Template {
                             let items = items.into_iter().map(|item| of_plugin(draft, item));
                             Ok(Ok(items.collect()))
                         }
-                        Err(error) => failed(plugin, spec, error).map(Err),
+                        Err(error) => failed(bound, error).map(Err),
                     },
                 });
                 read.collect()
@@ -249,16 +240,12 @@ fn of_plugin(draft: &Draft<'_>, item: TemplateItem) -> Item {
     }
 }
 
-fn failed(
-    plugin: &PluginSummary,
-    spec: &TemplatePlugin,
-    error: String,
-) -> Result<Box<Verdict>, FlowError> {
-    plugins::stop_if_told(plugin, spec.on_error, &error)?;
+fn failed(bound: &Bound, error: String) -> Result<Box<Verdict>, FlowError> {
+    bound.on_error(&error)?;
     Ok(Box::new(Verdict {
         decision: Decision::Drop,
         reason: plugins::PLUGIN_ERROR.to_string(),
-        rule: plugins::rule(plugin),
+        rule: bound.rule(),
         evidence: Evidence {
             note: Some(error),
             ..Evidence::default()

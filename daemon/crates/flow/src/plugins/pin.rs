@@ -1,20 +1,18 @@
-//! The plugins that a workflow is bound to, and what is said where one fails.
+//! Finds the plugins that a workflow names, and everything that is wrong with how it does.
 
 use autodidact_domain::ports::Ports;
-use autodidact_domain::workflow::{ChainRule, OnPluginError, PluginSpec};
-use autodidact_domain::{PluginKind, PluginSummary, RuleRef, WorkflowSpec};
+use autodidact_domain::workflow::{ChainRule, PluginSpec, PluginTerms};
+use autodidact_domain::{Capability, Granted, PluginKind, PluginSummary, WorkflowSpec};
 
 use crate::error::FlowError;
 use crate::spec::{Fault, nearest_name};
-
-/// The reason of what a plugin failed on.
-pub(crate) const PLUGIN_ERROR: &str = "plugin_error";
 
 /// A plugin that a workflow names.
 struct Named<'a> {
     path: String,
     name: &'a str,
     config: &'a serde_json::Value,
+    terms: &'a PluginTerms,
     /// The link of a chain that it is; none where it stands for a template.
     link: Option<&'a PluginSpec>,
 }
@@ -87,6 +85,9 @@ pub(crate) fn pin(
             let expected = format!("a place for a {}", kinds.join(" or a "));
             faults.push(fault(&named.path, wrong, expected));
         }
+        if let Some((field, wrong, expected)) = wrong_grant(&plugin, named.terms) {
+            faults.push(fault(&format!("{}.{field}", named.path), wrong, expected));
+        }
         if let Err(error) = ports.plugins.check_config(plugin.digest, named.config) {
             let message = format!("plugin {name:?} refuses its configuration: {error}");
             faults.push(Fault {
@@ -111,6 +112,7 @@ fn named(spec: &WorkflowSpec) -> impl Iterator<Item = Named<'_>> {
             path: format!("{path}.plugin"),
             name: &link.name,
             config: &link.config,
+            terms: &link.terms,
             link: Some(link),
         }),
         _ => None,
@@ -121,8 +123,77 @@ fn named(spec: &WorkflowSpec) -> impl Iterator<Item = Named<'_>> {
         path: "stages.generate.template_plugin".to_string(),
         name: &plugin.name,
         config: &plugin.config,
+        terms: &plugin.terms,
         link: None,
     }))
+}
+
+/// Settles what a plugin may use at a place of a workflow.
+pub(super) fn granted(plugin: &PluginSummary, terms: &PluginTerms) -> Granted {
+    let for_all = &plugin.granted;
+    let capabilities = match terms.grant.is_empty() {
+        true => &for_all.capabilities,
+        false => &terms.grant,
+    };
+    let mut granted = Granted {
+        capabilities: capabilities.clone(),
+        max_tokens: terms.max_tokens.or(for_all.max_tokens),
+        files: for_all.files.clone(),
+    };
+    granted.capabilities.sort();
+    granted.capabilities.dedup();
+    if !granted.has(Capability::Data) {
+        granted.files.clear();
+    }
+    if !granted.has_model() {
+        granted.max_tokens = None;
+    }
+    granted
+}
+
+/// Finds what is wrong with what a plugin may use: the field, why, and what to write.
+fn wrong_grant(
+    plugin: &PluginSummary,
+    terms: &PluginTerms,
+) -> Option<(&'static str, String, String)> {
+    let (name, asked) = (&plugin.name, &plugin.capabilities);
+    let listed = |capabilities: &[Capability]| {
+        let names: Vec<&str> = capabilities.iter().map(|c| c.name()).collect();
+        names.join(", ")
+    };
+    let granted = granted(plugin, terms);
+    if let Some(not_asked) = granted.capabilities.iter().find(|c| !asked.contains(c)) {
+        let expected = match asked.is_empty() {
+            true => "no grant: it asks for nothing".to_string(),
+            false => format!("some of {}", listed(asked)),
+        };
+        let wrong = format!("plugin {name} does not ask for {not_asked}");
+        return Some(("grant", wrong, expected));
+    }
+    if granted.has(Capability::Data) && granted.files.is_empty() {
+        return Some((
+            "grant",
+            format!("plugin {name} would have no file to read"),
+            format!("files, by `autodidact plugin grant {name} data --file NAME=PATH`"),
+        ));
+    }
+    // A log is never missed; what it asks for besides it does not do without, unless somebody says that it shall.
+    let missing = asked
+        .iter()
+        .filter(|c| !granted.has(**c) && **c != Capability::Log);
+    let missing: Vec<Capability> = missing.copied().collect();
+    if !terms.allow_missing && !missing.is_empty() {
+        let missing = listed(&missing);
+        return Some((
+            "grant",
+            format!("plugin {name} asks for {missing}, which nobody granted"),
+            format!(
+                "grant: [{missing}] here, or `autodidact plugin grant {name} {}` for all workflows, or allow_missing: true to run it without",
+                missing.replace(',', "")
+            ),
+        ));
+    }
+    None
 }
 
 /// Finds the pinned plugin of a name.
@@ -172,43 +243,4 @@ pub(crate) fn kind_in_chain(
             wanted.map_or("filter, validator or scorer", PluginKind::name)
         )
     })
-}
-
-/// Names a plugin in verdicts.
-pub(crate) fn rule(plugin: &PluginSummary) -> RuleRef {
-    RuleRef {
-        name: plugin.name.to_string(),
-        version: plugin.version.clone(),
-        digest: Some(plugin.digest),
-    }
-}
-
-/// Ends the workflow where it is to stop when a plugin fails.
-pub(crate) fn stop_if_told(
-    plugin: &PluginSummary,
-    on_error: OnPluginError,
-    error: &str,
-) -> Result<(), FlowError> {
-    match on_error {
-        OnPluginError::Stop => Err(FlowError::Stopped(format!(
-            "plugin {} {} failed: {error}",
-            plugin.name, plugin.version
-        ))),
-        OnPluginError::Drop | OnPluginError::Keep => Ok(()),
-    }
-}
-
-/// Refuses answers that are not as many as what was asked.
-pub(crate) fn same_count(
-    plugin: &PluginSummary,
-    answers: usize,
-    asked: usize,
-) -> Result<(), FlowError> {
-    match answers == asked {
-        true => Ok(()),
-        false => Err(FlowError::Stopped(format!(
-            "plugin {} gave {answers} answers to {asked} questions",
-            plugin.name
-        ))),
-    }
 }

@@ -1,0 +1,197 @@
+//! A plugin at its place in a workflow: with what it is asked, and what becomes of its failures.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use autodidact_domain::capability::PluginServices;
+use autodidact_domain::plugin::PluginStanding;
+use autodidact_domain::workflow::{OnPluginError, PluginTerms};
+use autodidact_domain::{
+    Digest, Granted, ModelRef, PluginCall, PluginKind, PluginRun, PluginSummary, RuleRef,
+};
+use serde_json::Value;
+
+use super::pin::granted;
+use super::services::Services;
+use crate::error::FlowError;
+use crate::journaled::Run;
+
+/// The reason of what a plugin failed on.
+pub(crate) const PLUGIN_ERROR: &str = "plugin_error";
+
+/// A plugin that a workflow is bound to, at its place.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    pub(crate) plugin: PluginSummary,
+    /// As what it is asked.
+    kind: PluginKind,
+    config: Value,
+    on_error: OnPluginError,
+    terms: PluginTerms,
+    granted: Granted,
+    /// Whether a new version takes its place.
+    follow: bool,
+}
+
+impl Bound {
+    pub(crate) fn new(
+        plugin: PluginSummary,
+        kind: PluginKind,
+        config: &Value,
+        on_error: OnPluginError,
+        terms: &PluginTerms,
+    ) -> Self {
+        Self {
+            granted: granted(&plugin, terms),
+            plugin,
+            kind,
+            config: config.clone(),
+            on_error,
+            terms: terms.clone(),
+            follow: false,
+        }
+    }
+
+    /// Lets a new version take its place between batches.
+    pub(crate) fn following(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// Finds the version that is asked now: where the workflow follows new ones, the one in force, if it can stand in this place.
+    ///
+    /// # Errors
+    /// [`FlowError::Held`] where it is in quarantine.
+    pub(crate) fn now(&self, run: &Run) -> Result<Cow<'_, Self>, FlowError> {
+        let now = match self.follow {
+            true => self.newest(run)?,
+            false => Cow::Borrowed(self),
+        };
+        match run.ports.plugins.standing(now.plugin.digest)? {
+            PluginStanding::Quarantined(reason) => Err(FlowError::Held(now.held(&reason))),
+            PluginStanding::Trusted | PluginStanding::Excused => Ok(now),
+        }
+    }
+
+    fn newest(&self, run: &Run) -> Result<Cow<'_, Self>, FlowError> {
+        let name = self.plugin.name.as_str();
+        let plugins = &run.ports.plugins;
+        let Ok(newest) = plugins.get(name) else {
+            return Ok(Cow::Borrowed(self));
+        };
+        if newest.digest == self.plugin.digest {
+            return Ok(Cow::Borrowed(self));
+        }
+        let wrong = match plugins.check_config(newest.digest, &self.config) {
+            _ if !newest.enabled => Some("it is disabled".to_string()),
+            _ if !newest.kinds.contains(&self.kind) => Some(format!("it is no {}", self.kind)),
+            Err(error) => Some(format!("it refuses the configuration: {error}")),
+            Ok(()) => None,
+        };
+        let (version, short) = (&newest.version, newest.digest.short());
+        if run.plugins.is_news(name, newest.digest) {
+            run.warn(match &wrong {
+                None => format!("plugin {name} goes on as version {version} ({short})"),
+                Some(wrong) => format!(
+                    "plugin {name} stays version {}: version {version} ({short}) cannot stand in for it, since {wrong}",
+                    self.plugin.version
+                ),
+            })?;
+        }
+        Ok(match wrong {
+            Some(_) => Cow::Borrowed(self),
+            None => Cow::Owned(
+                Self::new(newest, self.kind, &self.config, self.on_error, &self.terms)
+                    .following(true),
+            ),
+        })
+    }
+
+    /// Lays out with what it is asked.
+    pub(crate) fn call<'a>(&'a self, run: &Run) -> PluginCall<'a> {
+        let name = self.plugin.name.as_str();
+        let services = (self.granted != Granted::default()).then(|| {
+            let model = self.terms.model.as_ref().unwrap_or(&run.spec().model);
+            let model = ModelRef {
+                model: model.clone(),
+                adapter: None,
+            };
+            let services = Services::of_run(run, name, &self.granted, model);
+            Arc::new(services) as Arc<dyn PluginServices>
+        });
+        PluginCall {
+            digest: self.plugin.digest,
+            config: &self.config,
+            granted: &self.granted,
+            services,
+            max_failures: self.terms.max_failures as usize,
+        }
+    }
+
+    /// Takes its answers, as many as were asked for.
+    ///
+    /// # Errors
+    /// [`FlowError::Held`] where it failed too often: it is put into quarantine then, and none of the answers count.
+    pub(crate) fn settle<T>(
+        &self,
+        run: &Run,
+        asked: usize,
+        said: PluginRun<T>,
+    ) -> Result<Vec<Result<T, String>>, FlowError> {
+        let plugin = &self.plugin;
+        if said.answers.len() != asked {
+            return Err(FlowError::Stopped(format!(
+                "plugin {} gave {} answers to {asked} questions",
+                plugin.name,
+                said.answers.len()
+            )));
+        }
+        let failures = said.answers.iter().filter(|answer| answer.is_err()).count();
+        let count = run.plugins.failed(plugin.digest, failures);
+        let is_too_much = said.gave_up || count >= self.terms.max_failures as usize;
+        if failures == 0 || !is_too_much || self.on_error == OnPluginError::Stop {
+            return Ok(said.answers);
+        }
+        if run.ports.plugins.standing(plugin.digest)? == PluginStanding::Excused {
+            return Ok(said.answers);
+        }
+        let last = said.first_failure().unwrap_or_default();
+        let reason = format!("it failed on {} records: {last}", self.terms.max_failures);
+        run.ports.plugins.quarantine(plugin.digest, &reason)?;
+        Err(FlowError::Held(self.held(&reason)))
+    }
+
+    /// Says what a quarantine is for, and how to go on.
+    fn held(&self, reason: &str) -> String {
+        let (name, version) = (&self.plugin.name, &self.plugin.version);
+        let how = match self.follow {
+            true => "install a mended version",
+            false => "install a mended version and resume with `--new-plugins`",
+        };
+        format!(
+            "plugin {name} {version} is in quarantine: {reason}. To go on, {how}, or let this one go on with `autodidact plugin enable {name}`"
+        )
+    }
+
+    /// Names it in verdicts.
+    pub(crate) fn rule(&self) -> RuleRef {
+        let config = self.config.to_string();
+        RuleRef {
+            name: self.plugin.name.to_string(),
+            version: self.plugin.version.clone(),
+            digest: Some(self.plugin.digest),
+            config_digest: Some(Digest::of(config.as_bytes())),
+        }
+    }
+
+    /// Ends the workflow where it is to stop when a plugin fails; tells what becomes of the record otherwise.
+    pub(crate) fn on_error(&self, error: &str) -> Result<OnPluginError, FlowError> {
+        match self.on_error {
+            OnPluginError::Stop => Err(FlowError::Stopped(format!(
+                "plugin {} {} failed: {error}",
+                self.plugin.name, self.plugin.version
+            ))),
+            on_error => Ok(on_error),
+        }
+    }
+}

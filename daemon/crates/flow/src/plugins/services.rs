@@ -1,0 +1,308 @@
+//! Does for plugins what they were granted: the workflow's model, within a budget of tokens, and the log. Every use is counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use autodidact_domain::capability::{DEFAULT_MAX_TOKENS, LogLevel, PluginServices, ServiceError};
+use autodidact_domain::ports::Ports;
+use autodidact_domain::{
+    Account, Completion, Digest, EventBody, GenerateRequest, Granted, Interrupt, InterruptReason,
+    Language, ModelRef, PluginUses, PortError, Prompt, ResponseLoss, ScoreRequest,
+};
+
+use crate::embedders::embed_by_language;
+use crate::journaled::Run;
+
+/// The bytes of a prompt that count as a token where the engine does not say how many it had.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What the plugins of a workflow used, by name, and how often they failed.
+///
+/// What earlier steps used comes from the journal, so that a budget ends at the same question however often a run is cut off.
+#[derive(Default)]
+pub(crate) struct Accounts(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// In the step at work.
+    step: BTreeMap<String, PluginUses>,
+    /// In the steps before it.
+    before: BTreeMap<String, PluginUses>,
+    /// Since this run began.
+    failures: BTreeMap<Digest, usize>,
+    /// The versions that were told of, by name.
+    told: BTreeMap<String, Digest>,
+}
+
+impl Accounts {
+    /// Takes what was used in the step at work.
+    pub(crate) fn take_step(&self) -> BTreeMap<String, PluginUses> {
+        let mut used = std::mem::take(&mut self.state().step);
+        used.retain(|_, uses| !uses.is_empty());
+        used
+    }
+
+    /// Counts what a step used that is in the journal now.
+    pub(crate) fn add(&self, used: &BTreeMap<String, PluginUses>) {
+        let mut state = self.state();
+        for (plugin, uses) in used {
+            state.before.entry(plugin.clone()).or_default().add(uses);
+        }
+    }
+
+    /// Shows what a plugin used in the steps that are in the journal.
+    pub(crate) fn of(&self, plugin: &str) -> PluginUses {
+        self.state().before.get(plugin).cloned().unwrap_or_default()
+    }
+
+    /// Shows what a plugin used in the step at work too.
+    pub(super) fn all_of(&self, plugin: &str) -> PluginUses {
+        let mut uses = self.of(plugin);
+        if let Some(step) = self.state().step.get(plugin) {
+            uses.add(step);
+        }
+        uses
+    }
+
+    /// Counts failures; tells how many there are now.
+    pub(super) fn failed(&self, digest: Digest, failures: usize) -> usize {
+        let mut state = self.state();
+        let count = state.failures.entry(digest).or_default();
+        *count += failures;
+        *count
+    }
+
+    /// Tells whether nobody was told yet of a plugin's version.
+    pub(super) fn is_news(&self, plugin: &str, digest: Digest) -> bool {
+        self.state().told.insert(plugin.to_string(), digest) != Some(digest)
+    }
+
+    fn count(&self, plugin: &str, change: impl FnOnce(&mut PluginUses)) {
+        change(self.state().step.entry(plugin.to_string()).or_default());
+    }
+
+    fn tokens(&self, plugin: &str) -> u64 {
+        let state = self.state();
+        let of = |uses: &BTreeMap<String, PluginUses>| uses.get(plugin).map_or(0, |u| u.tokens);
+        of(&state.before) + of(&state.step)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hears the lines of a plugin's log.
+pub(super) type Listener = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// Who is served, with what.
+pub(super) struct Served<'a> {
+    pub(super) plugin: String,
+    pub(super) granted: &'a Granted,
+    /// The model that it asks.
+    pub(super) model: Option<ModelRef>,
+    /// The language for which an embedder is chosen.
+    pub(super) language: Language,
+    pub(super) interrupt: &'a Interrupt,
+    /// Pays for remote models.
+    pub(super) account: Arc<dyn Account>,
+    pub(super) accounts: &'a Arc<Accounts>,
+    pub(super) log: Listener,
+}
+
+/// What a plugin is granted, in the hands of whoever does it.
+pub(super) struct Services {
+    ports: Ports,
+    language: Language,
+    model: Option<ModelRef>,
+    interrupt: Interrupt,
+    account: Arc<dyn Account>,
+    accounts: Arc<Accounts>,
+    plugin: String,
+    max_tokens: u64,
+    log: Listener,
+}
+
+impl Services {
+    pub(super) fn new(ports: &Ports, served: Served<'_>) -> Self {
+        Self {
+            ports: ports.clone(),
+            language: served.language,
+            model: served.model,
+            interrupt: served.interrupt.clone(),
+            account: served.account,
+            accounts: Arc::clone(served.accounts),
+            plugin: served.plugin,
+            max_tokens: served.granted.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
+            log: served.log,
+        }
+    }
+
+    /// Serves a plugin in a workflow's run.
+    pub(super) fn of_run(run: &Run, plugin: &str, granted: &Granted, model: ModelRef) -> Self {
+        let (events, workflow) = (Arc::clone(&run.ports.events), run.spec().name.clone());
+        let name = plugin.to_string();
+        let log = move |level: LogLevel, message: &str| {
+            let (plugin, level) = (name.clone(), level.name().to_string());
+            let message = message.to_string();
+            events.tell(
+                Some(&workflow),
+                EventBody::PluginLog {
+                    plugin,
+                    level,
+                    message,
+                },
+            );
+        };
+        let served = Served {
+            plugin: plugin.to_string(),
+            granted,
+            model: Some(model),
+            language: run.spec().languages[0],
+            interrupt: &run.interrupt,
+            account: Arc::clone(&run.ledger) as Arc<dyn Account>,
+            accounts: &run.plugins,
+            log: Arc::new(log),
+        };
+        Self::new(&run.ports, served)
+    }
+
+    fn model(&self) -> Result<&ModelRef, ServiceError> {
+        let none = || ServiceError::Refused("there is no model to ask".to_string());
+        self.model.as_ref().ok_or_else(none)
+    }
+
+    /// Refuses what the budget has no tokens for.
+    fn spend(&self, most: u64) -> Result<(), ServiceError> {
+        let used = self.accounts.tokens(&self.plugin);
+        if used.saturating_add(most) <= self.max_tokens {
+            return Ok(());
+        }
+        self.refused();
+        Err(ServiceError::Refused(format!(
+            "the budget of {} tokens has {} left, and some {most} are asked for",
+            self.max_tokens,
+            self.max_tokens.saturating_sub(used)
+        )))
+    }
+
+    /// Explains why a model said nothing.
+    fn failure(&self, error: PortError) -> ServiceError {
+        match error {
+            PortError::Interrupted if !self.interrupt.is_raised() => ServiceError::TooLong,
+            PortError::Invalid(wrong) => {
+                self.refused();
+                ServiceError::Refused(wrong)
+            }
+            error => ServiceError::Port(error),
+        }
+    }
+}
+
+impl PluginServices for Services {
+    fn log(&self, level: LogLevel, message: &str) {
+        self.accounts
+            .count(&self.plugin, |uses| uses.log_lines += 1);
+        (self.log)(level, message);
+    }
+
+    fn generate(
+        &self,
+        requests: Vec<GenerateRequest>,
+        within: Duration,
+    ) -> Result<Vec<Completion>, ServiceError> {
+        let most = |request: &GenerateRequest| {
+            prompt_tokens(&request.prompt) + u64::from(request.sampling.max_tokens)
+        };
+        let most = requests.iter().map(most).sum();
+        self.spend(most)?;
+        let part = self.interrupt.of_part();
+        let started = Instant::now();
+        let mut look_at_the_clock = |_| {
+            if started.elapsed() > within {
+                part.raise(InterruptReason::Cancel);
+            }
+        };
+        let engine = &self.ports.engine;
+        let said = engine.generate_paid(
+            self.model()?,
+            requests,
+            self.account.as_ref(),
+            &part,
+            &mut look_at_the_clock,
+        );
+        let said = said.map_err(|error| self.failure(error))?;
+        let tokens = said
+            .iter()
+            .map(|c| u64::from(c.prompt_tokens) + u64::from(c.completion_tokens));
+        let tokens: u64 = tokens.sum();
+        self.accounts.count(&self.plugin, |uses| {
+            uses.completions += said.len() as u64;
+            uses.tokens += tokens;
+        });
+        Ok(said)
+    }
+
+    fn embed(&self, texts: Vec<String>, _: Duration) -> Result<Vec<Vec<f32>>, ServiceError> {
+        let count = texts.len() as u64;
+        self.spend(texts.iter().map(|text| tokens_of(text)).sum())?;
+        let made = embed_by_language(
+            &self.ports,
+            self.language,
+            self.model()?,
+            texts,
+            &self.interrupt.of_part(),
+        );
+        let (_, made) = made.map_err(|error| self.failure(error))?;
+        self.accounts.count(&self.plugin, |uses| {
+            uses.embeddings += count;
+            uses.tokens += made.tokens;
+        });
+        Ok(made.vectors)
+    }
+
+    fn score(
+        &self,
+        requests: Vec<ScoreRequest>,
+        _: Duration,
+    ) -> Result<Vec<ResponseLoss>, ServiceError> {
+        let prompts: u64 = requests
+            .iter()
+            .map(|request| prompt_tokens(&request.prompt))
+            .sum();
+        let continuations = requests
+            .iter()
+            .map(|request| tokens_of(&request.continuation));
+        self.spend(prompts + continuations.sum::<u64>())?;
+        let part = self.interrupt.of_part();
+        let scored = self.ports.engine.score(self.model()?, requests, &part);
+        let scored = scored.map_err(|error| self.failure(error))?;
+        let tokens: u64 = scored.iter().map(|loss| u64::from(loss.tokens)).sum();
+        self.accounts.count(&self.plugin, |uses| {
+            uses.scores += scored.len() as u64;
+            uses.tokens += prompts + tokens;
+        });
+        Ok(scored)
+    }
+
+    fn file_read(&self) {
+        self.accounts
+            .count(&self.plugin, |uses| uses.files_read += 1);
+    }
+
+    fn refused(&self) {
+        self.accounts.count(&self.plugin, |uses| uses.refused += 1);
+    }
+}
+
+fn prompt_tokens(prompt: &Prompt) -> u64 {
+    match prompt {
+        Prompt::Text(text) => tokens_of(text),
+        Prompt::Chat(turns) => turns.iter().map(|turn| tokens_of(&turn.content)).sum(),
+    }
+}
+
+fn tokens_of(text: &str) -> u64 {
+    (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
+}

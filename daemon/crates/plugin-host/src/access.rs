@@ -1,0 +1,277 @@
+//! What a call may use besides its own time and memory: log, model and data files, where they are granted. The functions here are what
+//! a plugin's imports come to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use autodidact_domain::capability::{LogLevel, PluginServices, ServiceError};
+use autodidact_domain::{Capability, Granted};
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::bindings::{data, log, model};
+use crate::sandbox::{Failure, State};
+use crate::{Limits, PluginError, asked, files};
+
+/// The longest line of a log, in bytes; longer ones are cut.
+const MAX_LINE_BYTES: usize = 1000;
+
+/// What calls may use: granted once, for all calls of a run.
+#[derive(Clone)]
+pub(crate) struct Permit(Option<Arc<Permitted>>);
+
+struct Permitted {
+    granted: Granted,
+    services: Arc<dyn PluginServices>,
+    /// Where the granted files are.
+    folder: PathBuf,
+    log_lines: usize,
+    wait: Duration,
+}
+
+impl Permit {
+    /// Grants nothing.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Grants what a person did; files lie in `folder` by their digests.
+    pub(crate) fn of(
+        granted: &Granted,
+        services: Arc<dyn PluginServices>,
+        folder: PathBuf,
+        limits: &Limits,
+    ) -> Self {
+        Self(Some(Arc::new(Permitted {
+            granted: granted.clone(),
+            services,
+            folder,
+            log_lines: limits.log_lines,
+            wait: Duration::from_millis(limits.wait_ms),
+        })))
+    }
+}
+
+/// What the present call uses.
+#[derive(Default)]
+pub(crate) struct Access {
+    permitted: Option<Arc<Permitted>>,
+    /// Waited in this call.
+    waited: Duration,
+    /// What of it the deadline has not been moved by yet.
+    waited_uncounted: Duration,
+    log_lines: usize,
+    /// What ended the call from here.
+    failure: Option<Failure>,
+}
+
+impl Access {
+    /// Begins a call.
+    pub(crate) fn begin(&mut self, permit: &Permit) {
+        if self.permitted.is_some() || permit.0.is_some() {
+            *self = Self {
+                permitted: permit.0.clone(),
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Ends the call; tells how long it waited.
+    pub(crate) fn end(&mut self) -> Duration {
+        if let Some(permitted) = &self.permitted
+            && self.log_lines > permitted.log_lines
+        {
+            let more = self.log_lines - permitted.log_lines;
+            let line = format!("{more} more lines in one call were left out");
+            permitted.services.log(LogLevel::Warn, &line);
+        }
+        self.waited
+    }
+
+    /// Takes what was waited since this was last asked.
+    pub(crate) fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited_uncounted)
+    }
+
+    /// Takes what ended the call from here.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    /// Does something for which the plugin waits.
+    ///
+    /// # Errors
+    /// A trap where the call has to end; a text inside where the plugin is told why not.
+    fn wait<T>(
+        &mut self,
+        capability: Capability,
+        work: impl FnOnce(&dyn PluginServices, Duration) -> Result<T, ServiceError>,
+    ) -> wasmtime::Result<Result<T, String>> {
+        let Some(permitted) = self.permitted.clone() else {
+            return Ok(Err(
+                "there is no model outside of judging records".to_string()
+            ));
+        };
+        if !permitted.granted.has(capability) {
+            permitted.services.refused();
+            return Ok(Err(not_granted(capability)));
+        }
+        let started = Instant::now();
+        let left = permitted.wait.saturating_sub(self.waited);
+        let result = match left {
+            Duration::ZERO => Err(ServiceError::TooLong),
+            left => work(permitted.services.as_ref(), left),
+        };
+        self.waited += started.elapsed();
+        self.waited_uncounted += started.elapsed();
+        let failure = match result {
+            Ok(done) => return Ok(Ok(done)),
+            Err(ServiceError::Refused(text)) => return Ok(Err(text)),
+            Err(ServiceError::TooLong) => Failure::Overrun(format!(
+                "waited longer than {} ms for the model",
+                permitted.wait.as_millis()
+            )),
+            Err(ServiceError::Port(error)) => Failure::Fatal(error),
+        };
+        self.failure = Some(failure);
+        Err(wasmtime::Error::msg("ended by the host"))
+    }
+
+    /// Refuses what is asked for in a way that cannot be.
+    fn refuse<T>(&self, wrong: String) -> wasmtime::Result<Result<T, String>> {
+        if let Some(permitted) = &self.permitted {
+            permitted.services.refused();
+        }
+        Ok(Err(wrong))
+    }
+}
+
+fn not_granted(capability: Capability) -> String {
+    format!("{capability} is not granted to this plugin")
+}
+
+/// Puts the functions where components find them.
+pub(crate) fn link(linker: &mut Linker<State>) -> Result<(), PluginError> {
+    type Own = HasSelf<Access>;
+    let linked = log::add_to_linker::<State, Own>(linker, |state| &mut state.access)
+        .and_then(|()| model::add_to_linker::<State, Own>(linker, |state| &mut state.access))
+        .and_then(|()| data::add_to_linker::<State, Own>(linker, |state| &mut state.access));
+    linked.map_err(|error| PluginError::Runtime(error.to_string()))
+}
+
+impl log::Host for Access {
+    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        let Some(permitted) = &self.permitted else {
+            return Ok(());
+        };
+        if !permitted.granted.has(Capability::Log) {
+            return Ok(());
+        }
+        self.log_lines += 1;
+        if self.log_lines <= permitted.log_lines {
+            let level = match level {
+                log::Level::Debug => LogLevel::Debug,
+                log::Level::Info => LogLevel::Info,
+                log::Level::Warn => LogLevel::Warn,
+                log::Level::Error => LogLevel::Error,
+            };
+            permitted.services.log(level, &one_line(&message));
+        }
+        Ok(())
+    }
+}
+
+/// Makes one line of a text, so that it cannot pass for several, or for commands to a terminal.
+fn one_line(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_LINE_BYTES);
+    let shown = text[..end].chars();
+    let shown = shown.map(|c| if c.is_control() { ' ' } else { c });
+    let cut = if end < text.len() { "…" } else { "" };
+    shown.chain(cut.chars()).collect()
+}
+
+impl model::Host for Access {
+    fn generate(
+        &mut self,
+        requests: Vec<model::Generation>,
+    ) -> wasmtime::Result<Result<Vec<model::Completion>, String>> {
+        let requests = match asked::generations(requests) {
+            Ok(requests) => requests,
+            Err(wrong) => return self.refuse(wrong),
+        };
+        let choices = asked::choices(&requests);
+        let said = self.wait(Capability::Generate, |services, within| {
+            services.generate(requests, within)
+        })?;
+        Ok(said.and_then(|said| asked::completions(said, &choices)))
+    }
+
+    fn embed(&mut self, texts: Vec<String>) -> wasmtime::Result<Result<Vec<Vec<f32>>, String>> {
+        if let Err(wrong) = asked::bounded(texts.len()) {
+            return self.refuse(wrong);
+        }
+        self.wait(Capability::Embed, |services, within| {
+            services.embed(texts, within)
+        })
+    }
+
+    fn score(
+        &mut self,
+        continuations: Vec<model::Continuation>,
+    ) -> wasmtime::Result<Result<Vec<model::Likelihood>, String>> {
+        let requests = match asked::continuations(continuations) {
+            Ok(requests) => requests,
+            Err(wrong) => return self.refuse(wrong),
+        };
+        let scored = self.wait(Capability::Score, |services, within| {
+            services.score(requests, within)
+        })?;
+        Ok(scored.map(|losses| losses.into_iter().map(asked::likelihood).collect()))
+    }
+}
+
+impl data::Host for Access {
+    fn files(&mut self) -> wasmtime::Result<Vec<String>> {
+        let permitted = self.permitted.as_ref();
+        let permitted = permitted.filter(|permitted| permitted.granted.has(Capability::Data));
+        let names = permitted.map(|permitted| permitted.granted.files.keys().cloned().collect());
+        Ok(names.unwrap_or_default())
+    }
+
+    fn read(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
+        let Some(permitted) = &self.permitted else {
+            return Ok(Err(
+                "there are no files outside of judging records".to_string()
+            ));
+        };
+        if !permitted.granted.has(Capability::Data) {
+            return self.refuse(not_granted(Capability::Data));
+        }
+        let Some(file) = permitted.granted.files.get(&name) else {
+            return self.refuse(format!("there is no file {:?}", one_line(&name)));
+        };
+        match files::read_data(&permitted.folder, file.digest) {
+            Ok(bytes) => {
+                permitted.services.file_read();
+                Ok(Ok(bytes))
+            }
+            Err(error) => {
+                self.failure = Some(Failure::Fatal(error.into()));
+                Err(wasmtime::Error::msg("ended by the host"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_short() {
+        assert_eq!(one_line("a\nb\u{1b}[31m\tc"), "a b [31m c");
+        let long = one_line(&"字".repeat(1000));
+        assert_eq!(long.chars().count(), 334);
+        assert!(long.ends_with("字…"));
+    }
+}

@@ -1,0 +1,507 @@
+//! What plugins may use: only what they ask for and a person granted, within bounds, and counted by whoever serves them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use autodidact_domain::capability::{GrantChange, LogLevel, PluginServices, ServiceError};
+use autodidact_domain::plugin::{FilterDecision, PluginStanding};
+use autodidact_domain::ports::Plugins;
+use autodidact_domain::{
+    Capability, Completion, Digest, FinishReason, GenerateRequest, Granted, PluginCall, PluginRun,
+    PortError, PortResult, ResponseLoss, ScoreRequest,
+};
+use autodidact_plugin_host::{Limits, PluginHost};
+use serde_json::Value;
+
+use super::wat_components::Plugin;
+use super::{open_host, record, show, tight_limits};
+
+const LOG: u8 = 0;
+const GENERATE: u8 = 1;
+const DATA: u8 = 4;
+
+const LOG_IMPORT: &str =
+    r#"(import "autodidact:plugin/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#;
+const MODEL_IMPORT: &str =
+    r#"(import "autodidact:plugin/model@0.1.0" "generate" (func $generate (param i32 i32 i32)))"#;
+const DATA_IMPORT: &str =
+    r#"(import "autodidact:plugin/data@0.1.0" "read" (func $read (param i32 i32 i32)))"#;
+
+/// Asks for a completion of `it is an error`, of 4 tokens, and drops every record for `bad` where there is none.
+const ASK: &str = r#"
+    (call $generate (i32.const 9200) (i32.const 1) (i32.const 9300))
+    (if (i32.load8_u (i32.const 9300)) (then (call $refuse)))"#;
+/// A request in memory, and a way to end a batch with an error that says what the host said.
+const REQUEST: &str = r#"
+  (data (i32.const 9200) "\00\00\00\00\1c\20\00\00\0e\00\00\00\04\00\00\00\00\00\00\00\00\00\80\3f\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+  (global $refused (mut i32) (i32.const 0))
+  (func $refuse (global.set $refused (i32.const 1)))"#;
+/// Gives the host's text back as the batch's error.
+const TELL: &str = r#"
+    (if (global.get $refused)
+      (then
+        (global.set $refused (i32.const 0))
+        (i32.store8 (i32.const 16384) (i32.const 1))
+        (call $put (i32.const 16388) (i32.load (i32.const 9304)) (i32.load (i32.const 9308)))
+        (return (i32.const 16384))))"#;
+
+/// Serves what a test wants, and counts.
+#[derive(Default)]
+struct Served {
+    lines: Mutex<Vec<(LogLevel, String)>>,
+    asked: AtomicU64,
+    refused: AtomicU64,
+    read: AtomicU64,
+    /// How long a completion takes.
+    takes: Duration,
+    /// What the model says in the place of completions.
+    fails: Option<ServiceError>,
+}
+
+impl PluginServices for Served {
+    fn log(&self, level: LogLevel, message: &str) {
+        self.lines
+            .lock()
+            .unwrap()
+            .push((level, message.to_string()));
+    }
+
+    fn generate(
+        &self,
+        requests: Vec<GenerateRequest>,
+        _: Duration,
+    ) -> Result<Vec<Completion>, ServiceError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.takes);
+        if let Some(error) = &self.fails {
+            return Err(error.clone());
+        }
+        assert_eq!(requests[0].sampling.max_tokens, 4);
+        let said = |_| Completion {
+            text: "yes".into(),
+            finish: FinishReason::Eos,
+            prompt_tokens: 3,
+            completion_tokens: 1,
+            logprobs: Vec::new(),
+        };
+        Ok(requests.iter().map(said).collect())
+    }
+
+    fn embed(&self, _: Vec<String>, _: Duration) -> Result<Vec<Vec<f32>>, ServiceError> {
+        Err(ServiceError::Refused("not here".into()))
+    }
+
+    fn score(&self, _: Vec<ScoreRequest>, _: Duration) -> Result<Vec<ResponseLoss>, ServiceError> {
+        Err(ServiceError::Refused("not here".into()))
+    }
+
+    fn file_read(&self) {
+        self.read.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn granted(capabilities: &[Capability]) -> Granted {
+    Granted {
+        capabilities: capabilities.to_vec(),
+        ..Granted::default()
+    }
+}
+
+fn ask(
+    host: &PluginHost,
+    digest: Digest,
+    granted: &Granted,
+    served: &Arc<Served>,
+    letters: &str,
+) -> PortResult<PluginRun<FilterDecision>> {
+    let records: Vec<_> = (0..letters.len())
+        .map(|i| record(&letters[i..=i], ""))
+        .collect();
+    let call = PluginCall {
+        granted,
+        services: Some(Arc::clone(served) as Arc<dyn PluginServices>),
+        ..PluginCall::plain(digest, &Value::Null)
+    };
+    host.filter(&call, &records)
+}
+
+fn shown(run: &PluginRun<FilterDecision>) -> Vec<String> {
+    run.answers.iter().map(show).collect()
+}
+
+fn asking() -> Plugin<'static> {
+    Plugin {
+        imports: MODEL_IMPORT,
+        asks: &[GENERATE],
+        fields: REQUEST,
+        before: concat_before(),
+        ..Plugin::default()
+    }
+}
+
+fn concat_before() -> &'static str {
+    // Once for the tests of this file; there are few.
+    String::leak(format!("{ASK}{TELL}"))
+}
+
+fn installed(host: &PluginHost, plugin: &Plugin<'_>) -> Digest {
+    host.install(&plugin.core_module(), false).unwrap().digest
+}
+
+#[test]
+fn a_plugin_uses_the_model_that_it_asks_for_where_it_is_granted() {
+    let (_folder, host) = open_host();
+    let digest = installed(&host, &asking());
+    let served = Arc::new(Served::default());
+    let run = ask(
+        &host,
+        digest,
+        &granted(&[Capability::Generate]),
+        &served,
+        "kD",
+    )
+    .unwrap();
+    assert_eq!(shown(&run), ["keep", "bad"]);
+    assert_eq!(served.asked.load(Ordering::SeqCst), 1);
+    // Without a grant it is told so, and the model is not asked.
+    let run = ask(&host, digest, &granted(&[Capability::Log]), &served, "k").unwrap();
+    assert_eq!(
+        shown(&run),
+        ["error: generate is not granted to this plugin"]
+    );
+    assert_eq!(served.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(served.refused.load(Ordering::SeqCst), 1);
+    // Outside of a run nobody serves.
+    let plain = PluginCall::plain(digest, &Value::Null);
+    let run = host.filter(&plain, &[record("k", "")]).unwrap();
+    assert_eq!(
+        shown(&run),
+        ["error: there is no model outside of judging records"]
+    );
+}
+
+#[test]
+fn waiting_for_the_model_does_not_count_but_has_a_bound_of_its_own() {
+    let limits = Limits {
+        call_ms: 100,
+        wait_ms: 1000,
+        ..tight_limits()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), limits).unwrap();
+    let digest = installed(&host, &asking());
+    let patient = Arc::new(Served {
+        takes: Duration::from_millis(400),
+        ..Served::default()
+    });
+    let generate = granted(&[Capability::Generate]);
+    let run = ask(&host, digest, &generate, &patient, "kD").unwrap();
+    assert_eq!(shown(&run), ["keep", "bad"]);
+    assert!(run.seconds < 0.3, "{} s in the plugin", run.seconds);
+    // What follows is measured as before.
+    let run = ask(&host, digest, &generate, &patient, "kL").unwrap();
+    assert_eq!(
+        run.answers[0].as_ref().map(|d| d.drop_reason.clone()),
+        Ok(None)
+    );
+    assert!(
+        shown(&run)[1].contains("took longer than 101 ms"),
+        "{run:?}"
+    );
+    // A loop that asks and asks has waited enough some time.
+    let digest = installed(
+        &host,
+        &Plugin {
+            version: "2.0.0",
+            before: "(loop $on (call $generate (i32.const 9200) (i32.const 1) (i32.const 9300)) (br $on))",
+            ..asking()
+        },
+    );
+    let started = Instant::now();
+    let run = ask(&host, digest, &generate, &patient, "k").unwrap();
+    assert!(
+        shown(&run)[0].contains("waited longer than 1000 ms for the model"),
+        "{run:?}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(5));
+    // One that is refused each time does not wait, so its own time ends it.
+    let spent = Arc::new(Served {
+        fails: Some(ServiceError::Refused("the budget is spent".into())),
+        ..Served::default()
+    });
+    let run = ask(&host, digest, &generate, &spent, "k").unwrap();
+    // Or its memory, which every text takes a part of.
+    let ended = &shown(&run)[0];
+    assert!(
+        ended.contains("took longer than") || ended.contains("of memory"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn a_model_that_fails_ends_the_run_and_not_the_record() {
+    let (_folder, host) = open_host();
+    let digest = installed(&host, &asking());
+    let generate = granted(&[Capability::Generate]);
+    for error in [
+        PortError::Interrupted,
+        PortError::Unavailable("gone".into()),
+    ] {
+        let served = Arc::new(Served {
+            fails: Some(ServiceError::Port(error.clone())),
+            ..Served::default()
+        });
+        let run = ask(&host, digest, &generate, &served, "kDk");
+        assert_eq!(run.unwrap_err(), error);
+        assert_eq!(served.asked.load(Ordering::SeqCst), 1);
+    }
+    let refused = Arc::new(Served {
+        fails: Some(ServiceError::Refused("the budget is spent".into())),
+        ..Served::default()
+    });
+    let run = ask(&host, digest, &generate, &refused, "kD").unwrap();
+    assert_eq!(shown(&run), ["error: the budget is spent"; 2]);
+}
+
+#[test]
+fn a_billion_lines_of_log_are_a_hundred_and_a_deadline() {
+    let (_folder, host) = open_host();
+    let flood = Plugin {
+        imports: LOG_IMPORT,
+        asks: &[LOG],
+        before: "(local.set $i (i32.const 1000000000))
+                 (loop $on
+                   (call $log (i32.const 2) (i32.const 8220) (i32.const 60000))
+                   (local.set $i (i32.sub (local.get $i) (i32.const 1)))
+                   (br_if $on (local.get $i)))",
+        ..Plugin::default()
+    };
+    let digest = installed(&host, &flood);
+    let served = Arc::new(Served::default());
+    let run = ask(&host, digest, &granted(&[Capability::Log]), &served, "k").unwrap();
+    assert!(shown(&run)[0].contains("took longer than"), "{run:?}");
+    let lines = served.lines.lock().unwrap();
+    assert_eq!(lines.len(), tight_limits().log_lines + 1);
+    assert_eq!(lines[0].0, LogLevel::Warn);
+    assert!(lines[0].1.starts_with("it is an error") && lines[0].1.len() <= 1003);
+    assert!(
+        lines[100]
+            .1
+            .ends_with("more lines in one call were left out"),
+        "{:?}",
+        lines[100]
+    );
+    drop(lines);
+    // Without a grant they go nowhere.
+    let silent = Arc::new(Served::default());
+    ask(&host, digest, &Granted::default(), &silent, "k").unwrap();
+    assert!(silent.lines.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_plugin_reads_the_files_that_it_was_given_and_no_other() {
+    let (_folder, host) = open_host();
+    // Reads `it is an error` (the name of a file) and says what came of it.
+    let reading = Plugin {
+        imports: DATA_IMPORT,
+        asks: &[DATA],
+        before: "(call $read (i32.const 8220) (i32.const 2) (i32.const 9304))
+                 (i32.store8 (i32.const 16384) (i32.const 1))
+                 (call $put (i32.const 16388) (i32.load (i32.const 9308)) (i32.load (i32.const 9312)))
+                 (return (i32.const 16384))",
+        ..Plugin::default()
+    };
+    let plugin = host.install(&reading.core_module(), false).unwrap();
+    let change = |files: &[(&str, &str)]| GrantChange {
+        grant: vec![Capability::Data],
+        files: files
+            .iter()
+            .map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()))
+            .collect(),
+        ..GrantChange::default()
+    };
+    let refused = host.grant("hostile", &change(&[])).unwrap_err().to_string();
+    assert!(refused.contains("no file to read"), "{refused}");
+    let refused = host
+        .grant("hostile", &change(&[("../it", "x")]))
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("is no name for a file"), "{refused}");
+    let granted_now = host
+        .grant("hostile", &change(&[("it", "the words")]))
+        .unwrap()
+        .granted;
+    assert_eq!(granted_now.files["it"].size, 9);
+    let served = Arc::new(Served::default());
+    let run = ask(&host, plugin.digest, &granted_now, &served, "k").unwrap();
+    assert_eq!(shown(&run), ["error: the words"]);
+    assert_eq!(served.read.load(Ordering::SeqCst), 1);
+    // A workflow that was bound before keeps its file; a later one has the new one.
+    let later = host
+        .grant("hostile", &change(&[("it", "others")]))
+        .unwrap()
+        .granted;
+    let run = ask(&host, plugin.digest, &granted_now, &served, "k").unwrap();
+    assert_eq!(shown(&run), ["error: the words"]);
+    let run = ask(&host, plugin.digest, &later, &served, "k").unwrap();
+    assert_eq!(shown(&run), ["error: others"]);
+    let other = Granted {
+        files: [("that".to_string(), later.files["it"])].into(),
+        ..later.clone()
+    };
+    let run = ask(&host, plugin.digest, &other, &served, "k").unwrap();
+    assert_eq!(shown(&run), ["error: there is no file \"it\""]);
+    // What nobody refers to any more goes.
+    host.prune(&[]).unwrap();
+    let gone = ask(&host, plugin.digest, &granted_now, &served, "k").unwrap_err();
+    assert!(matches!(gone, PortError::Corrupt(_)), "{gone}");
+    let revoked = GrantChange {
+        revoke: vec![Capability::Data],
+        ..GrantChange::default()
+    };
+    assert_eq!(
+        host.grant("hostile", &revoked).unwrap().granted,
+        Granted::default()
+    );
+    let run = ask(&host, plugin.digest, &Granted::default(), &served, "k").unwrap();
+    assert!(
+        shown(&run)[0].starts_with("error: there are no files"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn what_a_plugin_imports_it_has_to_ask_for() {
+    let (_folder, host) = open_host();
+    let refused = |plugin: Plugin<'_>| {
+        host.install(&plugin.core_module(), false)
+            .unwrap_err()
+            .to_string()
+    };
+    let silent = refused(Plugin {
+        asks: &[LOG],
+        ..asking()
+    });
+    assert!(
+        silent.contains("it imports model, but does not ask for generate or embed or score"),
+        "{silent}"
+    );
+    let wrong = refused(Plugin {
+        imports: r#"(import "autodidact:plugin/log@0.1.0" "shout" (func $log (param i32 i32 i32)))"#,
+        asks: &[LOG],
+        ..Plugin::default()
+    });
+    assert!(wrong.contains("shout"), "{wrong}");
+    let newer = refused(Plugin {
+        imports: r#"(import "autodidact:plugin/log@0.2.0" "log" (func $log (param i32 i32 i32)))"#,
+        asks: &[LOG],
+        ..Plugin::default()
+    });
+    assert!(newer.contains("autodidact:plugin/log@0.2.0"), "{newer}");
+    assert_eq!(host.list().unwrap(), []);
+}
+
+#[test]
+fn grants_are_for_what_is_asked_for_and_outlive_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), tight_limits()).unwrap();
+    installed(&host, &asking());
+    let change = |capability, max_tokens| GrantChange {
+        grant: vec![capability],
+        max_tokens,
+        ..GrantChange::default()
+    };
+    let refused = host
+        .grant("hostile", &change(Capability::Embed, None))
+        .unwrap_err();
+    let expected = "plugin \"hostile\" does not ask for embed; it asks for generate";
+    assert_eq!(refused, PortError::Invalid(expected.into()));
+    host.grant("hostile", &change(Capability::Generate, Some(500)))
+        .unwrap();
+    drop(host);
+    let host = PluginHost::open(folder.path(), tight_limits()).unwrap();
+    let expected = Granted {
+        capabilities: vec![Capability::Generate],
+        max_tokens: Some(500),
+        ..Granted::default()
+    };
+    assert_eq!(host.get("hostile").unwrap().granted, expected);
+    // A version that does not ask any more does not have it; the next that asks has it again.
+    installed(
+        &host,
+        &Plugin {
+            version: "2.0.0",
+            ..Plugin::default()
+        },
+    );
+    assert!(host.get("hostile").unwrap().granted.capabilities.is_empty());
+    installed(&host, &asking());
+    assert_eq!(host.get("hostile").unwrap().granted, expected);
+}
+
+#[test]
+fn a_plugin_that_fails_and_fails_is_given_up_and_stands_in_quarantine_until_it_is_enabled() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), tight_limits()).unwrap();
+    let digest = installed(&host, &Plugin::default());
+    let letters = "T".repeat(200);
+    let records: Vec<_> = (0..200).map(|i| record(&letters[i..=i], "")).collect();
+    let call = PluginCall {
+        max_failures: 10,
+        ..PluginCall::plain(digest, &Value::Null)
+    };
+    let run = host.filter(&call, &records).unwrap();
+    assert!(run.gave_up && run.answers.len() == 200);
+    let not_asked = |answer: &Result<FilterDecision, String>| {
+        answer
+            .as_ref()
+            .is_err_and(|e| e.contains("not asked any more"))
+    };
+    assert_eq!(run.answers.iter().filter(|a| not_asked(a)).count(), 190);
+    assert_eq!(host.standing(digest).unwrap(), PluginStanding::Trusted);
+    host.quarantine(digest, "it failed on 10 records").unwrap();
+    drop(host);
+    let host = PluginHost::open(folder.path(), tight_limits()).unwrap();
+    let reason = "it failed on 10 records".to_string();
+    assert_eq!(
+        host.get("hostile").unwrap().quarantine,
+        Some(reason.clone())
+    );
+    assert_eq!(
+        host.standing(digest).unwrap(),
+        PluginStanding::Quarantined(reason)
+    );
+    let enabled = host.set_enabled("hostile", true).unwrap();
+    assert_eq!(enabled.quarantine, None);
+    assert_eq!(host.standing(digest).unwrap(), PluginStanding::Excused);
+}
+
+#[test]
+fn a_visitor_is_asked_and_leaves_without_a_trace() {
+    let (_folder, host) = open_host();
+    let visitor = host.visit(&Plugin::default().component()).unwrap();
+    assert_eq!(
+        (visitor.name.as_str(), host.list().unwrap().len()),
+        ("hostile", 0)
+    );
+    let plain = PluginCall::plain(visitor.digest, &Value::Null);
+    let run = host.filter(&plain, &[record("D", "")]).unwrap();
+    assert_eq!(shown(&run), ["bad"]);
+    assert!(
+        run.peak_memory_bytes >= 2 * 65536,
+        "{}",
+        run.peak_memory_bytes
+    );
+    // Two guests of the same house: the first to leave does not turn the other out.
+    host.visit(&Plugin::default().component()).unwrap();
+    host.leave(visitor.digest);
+    assert!(host.check_config(visitor.digest, &Value::Null).is_ok());
+    host.leave(visitor.digest);
+    let again = host.install(&Plugin::default().component(), false).unwrap();
+    assert_eq!(again.digest, visitor.digest);
+}

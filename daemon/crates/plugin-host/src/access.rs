@@ -1,5 +1,4 @@
-//! What a call may use besides its own time and memory: log, model and data files, where they are granted. The functions here are what
-//! a plugin's imports come to.
+//! What a call may use besides its own time and memory: log, model and data files, where they are granted.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use autodidact_domain::capability::{LogLevel, PluginServices, ServiceError};
 use autodidact_domain::{Capability, Granted};
-use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::{data, log, model};
-use crate::sandbox::{Failure, State};
-use crate::{Limits, PluginError, asked, files};
+use crate::sandbox::Failure;
+use crate::{Limits, files};
 
 /// The longest line of a log, in bytes; longer ones are cut.
 const MAX_LINE_BYTES: usize = 1000;
@@ -102,7 +99,7 @@ impl Access {
     ///
     /// # Errors
     /// A trap where the call has to end; a text inside where the plugin is told why not.
-    fn wait<T>(
+    pub(crate) fn wait<T>(
         &mut self,
         capability: Capability,
         work: impl FnOnce(&dyn PluginServices, Duration) -> Result<T, ServiceError>,
@@ -137,108 +134,33 @@ impl Access {
         Err(wasmtime::Error::msg("ended by the host"))
     }
 
-    /// Refuses what is asked for in a way that cannot be.
-    fn refuse<T>(&self, wrong: String) -> wasmtime::Result<Result<T, String>> {
-        if let Some(permitted) = &self.permitted {
-            permitted.services.refused();
-        }
-        Ok(Err(wrong))
-    }
-}
-
-fn not_granted(capability: Capability) -> String {
-    format!("{capability} is not granted to this plugin")
-}
-
-/// Puts the functions where components find them.
-pub(crate) fn link(linker: &mut Linker<State>) -> Result<(), PluginError> {
-    type Own = HasSelf<Access>;
-    let linked = log::add_to_linker::<State, Own>(linker, |state| &mut state.access)
-        .and_then(|()| model::add_to_linker::<State, Own>(linker, |state| &mut state.access))
-        .and_then(|()| data::add_to_linker::<State, Own>(linker, |state| &mut state.access));
-    linked.map_err(|error| PluginError::Runtime(error.to_string()))
-}
-
-impl log::Host for Access {
-    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+    /// Takes a line of the log.
+    pub(crate) fn log(&mut self, level: LogLevel, message: &str) {
         let Some(permitted) = &self.permitted else {
-            return Ok(());
+            return;
         };
         if !permitted.granted.has(Capability::Log) {
-            return Ok(());
+            return;
         }
         self.log_lines += 1;
         if self.log_lines <= permitted.log_lines {
-            let level = match level {
-                log::Level::Debug => LogLevel::Debug,
-                log::Level::Info => LogLevel::Info,
-                log::Level::Warn => LogLevel::Warn,
-                log::Level::Error => LogLevel::Error,
-            };
-            permitted.services.log(level, &one_line(&message));
+            permitted.services.log(level, &one_line(message));
         }
-        Ok(())
-    }
-}
-
-/// Makes one line of a text, so that it cannot pass for several, or for commands to a terminal.
-fn one_line(text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_LINE_BYTES);
-    let shown = text[..end].chars();
-    let shown = shown.map(|c| if c.is_control() { ' ' } else { c });
-    let cut = if end < text.len() { "…" } else { "" };
-    shown.chain(cut.chars()).collect()
-}
-
-impl model::Host for Access {
-    fn generate(
-        &mut self,
-        requests: Vec<model::Generation>,
-    ) -> wasmtime::Result<Result<Vec<model::Completion>, String>> {
-        let requests = match asked::generations(requests) {
-            Ok(requests) => requests,
-            Err(wrong) => return self.refuse(wrong),
-        };
-        let choices = asked::choices(&requests);
-        let said = self.wait(Capability::Generate, |services, within| {
-            services.generate(requests, within)
-        })?;
-        Ok(said.and_then(|said| asked::completions(said, &choices)))
     }
 
-    fn embed(&mut self, texts: Vec<String>) -> wasmtime::Result<Result<Vec<Vec<f32>>, String>> {
-        if let Err(wrong) = asked::bounded(texts.len()) {
-            return self.refuse(wrong);
-        }
-        self.wait(Capability::Embed, |services, within| {
-            services.embed(texts, within)
-        })
-    }
-
-    fn score(
-        &mut self,
-        continuations: Vec<model::Continuation>,
-    ) -> wasmtime::Result<Result<Vec<model::Likelihood>, String>> {
-        let requests = match asked::continuations(continuations) {
-            Ok(requests) => requests,
-            Err(wrong) => return self.refuse(wrong),
-        };
-        let scored = self.wait(Capability::Score, |services, within| {
-            services.score(requests, within)
-        })?;
-        Ok(scored.map(|losses| losses.into_iter().map(asked::likelihood).collect()))
-    }
-}
-
-impl data::Host for Access {
-    fn files(&mut self) -> wasmtime::Result<Vec<String>> {
+    /// Lists the files that may be read.
+    pub(crate) fn files(&self) -> Vec<String> {
         let permitted = self.permitted.as_ref();
         let permitted = permitted.filter(|permitted| permitted.granted.has(Capability::Data));
         let names = permitted.map(|permitted| permitted.granted.files.keys().cloned().collect());
-        Ok(names.unwrap_or_default())
+        names.unwrap_or_default()
     }
 
-    fn read(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As of [`Access::wait`].
+    pub(crate) fn read(&mut self, name: &str) -> wasmtime::Result<Result<Vec<u8>, String>> {
         let Some(permitted) = &self.permitted else {
             return Ok(Err(
                 "there are no files outside of judging records".to_string()
@@ -247,8 +169,8 @@ impl data::Host for Access {
         if !permitted.granted.has(Capability::Data) {
             return self.refuse(not_granted(Capability::Data));
         }
-        let Some(file) = permitted.granted.files.get(&name) else {
-            return self.refuse(format!("there is no file {:?}", one_line(&name)));
+        let Some(file) = permitted.granted.files.get(name) else {
+            return self.refuse(format!("there is no file {:?}", one_line(name)));
         };
         match files::read_data(&permitted.folder, file.digest) {
             Ok(bytes) => {
@@ -261,6 +183,27 @@ impl data::Host for Access {
             }
         }
     }
+
+    /// Refuses what is asked for in a way that cannot be.
+    pub(crate) fn refuse<T>(&self, wrong: String) -> wasmtime::Result<Result<T, String>> {
+        if let Some(permitted) = &self.permitted {
+            permitted.services.refused();
+        }
+        Ok(Err(wrong))
+    }
+}
+
+fn not_granted(capability: Capability) -> String {
+    format!("{capability} is not granted to this plugin")
+}
+
+/// Makes one line of a text, so that it cannot pass for several, or for commands to a terminal.
+fn one_line(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_LINE_BYTES);
+    let shown = text[..end].chars();
+    let shown = shown.map(|c| if c.is_control() { ' ' } else { c });
+    let cut = if end < text.len() { "…" } else { "" };
+    shown.chain(cut.chars()).collect()
 }
 
 #[cfg(test)]

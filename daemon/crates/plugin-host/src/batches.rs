@@ -12,7 +12,7 @@ use crate::sandbox::{Failure, Sandbox};
 const MAX_OVERRUNS: usize = 3;
 
 /// Asks an instance about a batch.
-type Ask<'a, Q, A> = dyn Fn(&mut Sandbox, &[Q]) -> Result<Vec<A>, Failure> + 'a;
+type Ask<'a, Q, A> = dyn Fn(&mut Sandbox, &[Q]) -> Result<Vec<Result<A, String>>, Failure> + 'a;
 
 /// One run of a plugin over questions: the instance in use, and how it is replaced.
 pub(crate) struct Run<'a, Q, A> {
@@ -67,7 +67,7 @@ impl<Q, A> Run<'_, Q, A> {
         }
         let failure = match self.call(batch) {
             Ok(given) => {
-                answers.extend(given.into_iter().map(Ok));
+                answers.extend(given);
                 return Ok(());
             }
             Err(Failure::Fatal(error)) => return Err(error),
@@ -90,7 +90,7 @@ impl<Q, A> Run<'_, Q, A> {
         self.failures.0.load(Ordering::Relaxed) >= self.failures.1
     }
 
-    fn call(&mut self, batch: &[Q]) -> Result<Vec<A>, Failure> {
+    fn call(&mut self, batch: &[Q]) -> Result<Vec<Result<A, String>>, Failure> {
         let mut sandbox = match self.sandbox.take() {
             Some(sandbox) => sandbox,
             None => (self.make)()?,

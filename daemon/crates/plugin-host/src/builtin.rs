@@ -9,7 +9,15 @@ pub fn builtin_components() -> &'static [(&'static str, &'static [u8])] {
             "alpaca",
             include_bytes!("../../../../plugins/alpaca/alpaca.wasm"),
         ),
+        (
+            "blocked",
+            include_bytes!("../../../../plugins/blocked/blocked.wasm"),
+        ),
         ("form", include_bytes!("../../../../plugins/form/form.wasm")),
+        (
+            "language",
+            include_bytes!("../../../../plugins/language/language.wasm"),
+        ),
         (
             "length",
             include_bytes!("../../../../plugins/length/length.wasm"),
@@ -17,6 +25,10 @@ pub fn builtin_components() -> &'static [(&'static str, &'static [u8])] {
         (
             "repetition",
             include_bytes!("../../../../plugins/repetition/repetition.wasm"),
+        ),
+        (
+            "rubric",
+            include_bytes!("../../../../plugins/rubric/rubric.wasm"),
         ),
         (
             "structured",

@@ -6,19 +6,17 @@ use autodidact_domain::{Capability, Digest, PluginKind, PluginName};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::bindings::{filter, plugin, scorer, template, validator};
 use crate::registry::StoredComponent;
 use crate::sandbox::State;
-use crate::{Limits, PluginError, access, lift};
+use crate::v0_1_0::{self, Exports, VERSION};
+use crate::{Limits, PluginError, lift};
 
-/// The version of the WIT package that components are made for.
-pub(crate) const WIT_VERSION: &str = "0.1.0";
 /// The longest version text, as the WIT says.
 const MAX_VERSION_BYTES: usize = 64;
 /// The longest configuration schema.
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The most names of imports or exports that a refusal lists.
-const MAX_LISTED: usize = 10;
+pub(crate) const MAX_LISTED: usize = 10;
 
 /// A compiled component whose exports were checked.
 pub(crate) struct Loaded {
@@ -32,51 +30,13 @@ pub(crate) struct Loaded {
     imports: Vec<&'static (&'static str, &'static [Capability])>,
 }
 
-/// Where a component has the interfaces that it exports.
-pub(crate) struct Exports {
-    pub(crate) plugin: plugin::GuestIndices,
-    pub(crate) filter: Option<filter::GuestIndices>,
-    pub(crate) template: Option<template::GuestIndices>,
-    pub(crate) validator: Option<validator::GuestIndices>,
-    pub(crate) scorer: Option<scorer::GuestIndices>,
-}
-
-impl Exports {
-    fn find(pre: &InstancePre<State>) -> Result<Self, PluginError> {
-        let exports = Self {
-            plugin: plugin::GuestIndices::new(pre).map_err(|error| foreign(&error))?,
-            filter: indices(pre, PluginKind::Filter, filter::GuestIndices::new)?,
-            template: indices(pre, PluginKind::Template, template::GuestIndices::new)?,
-            validator: indices(pre, PluginKind::Validator, validator::GuestIndices::new)?,
-            scorer: indices(pre, PluginKind::Scorer, scorer::GuestIndices::new)?,
-        };
-        if !exports.kinds().is_empty() {
-            return Ok(exports);
-        }
-        let component_type = pre.component().component_type();
-        let others = component_type.exports(pre.engine());
-        let others: Vec<&str> = others.map(|(name, _)| name).take(MAX_LISTED).collect();
-        Err(PluginError::Refused(format!(
-            "it exports no kind of autodidact:plugin@{WIT_VERSION} (filter, template, validator or scorer), but {}; build it with the SDK of this version",
-            if others.is_empty() {
-                "nothing".to_string()
-            } else {
-                others.join(", ")
-            }
-        )))
-    }
-
-    /// Lists the kinds that are there.
-    pub(crate) fn kinds(&self) -> Vec<PluginKind> {
-        let kinds = [
-            (PluginKind::Filter, self.filter.is_some()),
-            (PluginKind::Template, self.template.is_some()),
-            (PluginKind::Validator, self.validator.is_some()),
-            (PluginKind::Scorer, self.scorer.is_some()),
-        ];
-        let there = kinds.into_iter().filter(|(_, there)| *there);
-        there.map(|(kind, _)| kind).collect()
-    }
+/// What a component says of itself.
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) kinds: Vec<PluginKind>,
+    pub(crate) capabilities: Vec<Capability>,
+    pub(crate) config_schema: String,
 }
 
 /// Compiles a component, or a core module of which one can be made. Takes milliseconds to seconds.
@@ -106,16 +66,6 @@ pub(crate) fn compile(
     Component::from_binary(engine, &component).map_err(|error| refused(&error))
 }
 
-/// The interfaces that a component may import, and what it has to ask for one of.
-const IMPORTS: [(&str, &[Capability]); 3] = [
-    ("log", &[Capability::Log]),
-    (
-        "model",
-        &[Capability::Generate, Capability::Embed, Capability::Score],
-    ),
-    ("data", &[Capability::Data]),
-];
-
 /// Checks a component's imports and exports.
 pub(crate) fn check(
     engine: &Engine,
@@ -124,7 +74,8 @@ pub(crate) fn check(
 ) -> Result<Loaded, PluginError> {
     let component_type = component.component_type();
     let names = component_type.imports(engine).map(|(name, _)| name);
-    let (known, foreign): (Vec<&str>, Vec<&str>) = names.partition(|name| import(name).is_some());
+    let (known, foreign): (Vec<&str>, Vec<&str>) =
+        names.partition(|name| v0_1_0::import(name).is_some());
     if !foreign.is_empty() {
         let listed = foreign[..foreign.len().min(MAX_LISTED)].join(", ");
         let more = foreign.len().saturating_sub(MAX_LISTED);
@@ -134,11 +85,11 @@ pub(crate) fn check(
             String::new()
         };
         return Err(PluginError::Refused(format!(
-            "it imports {listed}{more}, but a plugin may import log, model and data of autodidact:plugin@{WIT_VERSION} alone"
+            "it imports {listed}{more}, but a plugin may import log, model and data of autodidact:plugin@{VERSION} alone"
         )));
     }
     let mut linker = Linker::new(engine);
-    access::link(&mut linker)?;
+    v0_1_0::link(&mut linker)?;
     let pre = linker
         .instantiate_pre(component)
         .map_err(|error| refused(&error))?;
@@ -147,20 +98,13 @@ pub(crate) fn check(
         digest,
         pre,
         exports,
-        imports: known.into_iter().filter_map(import).collect(),
+        imports: known.into_iter().filter_map(v0_1_0::import).collect(),
     })
-}
-
-/// Finds an interface that may be imported, by its whole name.
-fn import(name: &str) -> Option<&'static (&'static str, &'static [Capability])> {
-    let of_package = name.strip_prefix("autodidact:plugin/")?;
-    let interface = of_package.strip_suffix(&format!("@{WIT_VERSION}"))?;
-    IMPORTS.iter().find(|(known, _)| *known == interface)
 }
 
 /// Checks what a component says of itself against what it exports and imports.
 pub(crate) fn check_description(
-    description: plugin::Description,
+    description: Described,
     loaded: &Loaded,
     size: usize,
 ) -> Result<StoredComponent, PluginError> {
@@ -178,7 +122,7 @@ pub(crate) fn check_description(
         ));
     }
     let kinds = loaded.exports.kinds();
-    let mut said: Vec<PluginKind> = description.kinds.into_iter().map(kind).collect();
+    let mut said = description.kinds;
     said.sort();
     said.dedup();
     if said != kinds {
@@ -188,11 +132,7 @@ pub(crate) fn check_description(
             listed(&kinds)
         ));
     }
-    let mut capabilities: Vec<Capability> = description
-        .capabilities
-        .into_iter()
-        .map(capability)
-        .collect();
+    let mut capabilities = description.capabilities;
     capabilities.sort();
     capabilities.dedup();
     let is_asked_for = |needed: &[Capability]| capabilities.iter().any(|c| needed.contains(c));
@@ -228,48 +168,6 @@ pub(crate) fn check_description(
         quarantine: None,
         excused: false,
     })
-}
-
-/// Finds a kind's interface: one that is there has to be as the WIT says, one that is not is a kind less.
-fn indices<I>(
-    pre: &InstancePre<State>,
-    kind: PluginKind,
-    find: fn(&InstancePre<State>) -> wasmtime::Result<I>,
-) -> Result<Option<I>, PluginError> {
-    let name = format!("autodidact:plugin/{kind}@{WIT_VERSION}");
-    let component = pre.component();
-    match component.get_export_index(None, &name) {
-        None => Ok(None),
-        Some(_) => find(pre).map(Some).map_err(|error| foreign(&error)),
-    }
-}
-
-fn foreign(error: &wasmtime::Error) -> PluginError {
-    PluginError::Refused(
-        format!("it was not made for autodidact:plugin@{WIT_VERSION}: {error:#}")
-            .chars()
-            .take(1000)
-            .collect(),
-    )
-}
-
-fn kind(kind: plugin::Kind) -> PluginKind {
-    match kind {
-        plugin::Kind::Filter => PluginKind::Filter,
-        plugin::Kind::Template => PluginKind::Template,
-        plugin::Kind::Validator => PluginKind::Validator,
-        plugin::Kind::Scorer => PluginKind::Scorer,
-    }
-}
-
-fn capability(capability: plugin::Capability) -> Capability {
-    match capability {
-        plugin::Capability::Log => Capability::Log,
-        plugin::Capability::Generate => Capability::Generate,
-        plugin::Capability::Embed => Capability::Embed,
-        plugin::Capability::Score => Capability::Score,
-        plugin::Capability::Data => Capability::Data,
-    }
 }
 
 fn listed(kinds: &[PluginKind]) -> String {

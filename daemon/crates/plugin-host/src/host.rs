@@ -24,11 +24,10 @@ use crate::batches::{Cost, Run};
 use crate::cache::CodeCache;
 use crate::component::{self, Loaded};
 use crate::pool::{InstanceKey, Pool};
-use crate::records::{self, Batch};
 use crate::registry::{self, Registry, StoredComponent, StoredPlugin};
 use crate::sandbox::{Call, Failure, Sandbox};
 use crate::ticker::Ticker;
-use crate::{Limits, PluginError, answers, files, runtime};
+use crate::{Limits, PluginError, files, runtime};
 
 /// The fewest batches that are worth a thread.
 const MIN_BATCHES: usize = 4;
@@ -314,10 +313,10 @@ impl PluginHost {
 
     fn config_error(&self, digest: Digest, message: String) -> PluginError {
         let registry = lock(&self.registry);
-        let name = registry
-            .components
-            .get(&digest)
-            .map_or(digest.short(), |component| component.name.to_string());
+        let visitors = lock(&self.visitors);
+        let installed = registry.components.get(&digest);
+        let known = installed.or(visitors.get(&digest).map(|visitor| &visitor.stored));
+        let name = known.map_or(digest.short(), |component| component.name.to_string());
         PluginError::Config { name, message }
     }
 
@@ -341,12 +340,11 @@ impl PluginHost {
     }
 
     /// Asks a component about each of `questions`, in batches, which threads share where there are many.
-    fn run<Q: Sync, A: Send, T>(
+    fn run<Q: Sync, T: Send>(
         &self,
         asked: &PluginCall<'_>,
         questions: &[Q],
-        ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<A>, Failure> + Sync,
-        check: impl Fn(A) -> Result<T, String>,
+        ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<Result<T, String>>, Failure> + Sync,
     ) -> PortResult<PluginRun<T>> {
         let text = self.config_text(asked.digest, asked.config)?;
         let loaded = self.load(asked.digest)?;
@@ -411,7 +409,7 @@ impl PluginHost {
         let mut answers = Vec::with_capacity(questions.len());
         for (given, part) in parts {
             cost.add(part);
-            answers.extend(given.into_iter().map(|answer| answer.and_then(&check)));
+            answers.extend(given);
         }
         Ok(PluginRun {
             answers,
@@ -605,12 +603,7 @@ impl Plugins for PluginHost {
         call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
     ) -> PortResult<PluginRun<FilterDecision>> {
-        self.run(
-            call,
-            records,
-            |sandbox, call, batch| sandbox.filter(call, &Batch::of(batch)),
-            |decision| answers::decision(decision, self.limits.note_bytes),
-        )
+        self.run(call, records, Sandbox::filter)
     }
 
     fn validate(
@@ -618,12 +611,7 @@ impl Plugins for PluginHost {
         call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
     ) -> PortResult<PluginRun<Validation>> {
-        self.run(
-            call,
-            records,
-            |sandbox, call, batch| sandbox.validate(call, &Batch::of(batch)),
-            |outcome| answers::validation(outcome, self.limits.note_bytes),
-        )
+        self.run(call, records, Sandbox::validate)
     }
 
     fn score(
@@ -631,12 +619,7 @@ impl Plugins for PluginHost {
         call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
     ) -> PortResult<PluginRun<PluginScore>> {
-        self.run(
-            call,
-            records,
-            |sandbox, call, batch| sandbox.score(call, &Batch::of(batch)),
-            |scored| answers::score(scored, self.limits.note_bytes),
-        )
+        self.run(call, records, Sandbox::score)
     }
 
     fn render(
@@ -644,8 +627,7 @@ impl Plugins for PluginHost {
         call: &PluginCall<'_>,
         requests: &[TemplateRequest<'_>],
     ) -> PortResult<PluginRun<RenderedPrompt>> {
-        let requests: Vec<_> = requests.iter().map(records::request).collect();
-        self.run(call, &requests, Sandbox::render, answers::rendered)
+        self.run(call, requests, Sandbox::render)
     }
 
     fn parse(
@@ -653,8 +635,7 @@ impl Plugins for PluginHost {
         call: &PluginCall<'_>,
         completions: &[TemplateCompletion<'_>],
     ) -> PortResult<PluginRun<Vec<TemplateItem>>> {
-        let completions: Vec<_> = completions.iter().map(records::completion).collect();
-        self.run(call, &completions, Sandbox::parse, answers::items)
+        self.run(call, completions, Sandbox::parse)
     }
 }
 

@@ -10,18 +10,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, 
 use wit_parser::Resolve;
 
 use crate::PluginError;
-use crate::component::WIT_VERSION;
-
-/// The files of the WIT package.
-const WIT: [&str; 7] = [
-    include_str!("../../../../sdk/wit/0.1.0-draft/plugin.wit"),
-    include_str!("../../../../sdk/wit/0.1.0-draft/filter.wit"),
-    include_str!("../../../../sdk/wit/0.1.0-draft/template.wit"),
-    include_str!("../../../../sdk/wit/0.1.0-draft/validator.wit"),
-    include_str!("../../../../sdk/wit/0.1.0-draft/scorer.wit"),
-    include_str!("../../../../sdk/wit/0.1.0-draft/capabilities.wit"),
-    include_str!("../../../../sdk/wit/0.1.0-draft/worlds.wit"),
-];
+use crate::v0_1_0::{VERSION, WIT};
 
 /// The longest explanation of what is wrong with a module, in characters.
 const MAX_ERROR_CHARS: usize = 1000;
@@ -61,13 +50,13 @@ fn describe(module: &mut Vec<u8>) -> anyhow::Result<()> {
     let kinds = exported_kinds(module)?;
     anyhow::ensure!(
         !kinds.is_empty(),
-        "it exports no function of a kind, such as autodidact:plugin/filter@{WIT_VERSION}#filter"
+        "it exports no function of a kind, such as autodidact:plugin/filter@{VERSION}#filter"
     );
     let exports: String = kinds
         .iter()
         .map(|kind| format!("export {kind}; "))
         .collect();
-    let header = format!("package autodidact:plugin@{WIT_VERSION};\n");
+    let header = format!("package autodidact:plugin@{VERSION};\n");
     let files = WIT.iter().map(|text| text.replace(&header, ""));
     let package = format!(
         "{header}{}\nworld lifted {{ export plugin; {exports}include capabilities; }}",
@@ -88,7 +77,7 @@ fn exported_kinds(module: &[u8]) -> anyhow::Result<Vec<PluginKind>> {
         for export in exports {
             let name = export?.name;
             let is_of = |kind: &PluginKind| {
-                name.starts_with(&format!("autodidact:plugin/{kind}@{WIT_VERSION}#"))
+                name.starts_with(&format!("autodidact:plugin/{kind}@{VERSION}#"))
             };
             kinds.extend(
                 PluginKind::ALL

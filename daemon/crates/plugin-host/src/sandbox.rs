@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use autodidact_domain::PortError;
+use autodidact_domain::plugin::{
+    FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
+    Validation,
+};
+use autodidact_domain::{PluginRecord, PortError};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 use crate::Limits;
 use crate::access::{Access, Permit};
-use crate::bindings::{filter, plugin, scorer, template, validator};
 use crate::bounds::Bounds;
-use crate::component::Loaded;
-use crate::records::Batch;
+use crate::component::{Described, Loaded};
 use crate::ticker::Ticker;
+use crate::v0_1_0::Guest;
 
 /// The longest text of a guest's error that is passed on, in characters.
 const MAX_ERROR_CHARS: usize = 1000;
@@ -53,14 +56,8 @@ pub(crate) struct State {
     pub(crate) access: Access,
 }
 
-/// What an instance exports.
-struct Guest {
-    plugin: plugin::Guest,
-    filter: Option<filter::Guest>,
-    template: Option<template::Guest>,
-    validator: Option<validator::Guest>,
-    scorer: Option<scorer::Guest>,
-}
+/// What an instance says to a batch: an answer or a reason for each question, or one reason for all.
+pub(crate) type Answers<T> = wasmtime::Result<Result<Vec<Result<T, String>>, String>>;
 
 /// The bounds of one call.
 #[derive(Clone, Copy)]
@@ -120,9 +117,9 @@ impl Sandbox {
         &mut self,
         limits: &Limits,
         ticker: &Ticker,
-    ) -> Result<plugin::Description, Failure> {
+    ) -> Result<Described, Failure> {
         self.call(limits.time(0), ticker, &Permit::none(), |guest, store| {
-            guest.plugin.call_describe(store)
+            guest.describe(store)
         })
     }
 
@@ -130,7 +127,7 @@ impl Sandbox {
     pub(crate) fn check_config(&mut self, call: &Call<'_>) -> Result<(), Failure> {
         let time = call.limits.time(0);
         let answer = self.call(time, call.ticker, call.permit, |guest, store| {
-            guest.plugin.call_check_config(store, call.config)
+            guest.check_config(store, call.config)
         })?;
         answer.map_err(refused)
     }
@@ -139,11 +136,10 @@ impl Sandbox {
     pub(crate) fn filter(
         &mut self,
         call: &Call<'_>,
-        batch: &Batch,
-    ) -> Result<Vec<filter::Decision>, Failure> {
-        self.ask(call, batch.len(), |guest, store| {
-            let filter = guest.filter.as_ref().ok_or_else(|| missing("filter"))?;
-            filter.call_filter(store, call.config, &batch.text, &batch.ends)
+        records: &[PluginRecord<'_>],
+    ) -> Result<Vec<Result<FilterDecision, String>>, Failure> {
+        self.ask(call, records.len(), |guest, store| {
+            guest.filter(store, call.config, records, call.limits.note_bytes)
         })
     }
 
@@ -151,12 +147,10 @@ impl Sandbox {
     pub(crate) fn validate(
         &mut self,
         call: &Call<'_>,
-        batch: &Batch,
-    ) -> Result<Vec<validator::Outcome>, Failure> {
-        self.ask(call, batch.len(), |guest, store| {
-            let validator = guest.validator.as_ref();
-            let validator = validator.ok_or_else(|| missing("validator"))?;
-            validator.call_validate(store, call.config, &batch.text, &batch.ends)
+        records: &[PluginRecord<'_>],
+    ) -> Result<Vec<Result<Validation, String>>, Failure> {
+        self.ask(call, records.len(), |guest, store| {
+            guest.validate(store, call.config, records, call.limits.note_bytes)
         })
     }
 
@@ -164,11 +158,10 @@ impl Sandbox {
     pub(crate) fn score(
         &mut self,
         call: &Call<'_>,
-        batch: &Batch,
-    ) -> Result<Vec<scorer::Scored>, Failure> {
-        self.ask(call, batch.len(), |guest, store| {
-            let scorer = guest.scorer.as_ref().ok_or_else(|| missing("scorer"))?;
-            scorer.call_score(store, call.config, &batch.text, &batch.ends)
+        records: &[PluginRecord<'_>],
+    ) -> Result<Vec<Result<PluginScore, String>>, Failure> {
+        self.ask(call, records.len(), |guest, store| {
+            guest.score(store, call.config, records, call.limits.note_bytes)
         })
     }
 
@@ -176,11 +169,10 @@ impl Sandbox {
     pub(crate) fn render(
         &mut self,
         call: &Call<'_>,
-        requests: &[template::Request],
-    ) -> Result<Vec<template::Rendered>, Failure> {
+        requests: &[TemplateRequest<'_>],
+    ) -> Result<Vec<Result<RenderedPrompt, String>>, Failure> {
         self.ask(call, requests.len(), |guest, store| {
-            let template = guest.template.as_ref().ok_or_else(|| missing("template"))?;
-            template.call_render(store, call.config, requests)
+            guest.render(store, call.config, requests)
         })
     }
 
@@ -188,11 +180,10 @@ impl Sandbox {
     pub(crate) fn parse(
         &mut self,
         call: &Call<'_>,
-        completions: &[template::Completion],
-    ) -> Result<Vec<Vec<template::Item>>, Failure> {
+        completions: &[TemplateCompletion<'_>],
+    ) -> Result<Vec<Result<Vec<TemplateItem>, String>>, Failure> {
         self.ask(call, completions.len(), |guest, store| {
-            let template = guest.template.as_ref().ok_or_else(|| missing("template"))?;
-            template.call_parse(store, call.config, completions)
+            guest.parse(store, call.config, completions)
         })
     }
 
@@ -201,8 +192,8 @@ impl Sandbox {
         &mut self,
         call: &Call<'_>,
         asked: usize,
-        question: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<Result<Vec<T>, String>>,
-    ) -> Result<Vec<T>, Failure> {
+        question: impl FnOnce(&Guest, &mut Store<State>) -> Answers<T>,
+    ) -> Result<Vec<Result<T, String>>, Failure> {
         let time = call.limits.time(asked);
         let answer = self.call(time, call.ticker, call.permit, question)?;
         let answers = answer.map_err(refused)?;
@@ -237,30 +228,7 @@ impl Sandbox {
 
 fn instantiate(store: &mut Store<State>, loaded: &Loaded) -> wasmtime::Result<Guest> {
     let instance = loaded.pre.instantiate(&mut *store)?;
-    let exports = &loaded.exports;
-    Ok(Guest {
-        plugin: exports.plugin.load(&mut *store, &instance)?,
-        filter: match &exports.filter {
-            Some(filter) => Some(filter.load(&mut *store, &instance)?),
-            None => None,
-        },
-        template: match &exports.template {
-            Some(template) => Some(template.load(&mut *store, &instance)?),
-            None => None,
-        },
-        validator: match &exports.validator {
-            Some(validator) => Some(validator.load(&mut *store, &instance)?),
-            None => None,
-        },
-        scorer: match &exports.scorer {
-            Some(scorer) => Some(scorer.load(&mut *store, &instance)?),
-            None => None,
-        },
-    })
-}
-
-fn missing(kind: &str) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("is no {kind}"))
+    Guest::of(store, &instance, &loaded.exports)
 }
 
 fn refused(text: String) -> Failure {

@@ -6,5 +6,5 @@ wasmtime::component::bindgen!({
     imports: { default: trappable },
 });
 
-pub(crate) use autodidact::plugin::{data, log, model};
-pub(crate) use exports::autodidact::plugin::{filter, plugin, scorer, template, validator};
+pub(super) use autodidact::plugin::{data, log, model};
+pub(super) use exports::autodidact::plugin::{filter, plugin, scorer, template, validator};

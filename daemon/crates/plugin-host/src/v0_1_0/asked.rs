@@ -5,7 +5,7 @@ use autodidact_domain::{
     Sampling, ScoreRequest,
 };
 
-use crate::bindings::model;
+use super::bindings::model;
 
 /// The most that is asked for at once; batches have 64 records.
 const MAX_ASKED: usize = 256;
@@ -17,7 +17,7 @@ const MAX_STOPS: usize = 16;
 const MAX_CHOICES: usize = 1000;
 
 /// Refuses too many questions at once, and none.
-pub(crate) fn bounded(asked: usize) -> Result<(), String> {
+pub(super) fn bounded(asked: usize) -> Result<(), String> {
     match asked {
         0 => Err("nothing was asked for".to_string()),
         asked if asked > MAX_ASKED => Err(format!(
@@ -28,7 +28,7 @@ pub(crate) fn bounded(asked: usize) -> Result<(), String> {
 }
 
 /// Reads what is to be generated.
-pub(crate) fn generations(
+pub(super) fn generations(
     generations: Vec<model::Generation>,
 ) -> Result<Vec<GenerateRequest>, String> {
     bounded(generations.len())?;
@@ -80,7 +80,7 @@ fn generation(asked: model::Generation) -> Result<GenerateRequest, String> {
 }
 
 /// Shows the choices of each request; none where there are none.
-pub(crate) fn choices(requests: &[GenerateRequest]) -> Vec<Vec<String>> {
+pub(super) fn choices(requests: &[GenerateRequest]) -> Vec<Vec<String>> {
     let choices = requests.iter().map(|request| match &request.constraint {
         Some(Constraint::Choices(choices)) => choices.clone(),
         _ => Vec::new(),
@@ -89,7 +89,7 @@ pub(crate) fn choices(requests: &[GenerateRequest]) -> Vec<Vec<String>> {
 }
 
 /// Lays out what a model said. A server that knows no constraints may have said something else than a choice.
-pub(crate) fn completions(
+pub(super) fn completions(
     said: Vec<Completion>,
     choices: &[Vec<String>],
 ) -> Result<Vec<model::Completion>, String> {
@@ -127,7 +127,7 @@ fn completion(said: Completion, choices: &[String]) -> Result<model::Completion,
 }
 
 /// Reads what is to be scored.
-pub(crate) fn continuations(asked: Vec<model::Continuation>) -> Result<Vec<ScoreRequest>, String> {
+pub(super) fn continuations(asked: Vec<model::Continuation>) -> Result<Vec<ScoreRequest>, String> {
     bounded(asked.len())?;
     let read = |asked: model::Continuation| {
         Ok(ScoreRequest {
@@ -139,7 +139,7 @@ pub(crate) fn continuations(asked: Vec<model::Continuation>) -> Result<Vec<Score
 }
 
 /// Lays out how likely a text is.
-pub(crate) fn likelihood(loss: ResponseLoss) -> model::Likelihood {
+pub(super) fn likelihood(loss: ResponseLoss) -> model::Likelihood {
     model::Likelihood {
         log_probability: -loss.negative_log_likelihood,
         tokens: loss.tokens,

@@ -3,23 +3,23 @@
 use autodidact_domain::plugin::{TemplateCompletion, TemplateRequest};
 use autodidact_domain::{Example, FinishReason, PluginRecord};
 
-use crate::bindings::template;
+use super::bindings::template;
 
 /// The texts of a record, as the WIT says.
 const FIELDS: usize = 7;
 
 /// Records laid flat.
 #[derive(Default)]
-pub(crate) struct Batch {
+pub(super) struct Batch {
     /// All texts, one after the other.
-    pub(crate) text: Vec<u8>,
+    pub(super) text: Vec<u8>,
     /// Where each ends.
-    pub(crate) ends: Vec<u32>,
+    pub(super) ends: Vec<u32>,
 }
 
 impl Batch {
     /// Lays records out.
-    pub(crate) fn of(records: &[PluginRecord<'_>]) -> Self {
+    pub(super) fn of(records: &[PluginRecord<'_>]) -> Self {
         let mut batch = Self {
             text: Vec::new(),
             ends: Vec::with_capacity(FIELDS * records.len()),
@@ -41,11 +41,6 @@ impl Batch {
         batch
     }
 
-    /// Counts the records.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len() / FIELDS
-    }
-
     fn push(&mut self, text: &str) {
         self.text.extend_from_slice(text.as_bytes());
         self.end();
@@ -60,7 +55,7 @@ impl Batch {
 }
 
 /// Lays a request out.
-pub(crate) fn request(request: &TemplateRequest<'_>) -> template::Request {
+pub(super) fn request(request: &TemplateRequest<'_>) -> template::Request {
     let task_type = request.task_type.map(|task_type| task_type.name());
     template::Request {
         language: request.language.code().to_string(),
@@ -73,7 +68,7 @@ pub(crate) fn request(request: &TemplateRequest<'_>) -> template::Request {
 }
 
 /// Lays a completion out.
-pub(crate) fn completion(completion: &TemplateCompletion<'_>) -> template::Completion {
+pub(super) fn completion(completion: &TemplateCompletion<'_>) -> template::Completion {
     template::Completion {
         request: request(&completion.request),
         text: completion.text.to_string(),

@@ -5,7 +5,7 @@ use autodidact_domain::plugin::{
 };
 use autodidact_domain::{Message, Prompt, Role, TaskType};
 
-use crate::bindings::{filter, scorer, template, validator};
+use super::bindings::{filter, scorer, template, validator};
 
 /// The longest reason code, in bytes, as the WIT says.
 const MAX_REASON_BYTES: usize = 64;
@@ -13,7 +13,7 @@ const MAX_REASON_BYTES: usize = 64;
 const MAX_SHOWN_CHARS: usize = 80;
 
 /// Checks a filter's decision. Notes are cut to so many bytes.
-pub(crate) fn decision(
+pub(super) fn decision(
     decision: filter::Decision,
     note_bytes: usize,
 ) -> Result<FilterDecision, String> {
@@ -25,7 +25,7 @@ pub(crate) fn decision(
 }
 
 /// Checks what a validator says.
-pub(crate) fn validation(
+pub(super) fn validation(
     outcome: validator::Outcome,
     note_bytes: usize,
 ) -> Result<Validation, String> {
@@ -48,7 +48,7 @@ pub(crate) fn validation(
 }
 
 /// Checks a score.
-pub(crate) fn score(scored: scorer::Scored, note_bytes: usize) -> Result<PluginScore, String> {
+pub(super) fn score(scored: scorer::Scored, note_bytes: usize) -> Result<PluginScore, String> {
     Ok(PluginScore {
         value: scored.value.filter(|value| value.is_finite()),
         note: scored.note.map(|note| cut(note, note_bytes)),
@@ -56,7 +56,7 @@ pub(crate) fn score(scored: scorer::Scored, note_bytes: usize) -> Result<PluginS
 }
 
 /// Checks a prompt.
-pub(crate) fn rendered(rendered: template::Rendered) -> Result<RenderedPrompt, String> {
+pub(super) fn rendered(rendered: template::Rendered) -> Result<RenderedPrompt, String> {
     let prompt = match rendered.prompt {
         template::Prompt::Text(text) if text.trim().is_empty() => {
             return Err("gave an empty prompt".to_string());
@@ -79,7 +79,7 @@ pub(crate) fn rendered(rendered: template::Rendered) -> Result<RenderedPrompt, S
 }
 
 /// Checks the items of a completion. Empty ones are left out; a kind that is not known is no kind.
-pub(crate) fn items(items: Vec<template::Item>) -> Result<Vec<TemplateItem>, String> {
+pub(super) fn items(items: Vec<template::Item>) -> Result<Vec<TemplateItem>, String> {
     let item = |item: template::Item| TemplateItem {
         instruction: item.instruction.trim().to_string(),
         task_type: TaskType::from_name(&item.task_type),

@@ -274,7 +274,8 @@ mod tests {
         assert_eq!(
             verbs("plugin"),
             [
-                "install", "test", "grant", "list", "show", "enable", "disable", "remove"
+                "new", "build", "install", "test", "grant", "list", "show", "enable", "disable",
+                "remove"
             ]
         );
         assert_eq!(

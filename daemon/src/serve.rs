@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use autodidact_domain::ports::{Clock, Engine as _, Ports, SystemInfo};
-use autodidact_domain::{Interrupt, InterruptReason, WorkflowState};
+use autodidact_domain::{Event, EventBody, Interrupt, InterruptReason, WorkflowState};
 use autodidact_flow::Supervisor;
 use autodidact_formats::Reader;
 use autodidact_plugin_host::{PluginHost, builtin_components};
@@ -82,6 +82,8 @@ impl Daemon {
             import_bytes: max_bytes,
             ..Default::default()
         };
+        let max_plugin_bytes = limits.plugin_bytes;
+        parts.ports.events.listen(Box::new(log_of_plugins));
         let server = Server::with_limits(
             parts.ports.clone(),
             Arc::clone(&parts.supervisor),
@@ -111,6 +113,8 @@ impl Daemon {
             inbox: config.data_dir.join("inbox"),
             folders: config.inbox.clone(),
             max_bytes,
+            plugins: config.data_dir.join("plugins"),
+            max_plugin_bytes,
         };
         let (ports, supervisor, flag) = (
             parts.ports.clone(),
@@ -183,7 +187,7 @@ impl Parts {
         let remote = open_remote(&config.remote_models, |name| std::env::var(name).ok())?;
         let remote = Arc::new(remote);
         let models = Arc::new(AllModels::new(store.models(), Arc::clone(&remote))?);
-        let plugins = open_plugins(&data_dir.join("plugins"))?;
+        let plugins = open_plugins(data_dir, &store)?;
         let exports = data_dir.join("exports");
         crate::exports::clear(&exports).context("clear the folder of exports")?;
         let options = DeviceOptions {
@@ -232,14 +236,53 @@ impl Parts {
 }
 
 /// Opens the installed plugins and puts those in force that come with this daemon.
-fn open_plugins(folder: &Path) -> anyhow::Result<Arc<dyn autodidact_domain::ports::Plugins>> {
-    let host = PluginHost::open(folder, Default::default()).context("open the plugins")?;
+fn open_plugins(
+    data_dir: &Path,
+    store: &Store,
+) -> anyhow::Result<Arc<dyn autodidact_domain::ports::Plugins>> {
+    let folder = data_dir.join("plugin-store");
+    let before = data_dir.join("plugins");
+    // Versions before this one kept their own files where people put theirs now.
+    if before.join("registry.json").is_file() && !folder.exists() {
+        std::fs::rename(&before, &folder).context("move the installed plugins")?;
+    }
+    let host = PluginHost::open(&folder, Default::default()).context("open the plugins")?;
+    let mut referenced = Vec::new();
+    for workflow in store.workflows().list().context("list the workflows")? {
+        for plugin in workflow.pinned.plugins {
+            referenced.push(plugin.digest);
+            referenced.extend(plugin.granted.files.values().map(|file| file.digest));
+        }
+    }
+    let removed = host
+        .prune(&referenced)
+        .context("remove what no workflow uses")?;
+    if !removed.is_empty() {
+        tracing::info!(
+            components = removed.len(),
+            "removed versions of plugins that nothing uses"
+        );
+    }
     let host: Arc<dyn autodidact_domain::ports::Plugins> = Arc::new(host);
     for (name, component) in builtin_components() {
         host.install(component, true)
             .with_context(|| format!("install the built-in plugin {name}"))?;
     }
     Ok(host)
+}
+
+/// Writes what plugins log into the daemon's own log, at a level of its own: an error of a plugin's is none of the daemon's.
+fn log_of_plugins(event: &Event) -> bool {
+    if let EventBody::PluginLog {
+        plugin,
+        level,
+        message,
+    } = &event.body
+    {
+        let workflow = event.workflow.as_ref().map(ToString::to_string);
+        tracing::info!(plugin, level, workflow, "{message}");
+    }
+    true
 }
 
 /// Tells where each resumed run goes on.

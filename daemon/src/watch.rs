@@ -1,9 +1,10 @@
-//! Watched folders: a file that lands in one becomes a version of its dataset.
+//! Watched folders: a file that lands in one becomes a version of its dataset, and a component in the folder of plugins is installed.
 //!
 //! The file system's notices make it quick; a scan every few seconds makes it sure. A file stays where it is and is
 //! known by its content's digest; `<file>.report.json` beside it says what became of it.
 
 mod folders;
+mod plugins;
 mod quiet;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,10 @@ pub(crate) struct WatchOptions {
     pub(crate) folders: Vec<InboxFolder>,
     /// The largest file taken, in bytes.
     pub(crate) max_bytes: u64,
+    /// The folder of plugins.
+    pub(crate) plugins: PathBuf,
+    /// The largest plugin taken, in bytes.
+    pub(crate) max_plugin_bytes: u64,
 }
 
 /// Looks after the folders until the interrupt is raised.
@@ -58,6 +63,8 @@ pub(crate) fn watch_folders(
     use anyhow::Context as _;
     std::fs::create_dir_all(&options.inbox)
         .with_context(|| format!("create inbox {}", options.inbox.display()))?;
+    std::fs::create_dir_all(&options.plugins)
+        .with_context(|| format!("create the folder {}", options.plugins.display()))?;
     let (sender, notices) = sync_channel(MAX_NOTICES);
     // Without notices (the system has no more watches to give) the scans still find everything.
     let _watcher = start_notices(options, sender);
@@ -96,7 +103,11 @@ fn start_notices(
             )
         })
         .ok()?;
-    let watched = std::iter::once((&options.inbox, RecursiveMode::Recursive)).chain(
+    let own = [
+        (&options.inbox, RecursiveMode::Recursive),
+        (&options.plugins, RecursiveMode::NonRecursive),
+    ];
+    let watched = own.into_iter().chain(
         options
             .folders
             .iter()
@@ -168,11 +179,22 @@ impl Watch<'_> {
         for Refusal { path, reason } in refusals {
             self.tell_once(&path, &reason);
         }
-        let present = candidates
-            .iter()
-            .map(|candidate| candidate.path.clone())
-            .collect();
+        let components = plugins::scan(&self.options.plugins);
+        let datasets = candidates.iter().map(|candidate| &candidate.path);
+        let present = datasets.chain(components.iter().map(|(path, _)| path));
+        let present = present.cloned().collect();
         self.files.keep_only(&present);
+        for (path, look) in components {
+            if interrupt.is_raised() {
+                return;
+            }
+            let max_bytes = self.options.max_plugin_bytes;
+            if self.files.is_finished(&path, look, Instant::now())
+                && let Err(error) = plugins::take(&path, look, max_bytes, self.ports)
+            {
+                self.try_again(&path, &error);
+            }
+        }
         for candidate in candidates {
             if interrupt.is_raised() {
                 return;
@@ -182,10 +204,14 @@ impl Watch<'_> {
                 .is_finished(&candidate.path, candidate.look, Instant::now())
                 && let Err(error) = self.take(&candidate)
             {
-                tracing::warn!(file = %candidate.path.display(), "is tried again: {error}");
-                self.files.retry(&candidate.path, Instant::now());
+                self.try_again(&candidate.path, &error);
             }
         }
+    }
+
+    fn try_again(&mut self, path: &Path, error: &PortError) {
+        tracing::warn!(file = %path.display(), "is tried again: {error}");
+        self.files.retry(path, Instant::now());
     }
 
     /// Makes a version of a finished file and lays the report beside it.

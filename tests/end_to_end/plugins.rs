@@ -2,6 +2,7 @@
 //!
 //! `AUTODIDACT_TEST_MODEL` names a GGUF file of SmolLM2 135M Instruct.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -126,6 +127,204 @@ fn a_plugin_in_c_is_built_as_its_page_says_and_judges() -> Result<()> {
     }])?;
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(told.contains("shout-c takes no configuration"), "{told}");
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+const MARKED: &str = "\
+name: marked
+model: smol
+seeds: records
+languages: [en, zh]
+stages:
+  filter: {chain: [{plugin: {name: rubric, TERMS}}]}
+";
+
+/// Waits until a workflow is in a state; gives what it says.
+fn wait_for(home: &Home, workflow: &str, state: &str) -> Result<String> {
+    let started = std::time::Instant::now();
+    loop {
+        let shown = home.json(&["workflow", "show", workflow])?;
+        let shown = &shown["workflow"];
+        let message = shown["message"].as_str().unwrap_or_default().to_string();
+        if shown["state"] == state {
+            return Ok(message);
+        }
+        ensure!(
+            started.elapsed() < LIMIT,
+            "{workflow} is {shown}: {}",
+            home.log()
+        );
+        ensure!(shown["state"] != "failed", "{message}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_rubric_asks_the_model_where_it_is_granted_within_its_budget() -> Result<()> {
+    let Some(model) = std::env::var_os("AUTODIDACT_TEST_MODEL") else {
+        tell(
+            "not run, since AUTODIDACT_TEST_MODEL is not set: a_rubric_asks_the_model_where_it_is_granted_within_its_budget",
+        );
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.text(&["model", "add", "smol", &model.to_string_lossy()])?;
+    let records = [
+        "Name a river.",
+        "Write a short poem about a quiet street.",
+        "写一句关于春天的话。",
+        "List three colours.",
+        "什么是彩虹？",
+        "Translate the word sea into French.",
+    ];
+    let lines =
+        records.map(|text| serde_json::json!({"instruction": text, "instances": []}).to_string());
+    let file = home.path().join("records.jsonl");
+    std::fs::write(&file, lines.join("\n")).context("write records")?;
+    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+
+    // Without a grant it is refused before anything runs, with what to do.
+    let workflow = home.path().join("marked.yaml");
+    std::fs::write(&workflow, MARKED.replace("TERMS", "least: 1"))?;
+    let refused = home.run(&["workflow", "check", &workflow.to_string_lossy()])?;
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        told.contains("autodidact plugin grant rubric generate"),
+        "{told}"
+    );
+
+    // Granted in the workflow it gives every record a mark, with what it rests on.
+    home.submit(&MARKED.replace("TERMS", "grant: [generate], least: 1"))?;
+    home.wait_until_done("marked", LIMIT)?;
+    let told = home.json(&["workflow", "verdicts", "marked"])?;
+    let verdicts = told["verdicts"].as_array().context("verdicts")?;
+    assert_eq!(verdicts.len(), records.len());
+    for verdict in verdicts {
+        let (score, note) = (&verdict["evidence"]["score"], &verdict["evidence"]["note"]);
+        assert!(
+            score.as_f64().is_some_and(|s| (1.0..=5.0).contains(&s)),
+            "{verdict}"
+        );
+        assert!(
+            note.as_str().is_some_and(|n| n.starts_with("clear ")),
+            "{verdict}"
+        );
+    }
+    let report = home.report("marked")?;
+    let uses = &report["plugins"][0]["uses"];
+    assert_eq!(uses["completions"], 2 * records.len(), "{uses}");
+    let tokens = uses["tokens"].as_u64().context("tokens")?;
+    assert!(tokens > 200, "{uses}");
+
+    // A budget is not passed. What it has no tokens for fails; that many failures hold the workflow, and name the reason.
+    let terms = "grant: [generate], max_tokens: 150, max_failures: 2, least: 1";
+    home.submit(&MARKED.replace("TERMS", terms).replace("marked", "short"))?;
+    let message = wait_for(&home, "short", "paused")?;
+    assert!(
+        message.contains("plugin rubric 0.1.0 is in quarantine"),
+        "{message}"
+    );
+    assert!(
+        message.contains("the budget of 150 tokens has"),
+        "{message}"
+    );
+    let listed = home.text(&["plugin", "list"])?;
+    let line = listed.lines().find(|line| line.starts_with("rubric"));
+    assert!(
+        line.is_some_and(|line| line.contains("quarantine")),
+        "{listed}"
+    );
+    home.text(&["plugin", "enable", "rubric"])?;
+    home.text(&["workflow", "resume", "short"])?;
+    home.wait_until_done("short", LIMIT)?;
+    let shown = home.text(&["plugin", "show", "rubric"])?;
+    assert!(shown.contains("asks for       generate"), "{shown}");
+    let used = shown
+        .lines()
+        .find(|line| line.starts_with("used so far"))
+        .context("uses")?;
+    assert!(
+        used.contains("completions") && used.contains("refusals"),
+        "{used}"
+    );
+
+    // Granted for all workflows none has to say it, and a test shows what it would do.
+    home.text(&[
+        "plugin",
+        "grant",
+        "rubric",
+        "generate",
+        "--max-tokens",
+        "9000",
+    ])?;
+    let check = home.run(&["workflow", "check", &workflow.to_string_lossy()])?;
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stderr)
+    );
+    let test = home.text(&[
+        "plugin",
+        "test",
+        "rubric",
+        "--dataset",
+        "records",
+        "--model",
+        "smol",
+        "--limit",
+        "2",
+    ])?;
+    assert!(
+        test.contains("scored") && test.contains("4 completions"),
+        "{test}"
+    );
+    let output = home.run(&["plugin", "test", "rubric", "--dataset", "records"])?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("name one (--model)"), "{told}");
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+#[test]
+fn a_plugin_comes_from_an_address_with_its_digest() -> Result<()> {
+    let bytes = std::fs::read(repository().join("plugins/length/length.wasm"))?;
+    let digests = std::fs::read_to_string(repository().join("plugins/digests.json"))?;
+    let digests: Value = serde_json::from_str(&digests)?;
+    let digest = digests["length"]["component_sha256"].as_str();
+    let digest = digest.context("its digest")?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("http://{}/length.wasm", listener.local_addr()?);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                bytes.len()
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(&bytes);
+        }
+    });
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    let refused = |arguments: &[&str]| -> Result<String> {
+        let output = home.run(&[&["plugin", "install"], arguments].concat())?;
+        ensure!(!output.status.success(), "{arguments:?}");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let without = refused(&[&address])?;
+    assert!(without.contains("an address needs --sha256"), "{without}");
+    let wrong = "0".repeat(64);
+    let other = refused(&[&address, "--sha256", &wrong])?;
+    assert!(other.contains("nothing was installed"), "{other}");
+    let far = refused(&["http://192.0.2.1/x.wasm", "--sha256", &wrong])?;
+    assert!(far.contains("is not https"), "{far}");
+    // It comes with the daemon, so the same bytes are there already; another component of its name would be refused.
+    let shown = home.text(&["plugin", "install", &address, "--sha256", digest])?;
+    assert!(shown.contains("name           length"), "{shown}");
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

@@ -1,17 +1,50 @@
 //! `autodidact plugin …`
 
+mod build;
 mod grant;
 mod install;
+mod new;
 mod test;
+
+use std::path::Path;
 
 use autodidact_client::v1;
 use autodidact_proto::json as messages;
 use clap::Subcommand;
 
+use super::dataset::read_bounded;
 use super::{Failure, Global, connect, output, request_id};
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
+    #[command(flatten)]
+    Project(ProjectCommand),
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+}
+
+/// What is done in a plugin's project, without a daemon.
+#[derive(Subcommand)]
+pub(super) enum ProjectCommand {
+    /// Make a project for a new plugin, in Rust, Python, JavaScript, C, Zig or AssemblyScript
+    #[command(after_help = "\
+The project is whole: it has all that it is built on but the language's own tools, which its README names.
+
+Examples:
+  autodidact plugin new --kind filter --lang rust my-filter
+  autodidact plugin new --kind scorer --lang python my-scorer --into plugins/my-scorer")]
+    New(new::NewArgs),
+    /// Build a project as its plugin.toml says
+    #[command(after_help = "\
+Examples:
+  autodidact plugin build
+  autodidact plugin build my-filter")]
+    Build(build::BuildArgs),
+}
+
+/// What is asked of a daemon.
+#[derive(Subcommand)]
+pub(super) enum DaemonCommand {
     /// Check, compile and register a WebAssembly component or core module
     #[command(after_help = "\
 A new version of an installed plugin takes its place for new workflows, and for running ones that follow it; others stay on the
@@ -63,36 +96,60 @@ Examples:
     },
 }
 
+/// The largest component that is sent or fetched; the daemon has a lower bound.
+const MAX_COMPONENT_BYTES: usize = 64 << 20;
+
+/// Reads a component, unless it is far too large for one.
+fn read_component(path: &Path) -> Result<Vec<u8>, Failure> {
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if size > MAX_COMPONENT_BYTES as u64 {
+        return Err(Failure::refused(
+            "TOO_LARGE",
+            format!(
+                "{} has {}; no plugin is so large",
+                path.display(),
+                output::size(size)
+            ),
+        ));
+    }
+    read_bounded(path)
+}
+
 /// Runs a plugin command.
 pub(super) async fn run(command: PluginCommand, global: &Global) -> Result<(), Failure> {
+    let command = match command {
+        PluginCommand::Project(ProjectCommand::New(args)) => return new::run(&args, global),
+        PluginCommand::Project(ProjectCommand::Build(args)) => return build::run(&args, global),
+        PluginCommand::Daemon(command) => command,
+    };
     let client = connect(global).await?;
     let mut plugins = client.plugins();
     let plugin = match command {
-        PluginCommand::Install(args) => return install::run(&client, args, global).await,
-        PluginCommand::Test(args) => return test::run(&client, args, global).await,
-        PluginCommand::Grant(args) => return grant::run(&client, args, global).await,
-        PluginCommand::Show { name } => {
+        DaemonCommand::Install(args) => return install::run(&client, args, global).await,
+        DaemonCommand::Test(args) => return test::run(&client, args, global).await,
+        DaemonCommand::Grant(args) => return grant::run(&client, args, global).await,
+        DaemonCommand::Show { name } => {
             plugins
                 .get(v1::GetPluginRequest { name })
                 .await?
                 .into_inner()
                 .plugin
         }
-        PluginCommand::Enable { name } => {
+        DaemonCommand::Enable { name } => {
             let request = v1::EnablePluginRequest {
                 request_id: request_id(),
                 name,
             };
             plugins.enable(request).await?.into_inner().plugin
         }
-        PluginCommand::Disable { name } => {
+        DaemonCommand::Disable { name } => {
             let request = v1::DisablePluginRequest {
                 request_id: request_id(),
                 name,
             };
             plugins.disable(request).await?.into_inner().plugin
         }
-        PluginCommand::Remove { name } => {
+        DaemonCommand::Remove { name } => {
             plugins
                 .remove(v1::RemovePluginRequest {
                     request_id: request_id(),
@@ -105,7 +162,7 @@ pub(super) async fn run(command: PluginCommand, global: &Global) -> Result<(), F
                 output::line(format!("{name} is removed"))
             };
         }
-        PluginCommand::List => return list(&client, global).await,
+        DaemonCommand::List => return list(&client, global).await,
     };
     tell(&plugin.unwrap_or_default(), global)
 }

@@ -412,8 +412,17 @@ fn line_of(language: Language, body: &Body) -> Option<String> {
         | Body::Training(_)
         | Body::CheckpointSaved(_)
         | Body::FileRefused(_)
-        | Body::PluginChanged(_)
-        | Body::PluginLog(_) => None,
+        | Body::PluginChanged(_) => None,
+        // The others are in the daemon's log.
+        Body::PluginLog(line) => matches!(line.level.as_str(), "warn" | "error").then(|| {
+            let v1::PluginLog {
+                plugin, message, ..
+            } = line;
+            language.pick(
+                format!("plugin {plugin} says: {message}"),
+                format!("插件 {plugin}：{message}"),
+            )
+        }),
     }
 }
 

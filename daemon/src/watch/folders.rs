@@ -106,7 +106,7 @@ fn scan_folder(folder: &Path, dataset: &DatasetName, found: &mut (Vec<Candidate>
 }
 
 /// Lists a folder by name, so that files dropped together are taken in one order.
-fn entries(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };

@@ -106,7 +106,10 @@ fn a_straight_run_adds_up() {
     assert_eq!(report.evaluations.len(), 4);
     let judge = report.plugins.iter().find(|p| p.rule.name == "judge");
     let uses = &judge.expect("it is pinned").uses;
-    assert!(uses.refused > 0 && uses.tokens > 200 && uses.tokens <= 300, "{uses:?}");
+    assert!(
+        uses.refused > 0 && uses.tokens > 200 && uses.tokens <= 300,
+        "{uses:?}"
+    );
     assert!(report.adapter_digest.is_some() && report.dataset_digest.is_some());
     let calibrated: Vec<&str> = report
         .calibrations

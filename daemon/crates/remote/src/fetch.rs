@@ -20,13 +20,14 @@ pub fn fetch(address: &str, max_bytes: usize, interrupt: &Interrupt) -> PortResu
             "{address} is not https, and not on this machine"
         )));
     }
+    // It comes before the client, which needs what it sets up for TLS.
+    let runtime = Background::start()?;
     let client = http::downloads(&url)?;
     let patience = Patience {
         retries: http::DOWNLOAD_RETRIES,
         base: http::DOWNLOAD_WAIT,
         advice: "Try again later".to_string(),
     };
-    let runtime = Background::start()?;
     let work = with_retries(&patience, async || receive(&client, &url, max_bytes).await);
     runtime.run(interrupt, work)
 }

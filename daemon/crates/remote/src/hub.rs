@@ -82,8 +82,9 @@ impl Hub {
         }
         let endpoint = Url::parse(endpoint.trim_end_matches('/'))
             .map_err(|error| PortError::Invalid(format!("the hub's endpoint: {error}")))?;
-        let client = http::downloads(&endpoint)?;
+        // It comes before the client, which needs what it sets up for TLS.
         let runtime = Background::start()?;
+        let client = http::downloads(&endpoint)?;
         Ok(Self {
             endpoint,
             token,

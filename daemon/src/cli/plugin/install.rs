@@ -7,12 +7,8 @@ use autodidact_domain::Interrupt;
 use clap::Args;
 use sha2::{Digest as _, Sha256};
 
-use super::tell;
-use crate::cli::dataset::read_bounded;
+use super::{MAX_COMPONENT_BYTES, read_component, tell};
 use crate::cli::{Failure, Global, request_id};
-
-/// The largest component that is fetched; the daemon has a lower bound.
-const MAX_FETCHED_BYTES: usize = 64 << 20;
 
 #[derive(Args)]
 pub(crate) struct InstallArgs {
@@ -35,7 +31,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let bytes = match is_address(&args.from) {
         true => fetch(&args.from, args.sha256.as_deref())?,
-        false => read_bounded(Path::new(&args.from))?,
+        false => read_component(Path::new(&args.from))?,
     };
     if let Some(expected) = &args.sha256 {
         check(&args.from, &bytes, expected)?;
@@ -66,7 +62,7 @@ fn fetch(address: &str, sha256: Option<&str>) -> Result<Vec<u8>, Failure> {
         ));
     }
     let fetched = tokio::task::block_in_place(|| {
-        autodidact_remote::fetch(address, MAX_FETCHED_BYTES, &Interrupt::new())
+        autodidact_remote::fetch(address, MAX_COMPONENT_BYTES, &Interrupt::new())
     });
     fetched.map_err(|error| Failure::refused("UNAVAILABLE", error.to_string()))
 }

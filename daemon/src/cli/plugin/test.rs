@@ -9,8 +9,7 @@ use autodidact_proto::json as messages;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::uses_told;
-use crate::cli::dataset::read_bounded;
+use super::{read_component, uses_told};
 use crate::cli::{Failure, Global, output};
 
 use v1::test_plugin_response::Message;
@@ -128,7 +127,7 @@ async fn start(client: &Client, args: TestArgs) -> Result<PluginTest, Failure> {
     let is_file = Path::new(&args.plugin).is_file() || args.plugin.ends_with(".wasm");
     Ok(match is_file {
         true => {
-            let component = read_bounded(Path::new(&args.plugin))?;
+            let component = read_component(Path::new(&args.plugin))?;
             client.test_component(component, header).await?
         }
         false => {

@@ -132,7 +132,15 @@ impl Trial {
         let kind = kind.filter(|kind| kinds.contains(kind));
         kind.ok_or_else(|| {
             let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-            PortError::Invalid(format!("plugin {name} is a {}", kinds.join(" and a ")))
+            {
+                let wanted = self
+                    .kind
+                    .map_or(String::new(), |kind| format!(", and no {kind}"));
+                PortError::Invalid(format!(
+                    "plugin {name} is a {}{wanted}",
+                    kinds.join(" and a ")
+                ))
+            }
         })
     }
 

@@ -7,7 +7,8 @@ use std::thread;
 use autodidact_domain::plugin::{TemplateCompletion, TemplateRequest, Validation};
 use autodidact_domain::ports::Plugins;
 use autodidact_domain::{
-    Body, Digest, Example, FinishReason, Language, PluginCall, PluginKind, Prompt, TaskType,
+    Body, Capability, Digest, Example, FinishReason, Granted, Language, PluginCall, PluginKind,
+    PluginRecord, Prompt, TaskType,
 };
 use autodidact_plugin_host::builtin_components;
 use serde_json::{Value, json};
@@ -120,13 +121,19 @@ fn they_describe_themselves() {
         let kind = match *name {
             "alpaca" => PluginKind::Template,
             "structured" => PluginKind::Validator,
+            "rubric" => PluginKind::Scorer,
             _ => PluginKind::Filter,
         };
         assert_eq!(
             (summary.version.as_str(), summary.kinds.as_slice()),
             ("0.1.0", &[kind][..])
         );
-        assert_eq!(summary.capabilities, []);
+        let asks: &[Capability] = match *name {
+            "rubric" => &[Capability::Generate],
+            _ => &[],
+        };
+        assert_eq!(summary.capabilities, asks);
+        assert_eq!(summary.granted, Granted::default());
         assert_eq!(
             (summary.digest, summary.size),
             (Digest::of(component), component.len() as u64)
@@ -143,7 +150,16 @@ fn they_describe_themselves() {
         .collect();
     assert_eq!(
         names,
-        ["alpaca", "form", "length", "repetition", "structured"]
+        [
+            "alpaca",
+            "blocked",
+            "form",
+            "language",
+            "length",
+            "repetition",
+            "rubric",
+            "structured"
+        ]
     );
 }
 
@@ -218,6 +234,100 @@ fn repetition_judges_english_and_chinese() {
         assert_eq!(show(outcome), *expected, "{instruction:?}");
     }
     assert_eq!(outcomes[1].as_ref().unwrap().score, Some(5.0));
+}
+
+#[test]
+fn blocked_judges_english_and_chinese() {
+    let (_folder, host) = open_host();
+    let digest = host.install(component("blocked"), true).unwrap().digest;
+    let cases = [
+        ("Describe this picture.", "A dog.", "blocked_word"),
+        ("Sum up the paragraph.", "It rained.", "keep"),
+        (
+            "Is tea good?",
+            "As an AI language model, I cannot say.",
+            "blocked_word",
+        ),
+        ("画一只猫。", "好。", "blocked_word"),
+        ("当地图书馆几点开门？", "九点。", "keep"),
+        ("Name a casino.", "", "keep"),
+    ];
+    let records: Vec<_> = cases
+        .iter()
+        .map(|(instruction, output, _)| record(instruction, output))
+        .collect();
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &Value::Null), &records)
+        .unwrap()
+        .answers;
+    for ((instruction, _, expected), outcome) in cases.iter().zip(&outcomes) {
+        assert_eq!(show(outcome), *expected, "{instruction:?}");
+    }
+    let note = outcomes[0].as_ref().unwrap().note.as_deref();
+    assert_eq!(note, Some("instruction: \"picture\""));
+
+    let config = json!({"words": ["casino", "赌场"], "lists": []});
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &config), &records)
+        .unwrap()
+        .answers;
+    assert_eq!(show(&outcomes[0]), "keep");
+    assert_eq!(show(&outcomes[5]), "blocked_word");
+    let by_language = json!({"words": {"en": ["casino"], "zh": ["赌场"]}});
+    host.check_config(digest, &by_language).unwrap();
+    let error = host.check_config(digest, &json!({"words": 3})).unwrap_err();
+    assert!(error.to_string().contains("a list of words"), "{error}");
+}
+
+#[test]
+fn language_holds_records_to_what_they_say() {
+    let (_folder, host) = open_host();
+    let digest = host.install(component("language"), true).unwrap().digest;
+    let cases = [
+        ("en", "Write a poem about the sea in winter.", "", "keep"),
+        (
+            "zh",
+            "Write a poem about the sea in winter.",
+            "",
+            "wrong_language",
+        ),
+        ("zh", "写一首关于冬天的大海的诗。", "", "keep"),
+        ("en", "写一首关于冬天的大海的诗。", "", "wrong_language"),
+        (
+            "zh",
+            "解释彩虹是怎样形成的。",
+            "Sunlight is bent in the drops of rain and split into its colours.",
+            "wrong_language",
+        ),
+        (
+            "zh",
+            "用英文解释彩虹是怎样形成的。",
+            "Sunlight is bent in the drops of rain and split into its colours.",
+            "keep",
+        ),
+    ];
+    let records: Vec<_> = cases
+        .iter()
+        .map(|(language, instruction, output, _)| PluginRecord {
+            language,
+            ..record(instruction, output)
+        })
+        .collect();
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &Value::Null), &records)
+        .unwrap()
+        .answers;
+    for ((_, instruction, _, expected), outcome) in cases.iter().zip(&outcomes) {
+        assert_eq!(show(outcome), *expected, "{instruction:?}");
+    }
+    let only_english = json!({"languages": ["en"]});
+    let outcomes = host
+        .filter(&PluginCall::plain(digest, &only_english), &records)
+        .unwrap()
+        .answers;
+    assert_eq!(show(&outcomes[2]), "wrong_language");
+    let error = host.check_config(digest, &json!({"languages": ["chinese"]}));
+    assert!(error.unwrap_err().to_string().contains("\"chinese\""));
 }
 
 #[test]

@@ -47,6 +47,36 @@ fn a_component_with_a_changed_byte_never_panics() {
         });
 }
 
+/// The lifter: what compilers write, with some bytes changed, cut out or put in, imports of capabilities and all.
+#[test]
+fn a_changed_core_module_never_panics() {
+    let (_folder, host) = open_host();
+    let host = AssertUnwindSafe(host);
+    let good = Plugin {
+        imports: r#"(import "autodidact:plugin/log@0.1.0" "log" (func (param i32 i32 i32)))"#,
+        asks: &[0],
+        ..Plugin::default()
+    };
+    let good = good.core_module();
+    bolero::check!()
+        .with_test_time(SECONDS)
+        .with_type::<Vec<(u16, u8, u8)>>()
+        .for_each(|changes| {
+            let mut changed = good.clone();
+            for (at, kind, byte) in changes.iter().take(8) {
+                let at = usize::from(*at) % changed.len().max(1);
+                match kind % 3 {
+                    0 => changed[at] = *byte,
+                    1 => changed.insert(at, *byte),
+                    _ => drop(changed.remove(at)),
+                }
+            }
+            if let Ok(installed) = host.install(&changed, false) {
+                host.remove(installed.name.as_str()).unwrap();
+            }
+        });
+}
+
 #[test]
 fn a_cut_component_is_refused() {
     let (_folder, host) = open_host();

@@ -5,9 +5,11 @@
 mod builtin;
 mod capabilities;
 mod core_modules;
+mod every_kind;
 mod garbage;
 mod hostile;
 mod registry;
+mod swap;
 mod wat_components;
 
 use autodidact_domain::PluginRecord;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use autodidact_domain::PluginUses;
 use autodidact_domain::model::REMOTE_SOURCE;
-use autodidact_domain::report::{RemoteModelReport, Report};
+use autodidact_domain::report::{PluginReport, RemoteModelReport, Report};
 
 use crate::report::document::{Block, Line, Table, numbers, words};
 use crate::report::words::stage_name;
@@ -120,12 +121,13 @@ pub(super) fn remote_models(report: &Report) -> Vec<Block> {
     blocks
 }
 
-/// Lists the plugins that took part.
+/// Lists the plugins that took part, and what they used of what they were granted.
 pub(super) fn plugins(report: &Report) -> Vec<Block> {
     let language = report.language;
     if report.plugins.is_empty() {
         return Vec::new();
     }
+    let title = language.pick("Plugins", "插件");
     let rows = report.plugins.iter().map(|plugin| {
         let digest = plugin.rule.digest.map(|digest| digest.to_string());
         vec![
@@ -136,16 +138,66 @@ pub(super) fn plugins(report: &Report) -> Vec<Block> {
         ]
     });
     let rows = rows.collect();
-    let title = language.pick("Plugins", "插件");
     let mut columns =
         words(language.pick(&["plugin", "version", "digest"], &["插件", "版本", "摘要"]));
     columns.extend(numbers(language.pick(&["dropped"], &["丢弃"])));
-    vec![
+    let mut blocks = vec![
         Block::Heading(title.to_string()),
         Block::Table(Table {
             title: title.to_string(),
             columns,
             rows,
         }),
-    ]
+    ];
+    let used = report
+        .plugins
+        .iter()
+        .filter(|plugin| !plugin.uses.is_empty());
+    let used: Vec<_> = used.map(uses_of).collect();
+    if !used.is_empty() {
+        let title = language.pick("What plugins used", "插件使用情况");
+        let mut columns = words(language.pick(&["plugin"], &["插件"]));
+        columns.extend(numbers(language.pick(
+            &[
+                "completions",
+                "embeddings",
+                "scores",
+                "tokens",
+                "log lines",
+                "files read",
+                "refused",
+            ],
+            &["生成", "向量", "打分", "词元", "日志行", "读文件", "被拒"],
+        )));
+        blocks.push(Block::Table(Table {
+            title: title.to_string(),
+            columns,
+            rows: used,
+        }));
+    }
+    blocks
+}
+
+fn uses_of(plugin: &PluginReport) -> Vec<Line> {
+    let PluginUses {
+        completions,
+        embeddings,
+        scores,
+        tokens,
+        log_lines,
+        files_read,
+        refused,
+    } = plugin.uses.clone();
+    let counts = [
+        completions,
+        embeddings,
+        scores,
+        tokens,
+        log_lines,
+        files_read,
+        refused,
+    ];
+    let name = std::iter::once(Line::data(plugin.rule.name.as_str()));
+    name.chain(counts.map(|count| count.to_string().into()))
+        .collect()
 }

@@ -1,0 +1,82 @@
+//! Two versions that take each other's place while they are asked.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use autodidact_domain::PluginCall;
+use autodidact_domain::ports::Plugins;
+use serde_json::Value;
+
+use super::wat_components::Plugin;
+use super::{open_host, record, show};
+
+const SWAPS: usize = 1000;
+
+#[test]
+fn two_versions_swapped_a_thousand_times_lose_and_mix_nothing() {
+    let (_folder, host) = open_host();
+    let version = |version| {
+        Plugin {
+            version,
+            ..Plugin::default()
+        }
+        .core_module()
+    };
+    let versions = [version("1.0.0"), version("2.0.0")];
+    let digests = versions
+        .each_ref()
+        .map(|module| host.install(module, false).unwrap().digest);
+    let done = AtomicBool::new(false);
+    let letters = "kDTk".repeat(100);
+    let expected: Vec<&str> = "kDTk"
+        .chars()
+        .cycle()
+        .take(letters.len())
+        .map(|letter| match letter {
+            'k' => "keep",
+            'D' => "bad",
+            _ => "error",
+        })
+        .collect();
+    let (asked, seen) = std::thread::scope(|scope| {
+        let ask = || {
+            let records: Vec<_> = (0..letters.len())
+                .map(|i| record(&letters[i..=i], ""))
+                .collect();
+            let (mut asked, mut seen) = (0, [false; 2]);
+            while !done.load(Ordering::SeqCst) {
+                // Whoever asks by name takes the one in force; who is bound to a digest keeps it.
+                let plugin = host.get("hostile").unwrap();
+                let at = digests
+                    .iter()
+                    .position(|digest| *digest == plugin.digest)
+                    .unwrap();
+                assert_eq!(plugin.version, ["1.0.0", "2.0.0"][at]);
+                seen[at] = true;
+                for digest in [plugin.digest, digests[0]] {
+                    let call = PluginCall::plain(digest, &Value::Null);
+                    let answers = host.filter(&call, &records).unwrap().answers;
+                    let shown: Vec<String> = answers.iter().map(show).collect();
+                    let fits = |(shown, expected): (&String, &&str)| shown.starts_with(expected);
+                    assert!(shown.iter().zip(&expected).all(fits), "{shown:?}");
+                    assert_eq!(shown.len(), expected.len());
+                    asked += 1;
+                }
+            }
+            (asked, seen)
+        };
+        let askers = [scope.spawn(ask), scope.spawn(ask)];
+        for i in 0..SWAPS {
+            host.install(&versions[i % 2], false).unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        let mut sum = (0, [false; 2]);
+        for asker in askers {
+            let (asked, seen) = asker.join().unwrap();
+            sum.0 += asked;
+            sum.1 = [sum.1[0] | seen[0], sum.1[1] | seen[1]];
+        }
+        sum
+    });
+    assert!(asked > 20 && seen == [true, true], "{asked} runs, {seen:?}");
+    assert_eq!(host.get("hostile").unwrap().version, "2.0.0");
+}

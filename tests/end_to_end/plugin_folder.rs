@@ -1,0 +1,174 @@
+//! Plugins that are put into the data directory's folder: installed, replaced while a workflow runs, refused with a reason.
+//!
+//! `AUTODIDACT_TEST_PYTHON` names a Python with the packages of `tests/requirements.txt`, of which ziglang compiles C.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use autodidact_tests::{Home, repository, tell};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// The records of the workflow during which a version changes.
+const RECORDS: usize = 40_000;
+
+/// Builds the example in C as a version.
+fn build(python: &str, folder: &Path, version: &str) -> Result<PathBuf> {
+    let source = std::fs::read_to_string(repository().join("examples/plugins/c/shout.c"))?;
+    let changed = source.replace("\"0.1.0\"", &format!("\"{version}\""));
+    ensure!(changed.contains(version), "the example has a version");
+    let (file, module) = (
+        folder.join("shout.c"),
+        folder.join(format!("shout-{version}.wasm")),
+    );
+    std::fs::write(&file, changed)?;
+    let built = std::process::Command::new(python)
+        .args([
+            "-m",
+            "ziglang",
+            "cc",
+            "--target=wasm32-freestanding",
+            "-O2",
+            "-s",
+            "-nostdlib",
+        ])
+        .args(["-Wl,--no-entry", "-I"])
+        .arg(repository().join("sdk/c"))
+        .arg(&file)
+        .arg("-o")
+        .arg(&module)
+        .env("ZIG_GLOBAL_CACHE_DIR", folder.join("zig"))
+        .status()
+        .context("run the compiler")?;
+    ensure!(built.success(), "version {version} is not built");
+    Ok(module)
+}
+
+/// Puts a file into the folder as people do, and waits for the report on that content.
+fn put(home: &Home, name: &str, bytes: &[u8], is_ours: impl Fn(&Value) -> bool) -> Result<Value> {
+    let folder = home.path().join("plugins");
+    let unfinished = folder.join(format!("{name}.tmp"));
+    std::fs::write(&unfinished, bytes)?;
+    std::fs::rename(&unfinished, folder.join(name))?;
+    let started = Instant::now();
+    loop {
+        let report = std::fs::read(folder.join(format!("{name}.report.json"))).unwrap_or_default();
+        let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+        if is_ours(&report) {
+            return Ok(report);
+        }
+        ensure!(
+            started.elapsed() < LIMIT,
+            "no report on {name}: {}",
+            home.log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> Result<()> {
+    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
+        tell(
+            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing",
+        );
+        return Ok(());
+    };
+    let work = tempfile::tempdir()?;
+    let first = std::fs::read(build(&python, work.path(), "0.1.0")?)?;
+    let second = std::fs::read(build(&python, work.path(), "0.2.0")?)?;
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    let of_version =
+        |version: &'static str| move |report: &Value| report["plugin"]["version"] == version;
+    let report = put(&home, "shout.wasm", &first, of_version("0.1.0"))?;
+    assert_eq!(report["plugin"]["name"], "shout-c", "{report}");
+    let version = || -> Result<String> {
+        let shown = home.json(&["plugin", "show", "shout-c"])?;
+        let found = shown["version"]
+            .as_str()
+            .or(shown["plugin"]["version"].as_str());
+        Ok(found.context("version")?.to_string())
+    };
+    assert_eq!(version()?, "0.1.0");
+
+    // Two workflows at work: one stays on its version, one takes what is there.
+    let lines = (0..RECORDS).map(|i| {
+        let marks = if i % 50 == 0 { "!!!" } else { "." };
+        format!("{{\"instruction\": \"Say number {i}{marks}\", \"instances\": []}}")
+    });
+    let file = home.path().join("records.jsonl");
+    std::fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
+    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    for (name, terms) in [("stays", ""), ("follows", ", follow: true")] {
+        home.submit(&format!(
+            "name: {name}\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {{chain: [{{plugin: {{name: shout-c{terms}}}}}]}}\n"
+        ))?;
+    }
+    // A file that is none changes nothing, and says why.
+    let refused = |report: &Value| report["refused"].is_string();
+    let report = put(&home, "broken.wasm", b"\0asm\x01\0\0\0 and more", refused)?;
+    assert_eq!(report["plugin"], Value::Null, "{report}");
+    assert_eq!(version()?, "0.1.0");
+    // Nor does one of a gigabyte, which is not read into memory.
+    let large = home.path().join("plugins/large.wasm");
+    std::fs::File::create(home.path().join("large"))?.set_len(1 << 30)?;
+    let sent = home.run(&[
+        "plugin",
+        "install",
+        &home.path().join("large").to_string_lossy(),
+    ])?;
+    let told = String::from_utf8_lossy(&sent.stderr).into_owned();
+    assert!(told.contains("no plugin is so large"), "{told}");
+    std::fs::rename(home.path().join("large"), &large)?;
+    let report = put(&home, "small.wasm", b"no module", refused)?;
+    assert_eq!(
+        report["refused"],
+        "component refused: it is not a WebAssembly component or module"
+    );
+    let started = Instant::now();
+    let beside = large.with_file_name("large.wasm.report.json");
+    while !beside.exists() {
+        ensure!(
+            started.elapsed() < LIMIT,
+            "no report on the large one: {}",
+            home.log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let report = std::fs::read_to_string(&beside)?;
+    assert!(
+        report.contains("it has 1073741824 bytes; at most"),
+        "{report}"
+    );
+    put(&home, "shout.wasm", &second, of_version("0.2.0"))?;
+    assert_eq!(version()?, "0.2.0");
+    for name in ["stays", "follows"] {
+        home.wait_until_done(name, LIMIT)?;
+        let told = home.json(&["workflow", "verdicts", name, "--dropped"])?;
+        let dropped = told["verdicts"].as_array().context("verdicts")?;
+        assert_eq!(dropped.len(), RECORDS / 50, "{name}");
+        let versions = dropped.iter().filter_map(|v| v["rule"]["version"].as_str());
+        let mut versions: Vec<&str> = versions.collect();
+        versions.dedup();
+        match name {
+            "stays" => assert_eq!(versions, ["0.1.0"]),
+            _ => assert_eq!(versions, ["0.1.0", "0.2.0"]),
+        }
+        let rule = &dropped[0]["rule"];
+        assert!(
+            rule["config_digest"].is_string() && rule["digest"].is_string(),
+            "{rule}"
+        );
+    }
+    // After a restart nothing is installed twice, and what was removed stays so.
+    home.text(&["plugin", "remove", "shout-c"])?;
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    let daemon = home.serve(&[])?;
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!home.text(&["plugin", "list"])?.contains("shout-c"));
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}

@@ -2,6 +2,7 @@
 # Rebuilds the built-in plugins: plugins/NAME/NAME.wasm and plugins/digests.json.
 #
 #   plugins/build.sh [NAME...]      all of them where none is named
+#   plugins/build.sh --compiler     only prints the variables, NAME=VALUE, with which cargo builds for wasm32-unknown-unknown here
 #
 # Needs cargo and one of
 #   - rustup's target wasm32-unknown-unknown (`rustup target add wasm32-unknown-unknown`), or
@@ -47,7 +48,8 @@ find_debian_compiler() {
     if [ ! -f "$debian/complete" ]; then
         mkdir -p "$debian/packages"
         # shellcheck disable=SC2086 # a list of names
-        (cd "$debian/packages" && apt-get download $packages) ||
+        (cd "$debian/packages" && { apt-get download $packages ||
+            { [ "$(id -u)" = 0 ] && apt-get -qq update && apt-get download $packages; }; }) ||
             fail "apt-get has no rustc-web of this version: run 'apt-get update', or 'rustup target add $target' where rustup can"
         for package in "$debian"/packages/*.deb; do dpkg -x "$package" "$debian"; done
         rm -r "$debian/packages"
@@ -105,6 +107,13 @@ write_digests() {
 }
 
 mkdir -p "$cache"
+if [ "${1:-}" = --compiler ]; then
+    if ! { command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$target"; }; then
+        find_debian_compiler >&2
+        printf '%s\n' "RUSTC=$RUSTC" "RUSTC_BOOTSTRAP=1" "CARGO_UNSTABLE_BUILD_STD=std,panic_abort" "PATH=$PATH"
+    fi
+    exit
+fi
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
     for manifest in "$plugins"/*/Cargo.toml; do names+=("$(basename "$(dirname "$manifest")")"); done

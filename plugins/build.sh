@@ -23,7 +23,7 @@ sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum 
 
 # What a component is made of, digested the way the tests of plugin-host do it: the lines of sha256sum, sorted by path.
 source_digest() {
-    (cd "$root" && find sdk/wit/0.1.0-draft sdk/rust/Cargo.toml sdk/rust/src \
+    (cd "$root" && find sdk/wit/0.1.0 sdk/rust/Cargo.toml sdk/rust/src \
         "plugins/$1/Cargo.toml" "plugins/$1/Cargo.lock" "plugins/$1/config.schema.json" "plugins/$1/src" -type f \
         | LC_ALL=C sort | while read -r file; do sha256 "$file"; done | sha256 | cut -c1-64)
 }

@@ -5,6 +5,7 @@
 
 mod fields;
 mod file;
+mod plugins;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use autodidact_engine::DeviceChoice;
 use serde::{Serialize, Serializer};
 
 use crate::paths;
+pub(crate) use plugins::PluginConfigs;
 pub(crate) use remote::{RemoteModelConfig, RemoteModelConfigs};
 
 /// What a running daemon is set to.
@@ -47,6 +49,9 @@ pub(crate) struct Config {
     /// Models that servers elsewhere run, by the name they have here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) remote_models: RemoteModelConfigs,
+    /// Plugins with limits of their own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) plugins: PluginConfigs,
 }
 
 /// How the daemon is reached over TCP.
@@ -256,6 +261,7 @@ impl Config {
             embedders: Embedders::default(),
             inbox: Vec::new(),
             remote_models: RemoteModelConfigs::new(),
+            plugins: PluginConfigs::new(),
         }
     }
 

@@ -4,7 +4,6 @@ mod access;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -187,7 +186,7 @@ impl Parts {
         let remote = open_remote(&config.remote_models, |name| std::env::var(name).ok())?;
         let remote = Arc::new(remote);
         let models = Arc::new(AllModels::new(store.models(), Arc::clone(&remote))?);
-        let plugins = open_plugins(data_dir, &store)?;
+        let plugins = open_plugins(config, &store)?;
         let exports = data_dir.join("exports");
         crate::exports::clear(&exports).context("clear the folder of exports")?;
         let options = DeviceOptions {
@@ -237,16 +236,18 @@ impl Parts {
 
 /// Opens the installed plugins and puts those in force that come with this daemon.
 fn open_plugins(
-    data_dir: &Path,
+    config: &Config,
     store: &Store,
 ) -> anyhow::Result<Arc<dyn autodidact_domain::ports::Plugins>> {
-    let folder = data_dir.join("plugin-store");
-    let before = data_dir.join("plugins");
+    let folder = config.data_dir.join("plugin-store");
+    let before = config.data_dir.join("plugins");
     // Versions before this one kept their own files where people put theirs now.
     if before.join("registry.json").is_file() && !folder.exists() {
         std::fs::rename(&before, &folder).context("move the installed plugins")?;
     }
     let host = PluginHost::open(&folder, Default::default()).context("open the plugins")?;
+    let own = config.plugins.iter();
+    let host = host.with_limits_of(own.map(|(name, plugin)| (name.clone(), plugin.limits())));
     let mut referenced = Vec::new();
     for workflow in store.workflows().list().context("list the workflows")? {
         for plugin in workflow.pinned.plugins {

@@ -230,7 +230,22 @@ fn rules_that_ask_a_model_decide_labelled_lines_as_people_did() -> Result<()> {
 }
 
 /// The codes of the built-in plugins, each plugin with its stage.
-const PLUGINS: [(&str, &str, &[&str]); 5] = [
+const PLUGINS: [(&str, &str, &[&str]); 8] = [
+    (
+        "blocked",
+        "validate: {chain: [{plugin: {name: blocked}}]}",
+        &["blocked_word"],
+    ),
+    (
+        "language",
+        "validate: {chain: [{plugin: {name: language}}]}",
+        &["wrong_language"],
+    ),
+    (
+        "language-strict",
+        "validate: {chain: [{plugin: {name: language, config: {least_share: 0.8}}}]}",
+        &["mixed_language"],
+    ),
     (
         "form",
         "filter: {chain: [{plugin: {name: form}}]}",

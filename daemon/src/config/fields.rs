@@ -7,7 +7,9 @@ use autodidact_domain::DatasetName;
 use autodidact_domain::embedding::EmbedderSetting;
 use autodidact_engine::DeviceChoice;
 
-use super::{ComputePath, Config, ConfigFault, InboxFolder, LogFormat, Setting, Value, remote};
+use super::{
+    ComputePath, Config, ConfigFault, InboxFolder, LogFormat, Setting, Value, plugins, remote,
+};
 
 /// A field of the configuration.
 pub(crate) struct Field {
@@ -150,7 +152,9 @@ pub(crate) fn variable(key: &str) -> String {
 
 /// Sets a field, or adds a fault.
 pub(crate) fn apply(config: &mut Config, setting: &Setting, faults: &mut Vec<ConfigFault>) {
-    if remote::apply(&mut config.remote_models, setting, faults).is_some() {
+    if plugins::apply(&mut config.plugins, setting, faults).is_some()
+        || remote::apply(&mut config.remote_models, setting, faults).is_some()
+    {
         return;
     }
     let field = all().find(|field| field.key == setting.key);

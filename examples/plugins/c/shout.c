@@ -2,6 +2,7 @@
 #define AD_NAME "shout-c"
 #define AD_VERSION "0.1.0"
 #define AD_CONFIG_SCHEMA ""
+#define AD_FILTER
 #include "autodidact_plugin.h"
 
 /* Counts `!` and `！`, which is EF BC 81 in UTF-8. */
@@ -15,20 +16,11 @@ static uint32_t marks(ad_text text) {
     return count;
 }
 
-static ad_decision ad_decide(ad_text config, const ad_record *record) {
-    (void)config;
+static ad_decision ad_decide(const ad_record *record) {
     uint32_t count = marks(record->instruction);
     if (count < 3) return ad_keep();
-    ad_decision decision = ad_drop("shouts");
-    decision.note = ad_text_of("exclamation marks, counted in the score");
-    decision.has_score = true;
-    decision.score = count;
-    return decision;
+    return ad_drop_for("shouts", ad_text_of("exclamation marks, counted in the score"), count);
 }
 
 /* There is nothing to configure. */
-static bool ad_check_config(ad_text config, ad_text *error) {
-    if (config.length == 2) return true; /* {} */
-    *error = ad_text_of("shout-c takes no configuration");
-    return false;
-}
+static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config(config, NULL, 0, error); }

@@ -6,7 +6,7 @@
 /// Exports who the plugin is.
 pub mod plugin {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0-draft",
+        path: "../wit/0.1.0",
         inline: "package autodidact:sdk; world exports-plugin { export autodidact:plugin/plugin@0.1.0; }",
         pub_export_macro: true,
         default_bindings_module: "autodidact_plugin::bindings::plugin",
@@ -17,7 +17,7 @@ pub mod plugin {
 /// Exports filters.
 pub mod filter {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0-draft",
+        path: "../wit/0.1.0",
         inline: "package autodidact:sdk; world exports-filter { export autodidact:plugin/filter@0.1.0; }",
         pub_export_macro: true,
         default_bindings_module: "autodidact_plugin::bindings::filter",
@@ -28,7 +28,7 @@ pub mod filter {
 /// Exports templates.
 pub mod template {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0-draft",
+        path: "../wit/0.1.0",
         inline: "package autodidact:sdk; world exports-template { export autodidact:plugin/template@0.1.0; }",
         pub_export_macro: true,
         default_bindings_module: "autodidact_plugin::bindings::template",
@@ -39,7 +39,7 @@ pub mod template {
 /// Exports validators.
 pub mod validator {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0-draft",
+        path: "../wit/0.1.0",
         inline: "package autodidact:sdk; world exports-validator { export autodidact:plugin/validator@0.1.0; }",
         pub_export_macro: true,
         default_bindings_module: "autodidact_plugin::bindings::validator",
@@ -50,7 +50,7 @@ pub mod validator {
 /// Exports scorers.
 pub mod scorer {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0-draft",
+        path: "../wit/0.1.0",
         inline: "package autodidact:sdk; world exports-scorer { export autodidact:plugin/scorer@0.1.0; }",
         pub_export_macro: true,
         default_bindings_module: "autodidact_plugin::bindings::scorer",
@@ -61,7 +61,7 @@ pub mod scorer {
 /// Imports what a person may grant.
 pub mod capabilities {
     wit_bindgen::generate!({
-        path: "../wit/0.1.0-draft",
+        path: "../wit/0.1.0",
         world: "capabilities",
     });
     pub use autodidact::plugin::{data, log, model};

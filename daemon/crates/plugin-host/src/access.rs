@@ -65,17 +65,15 @@ pub(crate) struct Access {
 impl Access {
     /// Begins a call.
     pub(crate) fn begin(&mut self, permit: &Permit) {
-        if self.permitted.is_some() || permit.0.is_some() {
-            *self = Self {
-                permitted: permit.0.clone(),
-                ..Self::default()
-            };
-        }
+        *self = Self {
+            permitted: permit.0.clone(),
+            ..Self::default()
+        };
     }
 
-    /// Ends the call; tells how long it waited.
+    /// Ends the call; tells how long it waited. An instance that waits for its next batch keeps nothing of whoever was served.
     pub(crate) fn end(&mut self) -> Duration {
-        if let Some(permitted) = &self.permitted
+        if let Some(permitted) = self.permitted.take()
             && self.log_lines > permitted.log_lines
         {
             let more = self.log_lines - permitted.log_lines;

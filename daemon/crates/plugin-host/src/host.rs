@@ -42,6 +42,8 @@ const MIN_BATCHES: usize = 4;
 pub struct PluginHost {
     folder: PathBuf,
     limits: Limits,
+    /// The limits of plugins that have some of their own, by name.
+    own_limits: BTreeMap<String, Limits>,
     engine: Engine,
     ticker: Ticker,
     cache: CodeCache,
@@ -80,6 +82,7 @@ impl PluginHost {
         Ok(Self {
             folder: dir.to_path_buf(),
             limits,
+            own_limits: BTreeMap::new(),
             engine,
             ticker,
             cache,
@@ -88,6 +91,25 @@ impl PluginHost {
             visitors: Mutex::default(),
             pool: Mutex::default(),
         })
+    }
+
+    /// Gives plugins limits of their own, by name. Size of components and configurations, stack and threads are every plugin's.
+    #[must_use]
+    pub fn with_limits_of(mut self, own: impl IntoIterator<Item = (String, Limits)>) -> Self {
+        self.own_limits.extend(own);
+        self
+    }
+
+    fn limits_of(&self, digest: Digest) -> &Limits {
+        if self.own_limits.is_empty() {
+            return &self.limits;
+        }
+        let registry = lock(&self.registry);
+        let visitors = lock(&self.visitors);
+        let installed = registry.components.get(&digest);
+        let known = installed.or(visitors.get(&digest).map(|visitor| &visitor.stored));
+        let own = known.and_then(|known| self.own_limits.get(known.name.as_str()));
+        own.unwrap_or(&self.limits)
     }
 
     /// Removes the components that stand under no name and that no digest in `referenced` names, and files that nobody was granted.
@@ -290,7 +312,8 @@ impl PluginHost {
     }
 
     fn instantiate(&self, loaded: &Loaded) -> Result<Sandbox, Failure> {
-        Sandbox::new(&self.engine, loaded, &self.limits, &self.ticker)
+        let limits = self.limits_of(loaded.digest);
+        Sandbox::new(&self.engine, loaded, limits, &self.ticker)
     }
 
     /// Writes a configuration down as the guest gets it.
@@ -327,7 +350,7 @@ impl PluginHost {
         let idle = lock(&self.pool).take_idle(key);
         let made = idle.map_or_else(|| self.instantiate(&loaded), Ok);
         let answer = made.and_then(|mut sandbox| {
-            sandbox.check_config(&self.call(&text, &Permit::none()))?;
+            sandbox.check_config(&self.call(digest, &text, &Permit::none()))?;
             Ok(sandbox)
         });
         match answer {
@@ -348,18 +371,19 @@ impl PluginHost {
     ) -> PortResult<PluginRun<T>> {
         let text = self.config_text(asked.digest, asked.config)?;
         let loaded = self.load(asked.digest)?;
+        let limits = self.limits_of(asked.digest);
         let permit = match &asked.services {
             Some(services) if *asked.granted != Granted::default() => Permit::of(
                 asked.granted,
                 Arc::clone(services),
                 self.folder.clone(),
-                &self.limits,
+                limits,
             ),
             _ => Permit::none(),
         };
         let key = instance_key(asked.digest, &text, asked.granted);
-        let call = self.call(&text, &permit);
-        let batch_records = self.limits.batch_records.max(1);
+        let call = self.call(asked.digest, &text, &permit);
+        let batch_records = limits.batch_records.max(1);
         let failures = AtomicUsize::new(0);
         let answer = |questions: &[Q]| -> Result<(Vec<_>, Cost), PortError> {
             let mut run = Run {
@@ -419,9 +443,9 @@ impl PluginHost {
         })
     }
 
-    fn call<'a>(&'a self, config: &'a str, permit: &'a Permit) -> Call<'a> {
+    fn call<'a>(&'a self, digest: Digest, config: &'a str, permit: &'a Permit) -> Call<'a> {
         Call {
-            limits: &self.limits,
+            limits: self.limits_of(digest),
             ticker: &self.ticker,
             config,
             permit,

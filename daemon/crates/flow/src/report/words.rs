@@ -16,7 +16,7 @@ const STAGES_ZH: [(&str, &str); 9] = [
 ];
 
 /// Reasons for dropping by their code, in Chinese: those of the stages and of the plugins that come with the daemon.
-const REASONS_ZH: [(&str, &str); 63] = [
+const REASONS_ZH: [(&str, &str); 64] = [
     ("embedding_duplicate", "语义重复"),
     ("misaligned", "答非所问"),
     ("too_easy", "过于简单"),
@@ -32,6 +32,7 @@ const REASONS_ZH: [(&str, &str); 63] = [
     ("blocked_word", "含屏蔽词"),
     ("unanswerable", "文本模型无法完成"),
     ("wrong_language", "语言不符"),
+    ("mixed_language", "语言混杂"),
     ("sensitive_word", "含敏感词"),
     ("bad_format", "格式残留"),
     ("repetition", "重复啰唆"),

@@ -1,7 +1,7 @@
 //! What wasmtime makes of the WIT package.
 
 wasmtime::component::bindgen!({
-    path: "../../../sdk/wit/0.1.0-draft",
+    path: "../../../sdk/wit/0.1.0",
     world: "every-plugin",
     imports: { default: trappable },
 });

@@ -20,13 +20,13 @@ pub(crate) const VERSION: &str = "0.1.0";
 
 /// The files of the WIT package.
 pub(crate) const WIT: [&str; 7] = [
-    include_str!("../../../../../sdk/wit/0.1.0-draft/plugin.wit"),
-    include_str!("../../../../../sdk/wit/0.1.0-draft/filter.wit"),
-    include_str!("../../../../../sdk/wit/0.1.0-draft/template.wit"),
-    include_str!("../../../../../sdk/wit/0.1.0-draft/validator.wit"),
-    include_str!("../../../../../sdk/wit/0.1.0-draft/scorer.wit"),
-    include_str!("../../../../../sdk/wit/0.1.0-draft/capabilities.wit"),
-    include_str!("../../../../../sdk/wit/0.1.0-draft/worlds.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/plugin.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/filter.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/template.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/validator.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/scorer.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/capabilities.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/worlds.wit"),
 ];
 
 /// The interfaces that a component may import, and what it has to ask for one of.

@@ -111,12 +111,12 @@ mod tests {
             },
         ];
         let batch = Batch::of(&records);
-        assert_eq!(batch.len(), 2);
+        assert_eq!(batch.ends.len(), 2 * FIELDS);
         assert_eq!(batch.text, "Do图ena\n图t".as_bytes());
         assert_eq!(
             batch.ends,
             [2, 2, 5, 7, 7, 7, 12, 12, 12, 12, 12, 12, 13, 13]
         );
-        assert_eq!(Batch::of(&[]).len(), 0);
+        assert!(Batch::of(&[]).ends.is_empty());
     }
 }

@@ -47,7 +47,7 @@ fn files_below(path: &Path, files: &mut Vec<PathBuf>) {
 fn source_digest(name: &str) -> String {
     let root = repository();
     let mut files = Vec::new();
-    for part in ["sdk/wit/0.1.0-draft", "sdk/rust/Cargo.toml", "sdk/rust/src"] {
+    for part in ["sdk/wit/0.1.0", "sdk/rust/Cargo.toml", "sdk/rust/src"] {
         files_below(&root.join(part), &mut files);
     }
     for part in ["Cargo.toml", "Cargo.lock", "config.schema.json", "src"] {
@@ -64,6 +64,25 @@ fn source_digest(name: &str) -> String {
     names.sort();
     let line = |name: &String| format!("{}  {name}\n", sha256(&fs::read(root.join(name)).unwrap()));
     sha256(names.iter().map(line).collect::<String>().as_bytes())
+}
+
+/// A version of the interfaces that was given out never changes: plugins were built for it. What comes later is another folder.
+#[test]
+fn the_interfaces_are_frozen() {
+    let root = repository().join("sdk/wit/0.1.0");
+    let mut files = Vec::new();
+    files_below(&root, &mut files);
+    files.sort();
+    let line = |file: &PathBuf| {
+        let name = file.strip_prefix(&root).unwrap().display();
+        format!("{}  {name}\n", sha256(&fs::read(file).unwrap()))
+    };
+    let lines: String = files.iter().map(line).collect();
+    assert_eq!(
+        sha256(lines.as_bytes()),
+        "720501180e9f18bd2e1ecad45e01fdd141649abf8838bed1000cbeec6e53f386",
+        "{lines}"
+    );
 }
 
 #[test]

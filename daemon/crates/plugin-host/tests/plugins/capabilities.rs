@@ -168,6 +168,8 @@ fn a_plugin_uses_the_model_that_it_asks_for_where_it_is_granted() {
     .unwrap();
     assert_eq!(shown(&run), ["keep", "bad"]);
     assert_eq!(served.asked.load(Ordering::SeqCst), 1);
+    // An instance that is kept for the next batch keeps nobody who serves: a stream to a caller ends with its last holder.
+    assert_eq!(Arc::strong_count(&served), 1);
     // Without a grant it is told so, and the model is not asked.
     let run = ask(&host, digest, &granted(&[Capability::Log]), &served, "k").unwrap();
     assert_eq!(
@@ -504,4 +506,27 @@ fn a_visitor_is_asked_and_leaves_without_a_trace() {
     host.leave(visitor.digest);
     let again = host.install(&Plugin::default().component(), false).unwrap();
     assert_eq!(again.digest, visitor.digest);
+}
+
+#[test]
+fn a_plugin_may_have_limits_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), tight_limits()).unwrap();
+    let more = Limits {
+        call_ms: 600,
+        ..tight_limits()
+    };
+    let host = host.with_limits_of([("slow".to_string(), more)]);
+    let plain = PluginCall::plain(installed(&host, &Plugin::default()), &Value::Null);
+    let slow = Plugin {
+        name: "slow",
+        ..Plugin::default()
+    };
+    let own = PluginCall::plain(installed(&host, &slow), &Value::Null);
+    let reason = |call: &PluginCall<'_>| {
+        let run = host.filter(call, &[record("L", "")]).unwrap();
+        shown(&run)[0].clone()
+    };
+    assert!(reason(&plain).contains("took longer than 201 ms"));
+    assert!(reason(&own).contains("took longer than 601 ms"));
 }

@@ -1,0 +1,104 @@
+//! The configuration; `config.schema.json` describes the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use autodidact_plugin::Record;
+use serde::Deserialize;
+
+use crate::lists::ListName;
+
+/// What a workflow may set.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The user's words.
+    pub words: Words,
+    /// Phrases in which the user's words are let stand.
+    pub except: Vec<String>,
+    /// The texts that are looked at.
+    pub fields: Vec<Field>,
+    /// Built-in lists that are looked for as well.
+    pub lists: Vec<ListName>,
+    /// Whether a word in Latin letters is found in its plural too.
+    pub plurals: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            words: Words::OfAll(Vec::new()),
+            except: Vec::new(),
+            fields: vec![Field::Instruction, Field::Input, Field::Output],
+            lists: vec![ListName::NotText, ListName::Assistant],
+            plurals: true,
+        }
+    }
+}
+
+/// One list of words for all records, or a list for the records of each language.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a list of words, or an object of such lists by language"
+)]
+pub enum Words {
+    /// For all records.
+    OfAll(Vec<String>),
+    /// By the code of a language.
+    ByLanguage(BTreeMap<String, Vec<String>>),
+}
+
+/// A text of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// What to do.
+    Instruction,
+    /// What to do it to.
+    Input,
+    /// The answer.
+    Output,
+}
+
+impl Field {
+    /// Shows this text of a record.
+    pub(crate) fn of<'a>(self, record: &Record<'a>) -> &'a str {
+        match self {
+            Self::Instruction => record.instruction,
+            Self::Input => record.input,
+            Self::Output => record.output,
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instruction => "instruction",
+            Self::Input => "input",
+            Self::Output => "output",
+        })
+    }
+}
+
+/// Takes the language of a code that may name a script or country too: `zh` of `zh-Hant`.
+pub(crate) fn primary_of(code: &str) -> &str {
+    code.split(['-', '_']).next().unwrap_or_default()
+}
+
+/// Takes the same in lower case, of a code that a person wrote.
+pub(crate) fn primary(code: &str) -> String {
+    primary_of(code).to_ascii_lowercase()
+}
+
+/// Says what to mend where something is no code of a language.
+pub(crate) fn check_code(code: &str) -> Result<(), String> {
+    let primary = primary_of(code);
+    match (2..=3).contains(&primary.len()) && primary.bytes().all(|b| b.is_ascii_alphabetic()) {
+        true => Ok(()),
+        false => Err(format!(
+            "words: {code:?} is no code of a language, such as \"en\" or \"zh\""
+        )),
+    }
+}

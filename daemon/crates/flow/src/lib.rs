@@ -36,6 +36,6 @@ mod supervisor;
 
 pub use embedders::{choose_embedder, embed_by_language};
 pub use error::FlowError;
-pub use plugins::{Trial, TrialSummary, TriedRecord};
+pub use plugins::{LogListener, Trial, TrialSummary, TriedRecord};
 pub use spec::Fault;
 pub use supervisor::{Checked, SubmitError, Supervisor};

@@ -123,7 +123,7 @@ enum Link {
     Score(ScoreSpec),
     Checks(ChecksSpec),
     Consistency(ConsistencySpec),
-    Plugin(PluginLink),
+    Plugin(Box<PluginLink>),
 }
 
 impl Chain {
@@ -171,7 +171,9 @@ impl Chain {
                     ChainRule::Score(spec) => Link::Score(spec.clone()),
                     ChainRule::Checks(spec) => Link::Checks(spec.clone()),
                     ChainRule::Consistency(spec) => Link::Consistency(spec.clone()),
-                    ChainRule::Plugin(spec) => Link::Plugin(PluginLink::new(stage, plugins, spec)?),
+                    ChainRule::Plugin(spec) => {
+                        Link::Plugin(Box::new(PluginLink::new(stage, plugins, spec)?))
+                    }
                 })
             })
             .collect::<Result<_, FlowError>>()?;

@@ -94,7 +94,7 @@ impl Accounts {
 }
 
 /// Hears the lines of a plugin's log.
-pub(super) type Listener = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+pub type LogListener = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 
 /// Who is served, with what.
 pub(super) struct Served<'a> {
@@ -108,7 +108,7 @@ pub(super) struct Served<'a> {
     /// Pays for remote models.
     pub(super) account: Arc<dyn Account>,
     pub(super) accounts: &'a Arc<Accounts>,
-    pub(super) log: Listener,
+    pub(super) log: LogListener,
 }
 
 /// What a plugin is granted, in the hands of whoever does it.
@@ -121,7 +121,7 @@ pub(super) struct Services {
     accounts: Arc<Accounts>,
     plugin: String,
     max_tokens: u64,
-    log: Listener,
+    log: LogListener,
 }
 
 impl Services {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use autodidact_domain::capability::{LogLevel, PluginServices};
+use autodidact_domain::capability::PluginServices;
 use autodidact_domain::plugin::{FilterDecision, PluginScore, TemplateRequest, Validation};
 use autodidact_domain::ports::Ports;
 use autodidact_domain::random::derive_seed;
@@ -13,7 +13,7 @@ use autodidact_domain::{
 use serde_json::Value;
 
 use super::PLUGIN_ERROR;
-use super::services::{Accounts, Served, Services};
+use super::services::{Accounts, LogListener, Served, Services};
 
 /// The records that a plugin is asked about at once: enough for several threads.
 const BATCH: usize = 1024;
@@ -37,7 +37,7 @@ pub struct Trial {
     /// The model that it asks.
     pub model: Option<ModelRef>,
     /// What hears the lines of its log.
-    pub log: Arc<dyn Fn(LogLevel, &str) + Send + Sync>,
+    pub log: LogListener,
 }
 
 /// What a plugin said of a record.

@@ -7,7 +7,7 @@ use autodidact_domain::{
     Capability, DatasetName, Digest, Example, Granted, ModelName, ModelRef, PluginKind,
     PluginSummary, PortError,
 };
-use autodidact_flow::{Trial, TrialSummary, TriedRecord};
+use autodidact_flow::{LogListener, Trial, TrialSummary, TriedRecord};
 use autodidact_proto::{json, v1};
 use tonic::Status;
 use tracing::Instrument;
@@ -140,7 +140,7 @@ impl Drop for Visit<'_> {
 fn trial(
     visit: &Visit<'_>,
     header: &v1::TestPluginHeader,
-    log: Arc<dyn Fn(LogLevel, &str) + Send + Sync>,
+    log: LogListener,
 ) -> Result<Trial, Status> {
     let plugin = visit.plugin.clone();
     let mut capabilities = capabilities("grant", &header.grant)?;

@@ -43,7 +43,7 @@ impl Kind<'_> {
 /// Writes the prompts of a stage, and reads what comes back.
 pub(crate) enum Template {
     /// By texts with slots.
-    Texts(PromptTemplate),
+    Texts(Box<PromptTemplate>),
     /// By a plugin.
     Plugin(Box<Bound>),
 }
@@ -73,7 +73,7 @@ impl Template {
             .iter()
             .find(|language| template.of(**language).is_none())
         {
-            None => Ok(Self::Texts(template)),
+            None => Ok(Self::Texts(Box::new(template))),
             Some(language) => Err(FlowError::Stopped(format!(
                 "stages.generate.custom_template: it has no texts for {language}, one of the workflow's languages"
             ))),

@@ -94,19 +94,6 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
     };
     assert_eq!(version()?, "0.1.0");
 
-    // Two workflows at work: one stays on its version, one takes what is there.
-    let lines = (0..RECORDS).map(|i| {
-        let marks = if i % 50 == 0 { "!!!" } else { "." };
-        format!("{{\"instruction\": \"Say number {i}{marks}\", \"instances\": []}}")
-    });
-    let file = home.path().join("records.jsonl");
-    std::fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
-    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
-    for (name, terms) in [("stays", ""), ("follows", ", follow: true")] {
-        home.submit(&format!(
-            "name: {name}\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {{chain: [{{plugin: {{name: shout-c{terms}}}}}]}}\n"
-        ))?;
-    }
     // A file that is none changes nothing, and says why.
     let refused = |report: &Value| report["refused"].is_string();
     let report = put(&home, "broken.wasm", b"\0asm\x01\0\0\0 and more", refused)?;
@@ -143,9 +130,36 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
         report.contains("it has 1073741824 bytes; at most"),
         "{report}"
     );
+    // Two workflows at work: one stays on its version, one takes what is there.
+    let lines = (0..RECORDS).map(|i| {
+        let marks = if i % 50 == 0 { "!!!" } else { "." };
+        format!("{{\"instruction\": \"Say number {i}{marks}\", \"instances\": []}}")
+    });
+    let file = home.path().join("records.jsonl");
+    std::fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
+    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    for (name, terms) in [("stays", ""), ("follows", ", follow: true")] {
+        home.submit(&format!(
+            "name: {name}\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {{chain: [{{plugin: {{name: shout-c{terms}}}}}]}}\n"
+        ))?;
+    }
+    // Both have judged some records, and wait for the new version between two batches.
+    for name in ["stays", "follows"] {
+        let started = Instant::now();
+        let judged = || home.json(&["workflow", "verdicts", name, "--dropped"]);
+        while judged()?["verdicts"].as_array().is_none_or(Vec::is_empty) {
+            ensure!(
+                started.elapsed() < LIMIT,
+                "{name} judges nothing: {}",
+                home.log()
+            );
+        }
+        home.text(&["workflow", "pause", name])?;
+    }
     put(&home, "shout.wasm", &second, of_version("0.2.0"))?;
     assert_eq!(version()?, "0.2.0");
     for name in ["stays", "follows"] {
+        home.text(&["workflow", "resume", name])?;
         home.wait_until_done(name, LIMIT)?;
         let told = home.json(&["workflow", "verdicts", name, "--dropped"])?;
         let dropped = told["verdicts"].as_array().context("verdicts")?;

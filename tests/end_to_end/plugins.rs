@@ -328,3 +328,114 @@ fn a_plugin_comes_from_an_address_with_its_digest() -> Result<()> {
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }
+
+/// Does as the first letter of an instruction says: loops for ever, recurses, grabs memory, traps, or gives an answer that is none.
+const HOSTILE: &str = r#"
+#define AD_NAME "hostile"
+#define AD_VERSION "1.0.0"
+#define AD_CONFIG_SCHEMA ""
+#define AD_FILTER
+#include "autodidact_plugin.h"
+
+static volatile uint32_t never;
+static uint32_t deeper(uint32_t depth) { return never ? depth : deeper(depth + 1) + never; }
+
+static ad_decision ad_decide(const ad_record *record) {
+    char letter = record->instruction.length ? record->instruction.bytes[0] : 0;
+    if (letter == 'L') while (!never) {}
+    if (letter == 'R') never = deeper(0);
+    if (letter == 'M') while (__builtin_wasm_memory_grow(0, 64) != (__SIZE_TYPE__)-1) {}
+    if (letter == 'M' || letter == 'T') __builtin_trap();
+    if (letter == 'B') return ad_drop_for("Not A Code", ad_text_of("why"), 1);
+    return ad_keep();
+}
+
+static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config(config, NULL, 0, error); }
+"#;
+
+#[test]
+fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
+    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
+        tell(
+            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_hostile_plugin_loses_its_own_records_and_nothing_else",
+        );
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let (source, module) = (
+        home.path().join("hostile.c"),
+        home.path().join("hostile.wasm"),
+    );
+    std::fs::write(&source, HOSTILE)?;
+    let built = std::process::Command::new(python)
+        .args([
+            "-m",
+            "ziglang",
+            "cc",
+            "--target=wasm32-freestanding",
+            "-O1",
+            "-s",
+            "-nostdlib",
+        ])
+        .args(["-fno-optimize-sibling-calls", "-Wl,--no-entry", "-I"])
+        .arg(repository().join("sdk/c"))
+        .arg(&source)
+        .arg("-o")
+        .arg(&module)
+        .env("ZIG_GLOBAL_CACHE_DIR", home.path().join("zig"))
+        .status()
+        .context("run the compiler")?;
+    ensure!(built.success(), "the hostile plugin is not built");
+    // Short times, so that the test is short.
+    std::fs::write(
+        home.path().join("autodidact.toml"),
+        "[plugins.hostile]\nmemory_mib = 16\ncall_ms = 200\nrecord_ms = 1\n",
+    )?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    let records = [
+        ("Keep this.", None),
+        ("Loop here.", Some("took longer than")),
+        ("Recurse here.", Some("call stack exhausted")),
+        ("More memory.", Some("wanted more than 16 MiB of memory")),
+        ("Trap here.", Some("unreachable")),
+        ("Bad reason here.", Some("no reason code")),
+        ("Keep that too.", None),
+    ];
+    let lines = records.map(|(instruction, _)| {
+        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
+    });
+    let file = home.path().join("records.jsonl");
+    std::fs::write(&file, lines.join("\n"))?;
+    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    home.submit("name: harmed\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: hostile}}, {plugin: {name: length}}]}\n")?;
+    home.wait_until_done("harmed", LIMIT)?;
+    let told = home.json(&["workflow", "verdicts", "harmed"])?;
+    let verdicts = told["verdicts"].as_array().context("verdicts")?;
+    assert_eq!(verdicts.len(), records.len());
+    for (instruction, failure) in records {
+        let is_one = |v: &&Value| v["text"].as_str().is_some_and(|t| t.contains(instruction));
+        let verdict = verdicts.iter().find(is_one).context(instruction)?;
+        let note = verdict["evidence"]["note"].as_str().unwrap_or_default();
+        match failure {
+            None => assert_eq!(verdict["reason"], "kept", "{verdict}"),
+            Some(why) => {
+                assert_eq!(verdict["reason"], "plugin_error", "{verdict}");
+                assert_eq!(verdict["rule"]["name"], "hostile", "{verdict}");
+                assert!(note.contains(why), "{verdict}");
+            }
+        }
+    }
+    // The stage's own figures have it, the command line shows it, and the daemon answers.
+    let shown = home.text(&["workflow", "show", "harmed"])?;
+    assert!(shown.contains("plugin_error"), "{shown}");
+    let listed = home.text(&["workflow", "verdicts", "harmed", "--dropped"])?;
+    assert!(listed.contains("call stack exhausted"), "{listed}");
+    assert!(
+        home.text(&["plugin", "test", "length", "--dataset", "records"])?
+            .contains("kept")
+    );
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}

@@ -1,6 +1,9 @@
 //! Compiled code on disk, so that a component is compiled once on a machine.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use autodidact_domain::Digest;
 use wasmtime::Engine;
@@ -8,10 +11,15 @@ use wasmtime::component::Component;
 
 use crate::{PluginError, files, runtime};
 
-const ENDING: &str = "cwasm";
+/// The ending of compiled code, which is mapped into memory as it lies.
+const CODE: &str = "cwasm";
+/// The ending of its digest, which is written last.
+const DIGEST: &str = "blake3";
+/// What is digested at once, in bytes; an interpreter's code has some dozens of these.
+const PIECE_BYTES: usize = 2 << 20;
 
-/// The folder of compiled code. An entry's name is the digest of everything it depends on; its first 32 bytes are the
-/// BLAKE3 digest of the rest, so that a damaged one is known.
+/// The folder of compiled code. An entry's name is the digest of everything it depends on; beside it stands the digest of its pieces'
+/// BLAKE3 digests, so that a damaged one is known.
 pub(crate) struct CodeCache {
     folder: PathBuf,
     compatibility: [u8; 32],
@@ -29,7 +37,9 @@ impl CodeCache {
             folder,
             compatibility: runtime::compatibility(engine),
         };
-        let wanted: Vec<PathBuf> = components.map(|digest| cache.path(digest)).collect();
+        let wanted: Vec<PathBuf> = components
+            .flat_map(|digest| [cache.path(digest, CODE), cache.path(digest, DIGEST)])
+            .collect();
         files::sweep(&cache.folder, |path| {
             wanted.iter().any(|wanted| wanted == path)
         })?;
@@ -38,12 +48,14 @@ impl CodeCache {
 
     /// Loads a component's compiled code; none where there is none or it is damaged, which is removed then.
     pub(crate) fn load(&self, engine: &Engine, digest: Digest) -> Option<Component> {
-        let path = self.path(digest);
-        let entry = files::read(&path).ok().flatten()?;
-        let component = checked(&entry).and_then(|code| deserialize(engine, code));
+        let (code, expected) = (self.path(digest, CODE), self.path(digest, DIGEST));
+        let expected = files::read(&expected).ok().flatten()?;
+        let found = digest_of_pieces(&code).ok();
+        let is_whole = found.is_some_and(|found| found.as_bytes()[..] == expected[..]);
+        let component = is_whole.then(|| deserialize(engine, &code)).flatten();
         if component.is_none() {
             // What cannot be removed is written over by the next store.
-            let _ = files::remove(&path);
+            let _ = self.remove(digest);
         }
         component
     }
@@ -53,34 +65,72 @@ impl CodeCache {
         let code = component
             .serialize()
             .map_err(|error| PluginError::Runtime(error.to_string()))?;
-        let mut entry = blake3::hash(&code).as_bytes().to_vec();
-        entry.extend_from_slice(&code);
-        files::write_atomic(&self.path(digest), &entry)
+        self.remove(digest)?;
+        files::write_atomic(&self.path(digest, CODE), &code)?;
+        let digests = code.chunks(PIECE_BYTES).map(blake3::hash);
+        let whole = digest_of(digests);
+        files::write_atomic(&self.path(digest, DIGEST), whole.as_bytes())
     }
 
     /// Removes a component's compiled code.
     pub(crate) fn remove(&self, digest: Digest) -> Result<(), PluginError> {
-        files::remove(&self.path(digest))
+        files::remove(&self.path(digest, DIGEST))?;
+        files::remove(&self.path(digest, CODE))
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
+    fn path(&self, digest: Digest, ending: &str) -> PathBuf {
         let mut key = blake3::Hasher::new();
         key.update(digest.as_bytes());
         key.update(&self.compatibility);
-        files::by_digest(Path::new(&self.folder), key.finalize().to_hex(), ENDING)
+        files::by_digest(Path::new(&self.folder), key.finalize().to_hex(), ending)
     }
 }
 
-/// Splits an entry and checks its digest.
-fn checked(entry: &[u8]) -> Option<&[u8]> {
-    let (digest, code) = entry.split_first_chunk::<32>()?;
-    (blake3::hash(code).as_bytes() == digest).then_some(code)
+fn digest_of(pieces: impl Iterator<Item = blake3::Hash>) -> blake3::Hash {
+    let mut whole = blake3::Hasher::new();
+    for piece in pieces {
+        whole.update(piece.as_bytes());
+    }
+    whole.finalize()
+}
+
+/// Digests a file's pieces on all cores, which an interpreter's tens of megabytes are worth.
+fn digest_of_pieces(path: &Path) -> io::Result<blake3::Hash> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let count = usize::try_from(bytes.div_ceil(PIECE_BYTES as u64)).unwrap_or(usize::MAX);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = count.div_ceil(threads).max(1);
+    let digest = |pieces: std::ops::Range<usize>| {
+        let mut buffer = vec![0; PIECE_BYTES];
+        let read = pieces.map(|piece| {
+            let at = piece as u64 * PIECE_BYTES as u64;
+            let size = (bytes - at).min(PIECE_BYTES as u64) as usize;
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut buffer[..size], at)?;
+            Ok(blake3::hash(&buffer[..size]))
+        });
+        read.collect::<io::Result<Vec<_>>>()
+    };
+    let digest = &digest;
+    let parts: Vec<io::Result<Vec<_>>> = thread::scope(|scope| {
+        let starts = (0..count).step_by(share);
+        let parts: Vec<_> = starts
+            .map(|start| scope.spawn(move || digest(start..count.min(start + share))))
+            .collect();
+        let join = |part: thread::ScopedJoinHandle<'_, _>| {
+            part.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        parts.into_iter().map(join).collect()
+    });
+    let parts = parts.into_iter().collect::<io::Result<Vec<_>>>()?;
+    Ok(digest_of(parts.into_iter().flatten()))
 }
 
 #[expect(unsafe_code, reason = "wasmtime trusts compiled code; see SAFETY")]
-fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: the bytes must come from `Component::serialize`. Only `store` writes here, into a folder that is the
-    // daemon's own (mode 0700); the digest before them shows that they are what was written; and wasmtime checks that
-    // its version, configuration and machine fit.
-    unsafe { Component::deserialize(engine, code) }.ok()
+fn deserialize(engine: &Engine, path: &Path) -> Option<Component> {
+    // SAFETY: the file must come from `Component::serialize`, and stay as it is while it is mapped. Only `store` writes here, into a
+    // folder that is the daemon's own (mode 0700), always a new file that takes the old one's name; its digest shows that it is
+    // what was written; and wasmtime checks that its version, configuration and machine fit.
+    unsafe { Component::deserialize_file(engine, path) }.ok()
 }

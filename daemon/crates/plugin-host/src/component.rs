@@ -9,12 +9,10 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::registry::StoredComponent;
 use crate::sandbox::State;
 use crate::v0_1_0::{self, Exports, VERSION};
-use crate::{Limits, PluginError, lift};
+use crate::{Limits, PluginError, lift, schema};
 
 /// The longest version text, as the WIT says.
 const MAX_VERSION_BYTES: usize = 64;
-/// The longest configuration schema.
-const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The most names of imports or exports that a refusal lists.
 pub(crate) const MAX_LISTED: usize = 10;
 
@@ -143,27 +141,16 @@ pub(crate) fn check_description(
             needed.join(" or ")
         ));
     }
-    let schema = description.config_schema;
-    if schema.len() > MAX_SCHEMA_BYTES {
-        return refused(format!(
-            "its configuration schema has {} bytes; at most {MAX_SCHEMA_BYTES}",
-            schema.len()
-        ));
-    }
-    if !schema.is_empty()
-        && let Err(error) =
-            serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&schema)
-    {
-        return refused(format!(
-            "its configuration schema is not a JSON object: {error}"
-        ));
+    let config_schema = description.config_schema;
+    if let Err(error) = schema::read(&config_schema) {
+        return refused(format!("its configuration schema: {error}"));
     }
     Ok(StoredComponent {
         name,
         version,
         kinds,
         capabilities,
-        config_schema: schema,
+        config_schema,
         size: size as u64,
         quarantine: None,
         excused: false,

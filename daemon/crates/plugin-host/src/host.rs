@@ -27,7 +27,7 @@ use crate::pool::{InstanceKey, Pool};
 use crate::registry::{self, Registry, StoredComponent, StoredPlugin};
 use crate::sandbox::{Call, Failure, Sandbox};
 use crate::ticker::Ticker;
-use crate::{Limits, PluginError, files, runtime};
+use crate::{Limits, PluginError, files, runtime, schema};
 
 /// The fewest batches that are worth a thread.
 const MIN_BATCHES: usize = 4;
@@ -104,12 +104,8 @@ impl PluginHost {
         if self.own_limits.is_empty() {
             return &self.limits;
         }
-        let registry = lock(&self.registry);
-        let visitors = lock(&self.visitors);
-        let installed = registry.components.get(&digest);
-        let known = installed.or(visitors.get(&digest).map(|visitor| &visitor.stored));
-        let own = known.and_then(|known| self.own_limits.get(known.name.as_str()));
-        own.unwrap_or(&self.limits)
+        let own = self.with_stored(digest, |stored| self.own_limits.get(stored.name.as_str()));
+        own.flatten().unwrap_or(&self.limits)
     }
 
     /// Removes the components that stand under no name and that no digest in `referenced` names, and files that nobody was granted.
@@ -334,12 +330,27 @@ impl PluginHost {
         Ok(text)
     }
 
-    fn config_error(&self, digest: Digest, message: String) -> PluginError {
+    fn schema_of(&self, digest: Digest) -> Result<String, PluginError> {
+        let schema = self.with_stored(digest, |stored| stored.config_schema.clone());
+        schema.ok_or(PluginError::UnknownDigest(digest))
+    }
+
+    /// Looks at what a component, installed or visiting, says of itself.
+    fn with_stored<T>(
+        &self,
+        digest: Digest,
+        look: impl FnOnce(&StoredComponent) -> T,
+    ) -> Option<T> {
         let registry = lock(&self.registry);
         let visitors = lock(&self.visitors);
         let installed = registry.components.get(&digest);
         let known = installed.or(visitors.get(&digest).map(|visitor| &visitor.stored));
-        let name = known.map_or(digest.short(), |component| component.name.to_string());
+        known.map(look)
+    }
+
+    fn config_error(&self, digest: Digest, message: String) -> PluginError {
+        let name = self.with_stored(digest, |stored| stored.name.to_string());
+        let name = name.unwrap_or_else(|| digest.short());
         PluginError::Config { name, message }
     }
 
@@ -354,12 +365,14 @@ impl PluginHost {
             Ok(sandbox)
         });
         match answer {
-            Ok(sandbox) => {
-                lock(&self.pool).keep_idle(key, sandbox);
-                Ok(())
-            }
-            Err(failure) => Err(self.config_error(digest, failure.into_text())),
+            Ok(sandbox) => lock(&self.pool).keep_idle(key, sandbox),
+            Err(failure) => return Err(self.config_error(digest, failure.into_text())),
         }
+        // The plugin's own words are better, but what it lets pass its schema may not.
+        let empty = Value::Object(serde_json::Map::new());
+        let given = if config.is_null() { &empty } else { config };
+        let held = schema::check(&self.schema_of(digest)?, given);
+        held.map_err(|faults| self.config_error(digest, faults))
     }
 
     /// Asks a component about each of `questions`, in batches, which threads share where there are many.

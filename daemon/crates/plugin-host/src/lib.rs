@@ -23,6 +23,7 @@ mod pool;
 mod registry;
 mod runtime;
 mod sandbox;
+mod schema;
 mod ticker;
 mod v0_1_0;
 

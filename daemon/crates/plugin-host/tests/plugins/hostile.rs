@@ -230,6 +230,35 @@ fn configurations_are_put_to_the_plugin() {
     );
 }
 
+#[test]
+fn what_a_plugin_lets_pass_its_schema_may_not() {
+    let (_folder, host) = open_host();
+    // The plugin looks at the second byte alone.
+    let held = Plugin {
+        schema: r#"{"type": "object", "properties": {"a": {"type": "integer"}}, "maxProperties": 1}"#,
+        before: "",
+        ..Plugin::default()
+    };
+    let digest = host.install(&held.component(), false).unwrap().digest;
+    assert_eq!(host.check_config(digest, &json!({})), Ok(()));
+    let refused = host.check_config(digest, &json!({"a": "x"})).unwrap_err();
+    // Its own words come first.
+    assert!(refused.to_string().contains("it is an error"), "{refused}");
+    let strict = Plugin {
+        schema: r#"{"type": "object", "required": ["limit"]}"#,
+        version: "2.0.0",
+        ..Plugin::default()
+    };
+    let digest = host.install(&strict.component(), false).unwrap().digest;
+    let refused = host.check_config(digest, &json!({})).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("\"limit\" is a required property"),
+        "{refused}"
+    );
+}
+
 fn check_refused(component: &[u8], expected: &str) {
     let (_folder, host) = open_host();
     match host.install(component, false) {
@@ -248,6 +277,27 @@ fn imports_are_refused_by_name() {
     check_refused(
         &component,
         "it imports wasi:filesystem/types@0.2.0, wasi:sockets/tcp@0.2.0, but a plugin may import log, model and data of autodidact:plugin@0.1.0 alone",
+    );
+}
+
+#[test]
+fn whatever_else_is_imported_is_refused() {
+    for interface in [
+        "wasi:cli/environment@0.2.0",
+        "wasi:clocks/monotonic-clock@0.2.0",
+        "wasi:random/random@0.2.0",
+        "wasi:http/outgoing-handler@0.2.0",
+        "autodidact:plugin/log@0.0.9",
+        "autodidact:plugin/model@0.2.0",
+        "autodidact:plugin/files@0.1.0",
+        "somebody:elses/log@0.1.0",
+    ] {
+        let component = format!(r#"(component (import "{interface}" (instance)))"#);
+        check_refused(&wat::parse_str(component).unwrap(), interface);
+    }
+    check_refused(
+        &wat::parse_str(r#"(component (import "run" (func)))"#).unwrap(),
+        "it imports run",
     );
 }
 
@@ -283,6 +333,11 @@ fn missing_exports_are_refused() {
     check_refused(
         &wat::parse_str(other_version).unwrap(),
         "but autodidact:plugin/plugin@0.1.0, autodidact:plugin/filter@0.9.0; build it with the SDK of this version",
+    );
+    let older = text.replace("@0.1.0", "@0.0.9");
+    check_refused(
+        &wat::parse_str(older).unwrap(),
+        "it was not made for autodidact:plugin@0.1.0",
     );
     let other_type = text.replace(
         r#"(field "score" (option f64))"#,

@@ -79,7 +79,16 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
     let first = std::fs::read(build(&python, work.path(), "0.1.0")?)?;
     let second = std::fs::read(build(&python, work.path(), "0.2.0")?)?;
     let home = Home::new()?;
+    // An earlier daemon kept its own files where people put theirs now; they move, and nothing is lost.
+    let (before, now) = (
+        home.path().join("plugins"),
+        home.path().join("plugin-store"),
+    );
+    std::fs::create_dir(&before)?;
+    let registry = "{\"format\": 1, \"plugins\": {}, \"components\": {}}";
+    std::fs::write(before.join("registry.json"), registry)?;
     let daemon = home.serve(&[])?;
+    ensure!(now.join("registry.json").exists() && !before.join("registry.json").exists());
     home.prepare()?;
     let of_version =
         |version: &'static str| move |report: &Value| report["plugin"]["version"] == version;

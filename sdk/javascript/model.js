@@ -1,7 +1,7 @@
 // The workflow's model: capabilities `generate`, `embed` and `score`. Only for components whose world imports `model`.
 //
-// Everything costs tokens of a budget, and waits for the model; ask for a whole batch at once, in `decideAll` and its like. Each throws a
-// text where the model is not granted, the budget is spent, or it fails.
+// Everything costs tokens of a budget, and waits for the model; ask for a whole batch at once, in `decideAll` and its like. Each throws an
+// `Error` where the model is not granted, the budget is spent, or it fails.
 
 import host from "autodidact:plugin/model@0.1.0";
 

@@ -24,6 +24,9 @@ pub(crate) struct Standing {
     pub(crate) quarantined: BTreeMap<Digest, String>,
     excused: BTreeSet<Digest>,
     pub(crate) newer: BTreeSet<String>,
+    /// After so many calls of filters this one has a newer version.
+    pub(crate) newer_after: Option<(String, u64)>,
+    filtered: u64,
 }
 
 const PLUGINS: [(&str, &[PluginKind]); 6] = [
@@ -48,7 +51,12 @@ impl Plugins for Fake {
     fn get(&self, name: &str) -> PortResult<PluginSummary> {
         let known = PLUGINS.iter().find(|(known, _)| *known == name);
         let (_, kinds) = known.ok_or_else(|| missing("plugin", name))?;
-        let newer = self.0.read().plugins.newer.contains(name);
+        let newer = {
+            let plugins = &self.0.read().plugins;
+            let after = plugins.newer_after.as_ref();
+            plugins.newer.contains(name)
+                || after.is_some_and(|(late, calls)| late == name && plugins.filtered >= *calls)
+        };
         let version = if newer { "0.2.0" } else { "0.1.0" };
         let asks = [Capability::Log, Capability::Generate];
         Ok(PluginSummary {
@@ -120,6 +128,7 @@ impl Plugins for Fake {
         _: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
     ) -> PortResult<PluginRun<FilterDecision>> {
+        self.0.read().plugins.filtered += 1;
         let decide = |record: &PluginRecord<'_>| {
             if record.instruction.to_lowercase().contains("quarry") {
                 return Err("trapped".to_string());

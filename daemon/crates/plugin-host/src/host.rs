@@ -1,36 +1,23 @@
 //! The plugin host: installs, keeps and runs plugins.
 
+mod asking;
+mod grants;
+mod port;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ScopedJoinHandle};
 
-use autodidact_domain::capability::{DataFile, GrantChange};
-use autodidact_domain::plugin::{
-    FilterDecision, PluginScore, PluginStanding, RenderedPrompt, TemplateCompletion, TemplateItem,
-    TemplateRequest, Validation,
-};
-use autodidact_domain::ports::Plugins;
-use autodidact_domain::{
-    Capability, Digest, Granted, PluginCall, PluginRecord, PluginRun, PluginSummary, PortError,
-    PortResult,
-};
-use serde_json::Value;
+use autodidact_domain::{Digest, PluginSummary};
 use wasmtime::Engine;
 
-use crate::access::Permit;
-use crate::batches::{Cost, Run};
 use crate::cache::CodeCache;
 use crate::component::{self, Loaded};
-use crate::pool::{InstanceKey, Pool};
-use crate::registry::{self, Registry, StoredComponent, StoredPlugin};
-use crate::sandbox::{Call, Failure, Sandbox};
+use crate::pool::Pool;
+use crate::registry::{Registry, StoredComponent, StoredPlugin};
+use crate::sandbox::{Failure, Sandbox};
 use crate::ticker::Ticker;
-use crate::{Limits, PluginError, files, runtime, schema};
-
-/// The fewest batches that are worth a thread.
-const MIN_BATCHES: usize = 4;
+use crate::{Limits, PluginError, files, runtime};
 
 /// Installs, keeps and runs plugins. Safe to share between threads.
 ///
@@ -189,7 +176,9 @@ impl PluginHost {
         bytes: &[u8],
     ) -> Result<(Arc<Loaded>, StoredComponent), PluginError> {
         // What was tried before it was installed was compiled then.
-        let component = match self.cache.load(&self.engine, digest) {
+        let cached = self.cache.load(&self.engine, digest);
+        let is_new = cached.is_none();
+        let component = match cached {
             Some(component) => component,
             None => component::compile(&self.engine, bytes, &self.limits)?,
         };
@@ -202,7 +191,9 @@ impl PluginHost {
         let described = sandbox.describe(&self.limits, &self.ticker);
         let description = described.map_err(|failure| refused("describe", failure))?;
         let stored = component::check_description(description, &loaded, bytes.len())?;
-        self.cache.store(digest, &component)?;
+        if is_new {
+            self.cache.store(digest, &component)?;
+        }
         let loaded = Arc::new(loaded);
         lock(&self.pool).keep_loaded(Arc::clone(&loaded));
         Ok((loaded, stored))
@@ -312,29 +303,6 @@ impl PluginHost {
         Sandbox::new(&self.engine, loaded, limits, &self.ticker)
     }
 
-    /// Writes a configuration down as the guest gets it.
-    fn config_text(&self, digest: Digest, config: &Value) -> Result<String, PluginError> {
-        let text = match config {
-            Value::Null => "{}".to_string(),
-            Value::Object(_) => config.to_string(),
-            _ => return Err(self.config_error(digest, "expected an object".to_string())),
-        };
-        if text.len() > self.limits.config_bytes {
-            let message = format!(
-                "has {} bytes; at most {} are taken",
-                text.len(),
-                self.limits.config_bytes
-            );
-            return Err(self.config_error(digest, message));
-        }
-        Ok(text)
-    }
-
-    fn schema_of(&self, digest: Digest) -> Result<String, PluginError> {
-        let schema = self.with_stored(digest, |stored| stored.config_schema.clone());
-        schema.ok_or(PluginError::UnknownDigest(digest))
-    }
-
     /// Looks at what a component, installed or visiting, says of itself.
     fn with_stored<T>(
         &self,
@@ -346,181 +314,6 @@ impl PluginHost {
         let installed = registry.components.get(&digest);
         let known = installed.or(visitors.get(&digest).map(|visitor| &visitor.stored));
         known.map(look)
-    }
-
-    fn config_error(&self, digest: Digest, message: String) -> PluginError {
-        let name = self.with_stored(digest, |stored| stored.name.to_string());
-        let name = name.unwrap_or_else(|| digest.short());
-        PluginError::Config { name, message }
-    }
-
-    fn check_config_text(&self, digest: Digest, config: &Value) -> Result<(), PluginError> {
-        let text = self.config_text(digest, config)?;
-        let loaded = self.load(digest)?;
-        let key = instance_key(digest, &text, &Granted::default());
-        let idle = lock(&self.pool).take_idle(key);
-        let made = idle.map_or_else(|| self.instantiate(&loaded), Ok);
-        let answer = made.and_then(|mut sandbox| {
-            sandbox.check_config(&self.call(digest, &text, &Permit::none()))?;
-            Ok(sandbox)
-        });
-        match answer {
-            Ok(sandbox) => lock(&self.pool).keep_idle(key, sandbox),
-            Err(failure) => return Err(self.config_error(digest, failure.into_text())),
-        }
-        // The plugin's own words are better, but what it lets pass its schema may not.
-        let empty = Value::Object(serde_json::Map::new());
-        let given = if config.is_null() { &empty } else { config };
-        let held = schema::check(&self.schema_of(digest)?, given);
-        held.map_err(|faults| self.config_error(digest, faults))
-    }
-
-    /// Asks a component about each of `questions`, in batches, which threads share where there are many.
-    fn run<Q: Sync, T: Send>(
-        &self,
-        asked: &PluginCall<'_>,
-        questions: &[Q],
-        ask: impl Fn(&mut Sandbox, &Call<'_>, &[Q]) -> Result<Vec<Result<T, String>>, Failure> + Sync,
-    ) -> PortResult<PluginRun<T>> {
-        let text = self.config_text(asked.digest, asked.config)?;
-        let loaded = self.load(asked.digest)?;
-        let limits = self.limits_of(asked.digest);
-        let permit = match &asked.services {
-            Some(services) if *asked.granted != Granted::default() => Permit::of(
-                asked.granted,
-                Arc::clone(services),
-                self.folder.clone(),
-                limits,
-            ),
-            _ => Permit::none(),
-        };
-        let key = instance_key(asked.digest, &text, asked.granted);
-        let call = self.call(asked.digest, &text, &permit);
-        let batch_records = limits.batch_records.max(1);
-        let failures = AtomicUsize::new(0);
-        let answer = |questions: &[Q]| -> Result<(Vec<_>, Cost), PortError> {
-            let mut run = Run {
-                sandbox: lock(&self.pool).take_idle(key),
-                make: &|| self.instantiate(&loaded),
-                ask: &|sandbox, batch| ask(sandbox, &call, batch),
-                overruns: 0,
-                failures: (&failures, asked.max_failures),
-                cost: Cost::default(),
-            };
-            let mut answers = Vec::with_capacity(questions.len());
-            for batch in questions.chunks(batch_records) {
-                run.answer(batch, &mut answers)?;
-            }
-            if let Some(sandbox) = run.sandbox {
-                lock(&self.pool).keep_idle(key, sandbox);
-            }
-            Ok((answers, run.cost))
-        };
-        // Below a few batches a thread costs more than it saves. What waits for models needs none, and has them in order, so that a
-        // budget ends at the same question every time.
-        let batches = questions.len().div_ceil(batch_records);
-        let threads = match asked.granted.has_model() {
-            true => 1,
-            false => self.limits.threads.min(batches / MIN_BATCHES).max(1),
-        };
-        let parts = match threads {
-            1 => vec![answer(questions)?],
-            _ => {
-                let share = batches.div_ceil(threads) * batch_records;
-                let answer = &answer;
-                thread::scope(|scope| {
-                    let spawn = |part| scope.spawn(move || answer(part));
-                    let parts: Vec<_> = questions.chunks(share).map(spawn).collect();
-                    let join = |part: ScopedJoinHandle<'_, _>| match part.join() {
-                        Ok(answers) => answers,
-                        Err(panic) => std::panic::resume_unwind(panic),
-                    };
-                    parts
-                        .into_iter()
-                        .map(join)
-                        .collect::<Result<Vec<_>, PortError>>()
-                })?
-            }
-        };
-        let mut cost = Cost::default();
-        let mut answers = Vec::with_capacity(questions.len());
-        for (given, part) in parts {
-            cost.add(part);
-            answers.extend(given);
-        }
-        Ok(PluginRun {
-            answers,
-            gave_up: failures.load(Ordering::Relaxed) >= asked.max_failures,
-            seconds: cost.busy.as_secs_f64(),
-            peak_memory_bytes: cost.peak_memory_bytes as u64,
-        })
-    }
-
-    fn call<'a>(&'a self, digest: Digest, config: &'a str, permit: &'a Permit) -> Call<'a> {
-        Call {
-            limits: self.limits_of(digest),
-            ticker: &self.ticker,
-            config,
-            permit,
-        }
-    }
-
-    fn change_grant(&self, name: &str, change: &GrantChange) -> Result<PluginSummary, PluginError> {
-        let mut files_granted = Vec::new();
-        for (file, bytes) in &change.files {
-            self.check_data(file, bytes)?;
-            let digest = Digest::of(bytes);
-            files::write_atomic(&self.data_path(digest), bytes)?;
-            let size = bytes.len() as u64;
-            files_granted.push((file.clone(), DataFile { digest, size }));
-        }
-        self.change_plugin(name, |registry, summary| {
-            let asked = &summary.capabilities;
-            if let Some(capability) = change.grant.iter().find(|c| !asked.contains(c)) {
-                return Err(PluginError::NotAsked {
-                    name: name.to_string(),
-                    capability: *capability,
-                    asked: asked.clone(),
-                });
-            }
-            let plugin = registry.plugins.get_mut(&summary.name);
-            let plugin = plugin.ok_or(PluginError::UnknownDigest(summary.digest))?;
-            let granted = &mut plugin.granted;
-            granted.capabilities.extend(&change.grant);
-            granted.capabilities.retain(|c| !change.revoke.contains(c));
-            granted.capabilities.sort();
-            granted.capabilities.dedup();
-            granted.max_tokens = change.max_tokens.or(granted.max_tokens);
-            granted.files.extend(files_granted);
-            match granted.has(Capability::Data) {
-                true if granted.files.is_empty() => Err(PluginError::NoFiles(name.to_string())),
-                true => Ok(()),
-                false if !change.files.is_empty() => Err(PluginError::NoData(name.to_string())),
-                false => {
-                    granted.files.clear();
-                    Ok(())
-                }
-            }
-        })?;
-        lock(&self.registry).summary(name)
-    }
-
-    fn check_data(&self, name: &str, bytes: &[u8]) -> Result<(), PluginError> {
-        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
-            return Err(PluginError::DataFile(format!(
-                "{:?} is no name for a file: use 1 to 64 of a-z A-Z 0-9 . _ -",
-                name.chars().take(80).collect::<String>()
-            )));
-        }
-        match bytes.len() > self.limits.data_bytes {
-            false => Ok(()),
-            true => Err(PluginError::DataFile(format!(
-                "{name} has {} bytes; at most {} are taken",
-                bytes.len(),
-                self.limits.data_bytes
-            ))),
-        }
     }
 
     /// Changes what is known of a component.
@@ -535,156 +328,6 @@ impl PluginHost {
         change(component.ok_or(PluginError::UnknownDigest(digest))?);
         self.replace(&mut registry, changed)
     }
-}
-
-impl Plugins for PluginHost {
-    fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary> {
-        Ok(self.install_component(component, builtin)?)
-    }
-
-    fn visit(&self, component: &[u8]) -> PortResult<PluginSummary> {
-        let digest = Digest::of(component);
-        let _compiling = lock(&self.compiling);
-        if let Some(visitor) = lock(&self.visitors).get_mut(&digest) {
-            visitor.times += 1;
-            return Ok(registry::visitor(digest, &visitor.stored));
-        }
-        let (loaded, stored) = self.examine(digest, component)?;
-        let summary = registry::visitor(digest, &stored);
-        let visitor = Visitor {
-            loaded,
-            stored,
-            times: 1,
-        };
-        lock(&self.visitors).insert(digest, visitor);
-        Ok(summary)
-    }
-
-    fn leave(&self, digest: Digest) {
-        let mut visitors = lock(&self.visitors);
-        if let Some(visitor) = visitors.get_mut(&digest) {
-            visitor.times -= 1;
-            if visitor.times == 0 {
-                visitors.remove(&digest);
-            }
-        }
-    }
-
-    fn list(&self) -> PortResult<Vec<PluginSummary>> {
-        let registry = lock(&self.registry);
-        let summaries = registry
-            .plugins
-            .keys()
-            .map(|name| registry.summary(name.as_str()));
-        Ok(summaries.collect::<Result<_, _>>()?)
-    }
-
-    fn get(&self, name: &str) -> PortResult<PluginSummary> {
-        Ok(lock(&self.registry).summary(name)?)
-    }
-
-    fn set_enabled(&self, name: &str, enabled: bool) -> PortResult<PluginSummary> {
-        self.change_plugin(name, |registry, summary| {
-            registry
-                .plugins
-                .entry(summary.name.clone())
-                .and_modify(|plugin| plugin.enabled = enabled);
-            // Workflows may be bound to earlier components of the name.
-            let of_name = |component: &&mut StoredComponent| component.name == summary.name;
-            for component in registry.components.values_mut().filter(of_name) {
-                if enabled && component.quarantine.take().is_some() {
-                    component.excused = true;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(lock(&self.registry).summary(name)?)
-    }
-
-    fn remove(&self, name: &str) -> PortResult<()> {
-        self.change_plugin(name, |registry, summary| {
-            if summary.builtin {
-                return Err(PluginError::Builtin(name.to_string()));
-            }
-            registry.plugins.remove(&summary.name);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    fn check_config(&self, digest: Digest, config: &Value) -> PortResult<()> {
-        Ok(self.check_config_text(digest, config)?)
-    }
-
-    fn grant(&self, name: &str, change: &GrantChange) -> PortResult<PluginSummary> {
-        Ok(self.change_grant(name, change)?)
-    }
-
-    fn quarantine(&self, digest: Digest, reason: &str) -> PortResult<()> {
-        Ok(self.change_component(digest, |component| {
-            component.quarantine = Some(reason.to_string());
-        })?)
-    }
-
-    fn standing(&self, digest: Digest) -> PortResult<PluginStanding> {
-        let registry = lock(&self.registry);
-        match registry.components.get(&digest) {
-            Some(component) => Ok(component.standing()),
-            None if lock(&self.visitors).contains_key(&digest) => Ok(PluginStanding::Trusted),
-            None => Err(PluginError::UnknownDigest(digest).into()),
-        }
-    }
-
-    fn filter(
-        &self,
-        call: &PluginCall<'_>,
-        records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginRun<FilterDecision>> {
-        self.run(call, records, Sandbox::filter)
-    }
-
-    fn validate(
-        &self,
-        call: &PluginCall<'_>,
-        records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginRun<Validation>> {
-        self.run(call, records, Sandbox::validate)
-    }
-
-    fn score(
-        &self,
-        call: &PluginCall<'_>,
-        records: &[PluginRecord<'_>],
-    ) -> PortResult<PluginRun<PluginScore>> {
-        self.run(call, records, Sandbox::score)
-    }
-
-    fn render(
-        &self,
-        call: &PluginCall<'_>,
-        requests: &[TemplateRequest<'_>],
-    ) -> PortResult<PluginRun<RenderedPrompt>> {
-        self.run(call, requests, Sandbox::render)
-    }
-
-    fn parse(
-        &self,
-        call: &PluginCall<'_>,
-        completions: &[TemplateCompletion<'_>],
-    ) -> PortResult<PluginRun<Vec<TemplateItem>>> {
-        self.run(call, completions, Sandbox::parse)
-    }
-}
-
-/// Names the instances that may answer for each other: what one was granted, another without that must not know.
-fn instance_key(digest: Digest, config: &str, granted: &Granted) -> InstanceKey {
-    let mut text = config.to_string();
-    if *granted != Granted::default() {
-        // A configuration is JSON without zero bytes.
-        text.push('\0');
-        text.push_str(&serde_json::to_string(granted).expect("names and numbers always serialise"));
-    }
-    (digest, Digest::of(text.as_bytes()))
 }
 
 /// Takes a lock. What a panicking thread left is whole: every change is made on a copy or in one step.

@@ -1,0 +1,71 @@
+//! What a person grants a plugin for every workflow.
+
+use autodidact_domain::capability::{DataFile, GrantChange};
+use autodidact_domain::{Capability, Digest, PluginSummary};
+
+use super::{PluginHost, lock};
+use crate::{PluginError, files};
+
+impl PluginHost {
+    pub(super) fn change_grant(
+        &self,
+        name: &str,
+        change: &GrantChange,
+    ) -> Result<PluginSummary, PluginError> {
+        let mut files_granted = Vec::new();
+        for (file, bytes) in &change.files {
+            self.check_data(file, bytes)?;
+            let digest = Digest::of(bytes);
+            files::write_atomic(&self.data_path(digest), bytes)?;
+            let size = bytes.len() as u64;
+            files_granted.push((file.clone(), DataFile { digest, size }));
+        }
+        self.change_plugin(name, |registry, summary| {
+            let asked = &summary.capabilities;
+            if let Some(capability) = change.grant.iter().find(|c| !asked.contains(c)) {
+                return Err(PluginError::NotAsked {
+                    name: name.to_string(),
+                    capability: *capability,
+                    asked: asked.clone(),
+                });
+            }
+            let plugin = registry.plugins.get_mut(&summary.name);
+            let plugin = plugin.ok_or(PluginError::UnknownDigest(summary.digest))?;
+            let granted = &mut plugin.granted;
+            granted.capabilities.extend(&change.grant);
+            granted.capabilities.retain(|c| !change.revoke.contains(c));
+            granted.capabilities.sort();
+            granted.capabilities.dedup();
+            granted.max_tokens = change.max_tokens.or(granted.max_tokens);
+            granted.files.extend(files_granted);
+            match granted.has(Capability::Data) {
+                true if granted.files.is_empty() => Err(PluginError::NoFiles(name.to_string())),
+                true => Ok(()),
+                false if !change.files.is_empty() => Err(PluginError::NoData(name.to_string())),
+                false => {
+                    granted.files.clear();
+                    Ok(())
+                }
+            }
+        })?;
+        lock(&self.registry).summary(name)
+    }
+
+    fn check_data(&self, name: &str, bytes: &[u8]) -> Result<(), PluginError> {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            return Err(PluginError::DataFile(format!(
+                "{:?} is no name for a file: use 1 to 64 of a-z A-Z 0-9 . _ -",
+                name.chars().take(80).collect::<String>()
+            )));
+        }
+        match bytes.len() > self.limits.data_bytes {
+            false => Ok(()),
+            true => Err(PluginError::DataFile(format!(
+                "{name} has {} bytes; at most {} are taken",
+                bytes.len(),
+                self.limits.data_bytes
+            ))),
+        }
+    }
+}

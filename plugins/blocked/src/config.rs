@@ -1,9 +1,8 @@
 //! The configuration; `config.schema.json` describes the same.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use autodidact_plugin::Record;
+use autodidact_plugin::Field;
 use serde::Deserialize;
 
 use crate::lists::ListName;
@@ -47,39 +46,6 @@ pub enum Words {
     OfAll(Vec<String>),
     /// By the code of a language.
     ByLanguage(BTreeMap<String, Vec<String>>),
-}
-
-/// A text of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Field {
-    /// What to do.
-    Instruction,
-    /// What to do it to.
-    Input,
-    /// The answer.
-    Output,
-}
-
-impl Field {
-    /// Shows this text of a record.
-    pub(crate) fn of<'a>(self, record: &Record<'a>) -> &'a str {
-        match self {
-            Self::Instruction => record.instruction,
-            Self::Input => record.input,
-            Self::Output => record.output,
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Instruction => "instruction",
-            Self::Input => "input",
-            Self::Output => "output",
-        })
-    }
 }
 
 /// Takes the language of a code that may name a script or country too: `zh` of `zh-Hant`.

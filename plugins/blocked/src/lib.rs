@@ -9,7 +9,8 @@ mod own_words;
 use autodidact_plugin::text::excerpt;
 use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin};
 
-pub use config::{Config, Field, Words};
+pub use autodidact_plugin::Field;
+pub use config::{Config, Words};
 use lists::List;
 pub use lists::ListName;
 use matcher::Matcher;

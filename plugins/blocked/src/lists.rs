@@ -3,9 +3,9 @@
 mod assistant;
 mod not_text;
 
+use autodidact_plugin::Field;
 use serde::Deserialize;
 
-use crate::config::Field;
 use crate::matcher::Matcher;
 
 /// A list's name.

@@ -1,5 +1,7 @@
 //! What stands in quotation marks or is code: not the writer's own words.
 
+use autodidact_plugin::text::outside_of_marks;
+
 /// Opening marks with their closing ones. Of code, longer fences come first.
 const MARKS: [(&str, &str); 9] = [
     ("```", "```"),
@@ -15,32 +17,7 @@ const MARKS: [(&str, &str); 9] = [
 
 /// Leaves out quotations, titles and code; a mark without its partner opens nothing, save that a fence runs to the end.
 pub(crate) fn own_words(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // A partner that was once not found ahead will not be found later either, so each is looked for in vain only once.
-    let mut missing = [false; MARKS.len()];
-    while let Some(c) = rest.chars().next() {
-        let found = MARKS
-            .iter()
-            .position(|(open, _)| rest.starts_with(open))
-            .filter(|mark| !missing[*mark]);
-        if let Some(mark) = found {
-            let (open, close) = MARKS[mark];
-            let inside = &rest[open.len()..];
-            match inside.find(close) {
-                Some(end) => {
-                    kept.push(' ');
-                    rest = &inside[end + close.len()..];
-                    continue;
-                }
-                None if open == "```" => break,
-                None => missing[mark] = true,
-            }
-        }
-        kept.push(c);
-        rest = &rest[c.len_utf8()..];
-    }
-    kept
+    outside_of_marks(text, &MARKS)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! The configuration; `config.schema.json` describes the same.
 
-use std::fmt;
-
-use autodidact_plugin::Record;
+use autodidact_plugin::Field;
 use serde::Deserialize;
 
 /// What a workflow may set.
@@ -27,38 +25,5 @@ impl Default for Config {
             least_letters: 16,
             least_share: 0.5,
         }
-    }
-}
-
-/// A text of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Field {
-    /// What to do.
-    Instruction,
-    /// What to do it to.
-    Input,
-    /// The answer.
-    Output,
-}
-
-impl Field {
-    /// Shows this text of a record.
-    pub(crate) fn of<'a>(self, record: &Record<'a>) -> &'a str {
-        match self {
-            Self::Instruction => record.instruction,
-            Self::Input => record.input,
-            Self::Output => record.output,
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Instruction => "instruction",
-            Self::Input => "input",
-            Self::Output => "output",
-        })
     }
 }

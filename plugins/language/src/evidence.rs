@@ -1,5 +1,7 @@
 //! What of a text tells its language: its sentences, without code, addresses, formulas, quotations, titles and remarks in brackets.
 
+use autodidact_plugin::text::outside_of_marks;
+
 /// Opening marks with their closing ones, of what may be in any language. Of code, longer fences come first.
 const MARKS: [(&str, &str); 15] = [
     ("```", "```"),
@@ -48,7 +50,7 @@ pub(crate) fn is_data(text: &str) -> bool {
 ///
 /// Words that hold what no word of a language holds, such as `a_b`, `x@y.z` and `https://x`, go too.
 pub(crate) fn own(text: &str) -> String {
-    let text = outside_of_marks(text);
+    let text = outside_of_marks(text, &MARKS);
     let mut kept = String::with_capacity(text.len());
     for line in text.lines().filter(|line| !is_code(line.trim())) {
         for word in line.split_inclusive([' ', '\t', '，', '。']) {
@@ -58,35 +60,6 @@ pub(crate) fn own(text: &str) -> String {
             kept.push_str(if is_address { " " } else { word });
         }
         kept.push('\n');
-    }
-    kept
-}
-
-fn outside_of_marks(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // A partner that was once not found ahead will not be found later either, so each is looked for in vain only once.
-    let mut missing = [false; MARKS.len()];
-    while let Some(c) = rest.chars().next() {
-        let found = MARKS
-            .iter()
-            .position(|(open, _)| rest.starts_with(open))
-            .filter(|mark| !missing[*mark]);
-        if let Some(mark) = found {
-            let (open, close) = MARKS[mark];
-            let inside = &rest[open.len()..];
-            match inside.find(close) {
-                Some(end) => {
-                    kept.push(' ');
-                    rest = &inside[end + close.len()..];
-                    continue;
-                }
-                None if open == "```" => break,
-                None => missing[mark] = true,
-            }
-        }
-        kept.push(c);
-        rest = &rest[c.len_utf8()..];
     }
     kept
 }

@@ -13,7 +13,8 @@ use std::cell::RefCell;
 
 use autodidact_plugin::{Decision, Filter, Plugin, Record, export_plugin};
 
-pub use config::{Config, Field};
+pub use autodidact_plugin::Field;
+pub use config::Config;
 use languages::{Allowed, Language};
 use plain::Plain;
 use script::Script;

@@ -57,7 +57,7 @@ use serde::de::DeserializeOwned;
 
 #[doc(hidden)]
 pub use bridge::{Bridge, Exported, Kept};
-pub use record::Record;
+pub use record::{Field, Record};
 pub use verdict::{Decision, Outcome, Score};
 
 /// What a plugin asks to use.

@@ -1,5 +1,9 @@
 //! Records as plugins see them, and how a batch of them crosses.
 
+use std::fmt;
+
+use serde::Deserialize;
+
 /// The texts of a record, as the WIT says.
 const FIELDS: usize = 7;
 
@@ -20,6 +24,39 @@ pub struct Record<'a> {
     pub topic: &'a str,
     /// The labels that a classification may have, one a line.
     pub labels: &'a str,
+}
+
+/// A text of a record, as configurations name it: `instruction`, `input` or `output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// What to do.
+    Instruction,
+    /// What to do it to.
+    Input,
+    /// The answer.
+    Output,
+}
+
+impl Field {
+    /// Shows this text of a record.
+    pub fn of<'a>(self, record: &Record<'a>) -> &'a str {
+        match self {
+            Self::Instruction => record.instruction,
+            Self::Input => record.input,
+            Self::Output => record.output,
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instruction => "instruction",
+            Self::Input => "input",
+            Self::Output => "output",
+        })
+    }
 }
 
 /// Reads the records of a batch.

@@ -62,6 +62,38 @@ pub fn fold_width(c: char) -> char {
     }
 }
 
+/// Leaves out what stands between marks, such as quotations and code, with a blank in its place. `marks` are opening ones with their
+/// closing ones, of those that begin alike the longer first; one without its partner opens nothing, save that a fence of code runs
+/// to the end.
+pub fn outside_of_marks(text: &str, marks: &[(&str, &str)]) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    // A partner that was once not found ahead will not be found later either, so each is looked for in vain only once.
+    let mut missing = vec![false; marks.len()];
+    while let Some(c) = rest.chars().next() {
+        let found = marks
+            .iter()
+            .position(|(open, _)| rest.starts_with(open))
+            .filter(|mark| !missing[*mark]);
+        if let Some(mark) = found {
+            let (open, close) = marks[mark];
+            let inside = &rest[open.len()..];
+            match inside.find(close) {
+                Some(end) => {
+                    kept.push(' ');
+                    rest = &inside[end + close.len()..];
+                    continue;
+                }
+                None if open == "```" => break,
+                None => missing[mark] = true,
+            }
+        }
+        kept.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    kept
+}
+
 /// Cuts a text to at most `max_chars` characters for a note, with `…` where something was cut.
 pub fn excerpt(text: &str, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {

@@ -1,7 +1,7 @@
 //! What assistants say of themselves instead of answering, with the `I` after it: of a model a text may well speak.
 
 use super::Source;
-use crate::config::Field;
+use autodidact_plugin::Field;
 
 pub(super) const SOURCE: Source = Source {
     fields: &[Field::Instruction, Field::Output],

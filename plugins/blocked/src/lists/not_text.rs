@@ -2,7 +2,7 @@
 //! kind, their Chinese counterparts, and the phrases in which they say something that can be written about.
 
 use super::Source;
-use crate::config::Field;
+use autodidact_plugin::Field;
 
 pub(super) const SOURCE: Source = Source {
     fields: &[Field::Instruction],

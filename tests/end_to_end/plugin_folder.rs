@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, repository, tell};
+use autodidact_tests::{Home, compile_c, repository, tell};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -23,25 +23,7 @@ fn build(python: &str, folder: &Path, version: &str) -> Result<PathBuf> {
         folder.join(format!("shout-{version}.wasm")),
     );
     std::fs::write(&file, changed)?;
-    let built = std::process::Command::new(python)
-        .args([
-            "-m",
-            "ziglang",
-            "cc",
-            "--target=wasm32-freestanding",
-            "-O2",
-            "-s",
-            "-nostdlib",
-        ])
-        .args(["-Wl,--no-entry", "-I"])
-        .arg(repository().join("sdk/c"))
-        .arg(&file)
-        .arg("-o")
-        .arg(&module)
-        .env("ZIG_GLOBAL_CACHE_DIR", folder.join("zig"))
-        .status()
-        .context("run the compiler")?;
-    ensure!(built.success(), "version {version} is not built");
+    compile_c(python, &file, &module, &[])?;
     Ok(module)
 }
 

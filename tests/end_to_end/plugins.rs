@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, repository, tell};
+use autodidact_tests::{Home, compile_c, repository, tell};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -240,6 +240,13 @@ fn a_rubric_asks_the_model_where_it_is_granted_within_its_budget() -> Result<()>
     home.text(&["plugin", "enable", "rubric"])?;
     home.text(&["workflow", "resume", "short"])?;
     home.wait_until_done("short", LIMIT)?;
+    // It was asked about every record then, and what the budget had no tokens for says so.
+    let told = home.json(&["workflow", "verdicts", "short"])?;
+    for verdict in told["verdicts"].as_array().context("verdicts")? {
+        let note = verdict["evidence"]["note"].as_str().unwrap_or_default();
+        let is_asked = note.starts_with("clear ") || note.contains("the budget of 150 tokens");
+        assert!(is_asked, "{verdict}");
+    }
     let shown = home.text(&["plugin", "show", "rubric"])?;
     assert!(shown.contains("asks for       generate"), "{shown}");
     let used = shown
@@ -367,25 +374,8 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
         home.path().join("hostile.wasm"),
     );
     std::fs::write(&source, HOSTILE)?;
-    let built = std::process::Command::new(python)
-        .args([
-            "-m",
-            "ziglang",
-            "cc",
-            "--target=wasm32-freestanding",
-            "-O1",
-            "-s",
-            "-nostdlib",
-        ])
-        .args(["-fno-optimize-sibling-calls", "-Wl,--no-entry", "-I"])
-        .arg(repository().join("sdk/c"))
-        .arg(&source)
-        .arg("-o")
-        .arg(&module)
-        .env("ZIG_GLOBAL_CACHE_DIR", home.path().join("zig"))
-        .status()
-        .context("run the compiler")?;
-    ensure!(built.success(), "the hostile plugin is not built");
+    // A recursion is to stay one.
+    compile_c(&python, &source, &module, &["-fno-optimize-sibling-calls"])?;
     // Short times, so that the test is short.
     std::fs::write(
         home.path().join("autodidact.toml"),

@@ -365,3 +365,21 @@ pub fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) ->
 pub fn tell(line: &str) {
     println!("{line}");
 }
+
+/// Compiles a plugin in C with the SDK's headers, by the ziglang of a Python; more arguments go to the compiler.
+pub fn compile_c(python: &str, source: &Path, module: &Path, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(python)
+        .args(["-m", "ziglang", "cc", "--target=wasm32-freestanding", "-O2"])
+        .args(["-s", "-nostdlib", "-Wl,--no-entry"])
+        .args(arguments)
+        .arg("-I")
+        .arg(repository().join("sdk/c"))
+        .arg(source)
+        .arg("-o")
+        .arg(module)
+        .env("ZIG_GLOBAL_CACHE_DIR", source.with_extension("zig"))
+        .status()
+        .context("run the compiler")?;
+    ensure!(status.success(), "{} is not compiled", source.display());
+    Ok(())
+}

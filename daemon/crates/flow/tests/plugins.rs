@@ -435,6 +435,16 @@ fn a_plugin_that_fails_too_often_holds_the_workflow_until_somebody_decides() {
     supervisor.resume(&name()).unwrap();
     wait_for(&world, WorkflowState::Paused);
     assert_eq!(verdicts(&world, StageName::Filter).len(), count);
+    // Nor does another workflow begin with it.
+    let other =
+        format!("name: other\nmodel: tiny\nseeds: seeds\nlanguages: [en]\nstages:\n{stages}");
+    let refused = supervisor.submit(&other).map(|_| ()).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("plugin \"both\" is in quarantine"),
+        "{refused}"
+    );
     // Enabled again it goes on, and what it fails on is dropped.
     Fake(Arc::clone(&world)).set_enabled("both", true).unwrap();
     supervisor.resume(&name()).unwrap();
@@ -447,6 +457,11 @@ fn a_plugin_that_fails_too_often_holds_the_workflow_until_somebody_decides() {
             .count()
             > 2
     );
+    // It was asked about every one of them.
+    let unasked = failed
+        .iter()
+        .filter(|v| v.verdict.evidence.note.as_deref() == Some("it was not asked any more"));
+    assert_eq!(unasked.count(), 0);
     supervisor.shutdown();
 }
 

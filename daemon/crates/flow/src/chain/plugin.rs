@@ -94,7 +94,7 @@ impl PluginLink {
         bound: &Bound,
         records: &[PluginRecord<'_>],
     ) -> Result<Answers<Said>, FlowError> {
-        let (plugins, call, asked) = (&run.ports.plugins, bound.call(run), records.len());
+        let (plugins, call, asked) = (&run.ports.plugins, bound.call(run)?, records.len());
         Ok(match self.kind {
             PluginKind::Validator => {
                 let found = plugins.validate(&call, records)?;

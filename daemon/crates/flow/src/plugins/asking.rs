@@ -11,7 +11,7 @@ use autodidact_domain::{
 };
 use serde_json::Value;
 
-use super::pin::granted;
+use super::pin::{granted, wrong_grant};
 use super::services::Services;
 use crate::error::FlowError;
 use crate::journaled::Run;
@@ -86,7 +86,8 @@ impl Bound {
             _ if !newest.enabled => Some("it is disabled".to_string()),
             _ if !newest.kinds.contains(&self.kind) => Some(format!("it is no {}", self.kind)),
             Err(error) => Some(format!("it refuses the configuration: {error}")),
-            Ok(()) => None,
+            // It may ask for less than is granted here, or for more.
+            Ok(()) => wrong_grant(&newest, &self.terms).map(|(_, wrong, _)| wrong),
         };
         let (version, short) = (&newest.version, newest.digest.short());
         if run.plugins.is_news(name, newest.digest) {
@@ -108,7 +109,10 @@ impl Bound {
     }
 
     /// Lays out with what it is asked.
-    pub(crate) fn call<'a>(&'a self, run: &Run) -> PluginCall<'a> {
+    ///
+    /// # Errors
+    /// A port's failure.
+    pub(crate) fn call<'a>(&'a self, run: &Run) -> Result<PluginCall<'a>, FlowError> {
         let name = self.plugin.name.as_str();
         let services = (self.granted != Granted::default()).then(|| {
             let model = self.terms.model.as_ref().unwrap_or(&run.spec().model);
@@ -119,13 +123,20 @@ impl Bound {
             let services = Services::of_run(run, name, &self.granted, model);
             Arc::new(services) as Arc<dyn PluginServices>
         });
-        PluginCall {
+        // One that a person let go on is asked about every record, however often it fails.
+        let max_failures = match run.ports.plugins.standing(self.plugin.digest)? {
+            PluginStanding::Excused => usize::MAX,
+            PluginStanding::Trusted | PluginStanding::Quarantined(_) => {
+                self.terms.max_failures as usize
+            }
+        };
+        Ok(PluginCall {
             digest: self.plugin.digest,
             config: &self.config,
             granted: &self.granted,
             services,
-            max_failures: self.terms.max_failures as usize,
-        }
+            max_failures,
+        })
     }
 
     /// Takes its answers, as many as were asked for.
@@ -155,8 +166,8 @@ impl Bound {
         if run.ports.plugins.standing(plugin.digest)? == PluginStanding::Excused {
             return Ok(said.answers);
         }
-        let last = said.first_failure().unwrap_or_default();
-        let reason = format!("it failed on {} records: {last}", self.terms.max_failures);
+        let first = said.first_failure().unwrap_or_default();
+        let reason = format!("it failed on {} records: {first}", self.terms.max_failures);
         run.ports.plugins.quarantine(plugin.digest, &reason)?;
         Err(FlowError::Held(self.held(&reason)))
     }

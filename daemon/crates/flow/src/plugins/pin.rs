@@ -80,6 +80,13 @@ pub(crate) fn pin(
             faults.push(fault(&named.path, message, "an enabled plugin".into()));
             continue;
         }
+        if let Some(reason) = &plugin.quarantine {
+            let message = format!(
+                "plugin {name:?} is in quarantine: {reason}; install a mended version, or `autodidact plugin enable {name}` lets it go on"
+            );
+            faults.push(fault(&named.path, message, "a plugin that works".into()));
+            continue;
+        }
         if let Some(wrong) = named.misplaced(&plugin) {
             let kinds: Vec<&str> = plugin.kinds.iter().map(|kind| kind.name()).collect();
             let expected = format!("a place for a {}", kinds.join(" or a "));
@@ -152,7 +159,7 @@ pub(super) fn granted(plugin: &PluginSummary, terms: &PluginTerms) -> Granted {
 }
 
 /// Finds what is wrong with what a plugin may use: the field, why, and what to write.
-fn wrong_grant(
+pub(super) fn wrong_grant(
     plugin: &PluginSummary,
     terms: &PluginTerms,
 ) -> Option<(&'static str, String, String)> {

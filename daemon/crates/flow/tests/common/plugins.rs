@@ -29,6 +29,9 @@ pub(crate) struct Standing {
     filtered: u64,
 }
 
+/// What the host says of records after too many failures.
+const NOT_ASKED: &str = "it was not asked any more";
+
 const PLUGINS: [(&str, &[PluginKind]); 6] = [
     ("form", &[PluginKind::Filter]),
     ("mender", &[PluginKind::Validator]),
@@ -76,7 +79,13 @@ impl Plugins for Fake {
             size: 1,
             builtin: true,
             enabled: true,
-            quarantine: None,
+            quarantine: {
+                let plugins = &self.0.read().plugins;
+                plugins
+                    .quarantined
+                    .get(&Digest::of(name.as_bytes()))
+                    .cloned()
+            },
         })
     }
 
@@ -122,15 +131,20 @@ impl Plugins for Fake {
         Ok(())
     }
 
-    /// Drops what mentions a violin, and fails on what mentions a quarry.
+    /// Drops what mentions a violin, and fails on what mentions a quarry; after too many failures it is not asked.
     fn filter(
         &self,
-        _: &PluginCall<'_>,
+        call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
     ) -> PortResult<PluginRun<FilterDecision>> {
         self.0.read().plugins.filtered += 1;
+        let mut failures = 0;
         let decide = |record: &PluginRecord<'_>| {
+            if failures >= call.max_failures {
+                return Err(NOT_ASKED.to_string());
+            }
             if record.instruction.to_lowercase().contains("quarry") {
+                failures += 1;
                 return Err("trapped".to_string());
             }
             let has_violin = record.instruction.contains("violin");
@@ -140,7 +154,11 @@ impl Plugins for Fake {
                 score: None,
             })
         };
-        Ok(PluginRun::of(records.iter().map(decide).collect()))
+        let answers = records.iter().map(decide).collect();
+        Ok(PluginRun {
+            gave_up: failures >= call.max_failures,
+            ..PluginRun::of(answers)
+        })
     }
 
     /// Writes `colour` for `color` in answers, drops those that shout, and fails on what mentions a quarry.

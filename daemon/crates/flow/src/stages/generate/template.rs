@@ -97,7 +97,7 @@ impl Template {
                 let requests: Vec<_> = new_ones(drafts)
                     .map(|(draft, examples)| asked_of_plugin(draft, examples))
                     .collect();
-                let rendered = run.ports.plugins.render(&bound.call(run), &requests)?;
+                let rendered = run.ports.plugins.render(&bound.call(run)?, &requests)?;
                 let rendered = bound.settle(run, requests.len(), rendered)?;
                 let written = rendered.into_iter().map(|rendered| match rendered {
                     Ok(rendered) => Ok(Ok((rendered.prompt, rendered.stop))),
@@ -160,7 +160,7 @@ impl Template {
                     .clone()
                     .filter_map(|(draft, said)| told_to_plugin(draft, said.as_ref().ok()?))
                     .collect();
-                let parsed = run.ports.plugins.parse(&bound.call(run), &completions)?;
+                let parsed = run.ports.plugins.parse(&bound.call(run)?, &completions)?;
                 let parsed = bound.settle(run, completions.len(), parsed)?;
                 let mut parsed = parsed.into_iter();
                 let read = said.map(|(draft, said)| match said {

@@ -52,7 +52,7 @@ version that they were submitted with.
 
 Examples:
   autodidact plugin install my-filter.wasm
-  autodidact plugin install rubric.wasm --grant generate,log
+  autodidact plugin install my-judge.wasm --grant generate,log
   autodidact plugin install https://example.org/my-filter.wasm --sha256 9f86d081884c7d65…")]
     Install(install::InstallArgs),
     /// Ask a plugin about a dataset's records, without keeping anything: verdicts, time a record, peak memory
@@ -68,7 +68,7 @@ A plugin may use nothing unless it asks for it (`plugin show`) and you grant it,
 Workflows take what is granted when they are submitted.
 
 Examples:
-  autodidact plugin grant rubric generate log --max-tokens 200000
+  autodidact plugin grant rubric generate --max-tokens 200000
   autodidact plugin grant blocklist data --file words.txt=my-words.txt
   autodidact plugin grant rubric --revoke generate")]
     Grant(grant::GrantArgs),

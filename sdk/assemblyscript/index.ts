@@ -27,7 +27,8 @@ import { Record } from "./record";
 import { Decision, Outcome, Score } from "./verdict";
 
 export { Config } from "./config";
-export { Capability, Level, log } from "./host";
+export { Capability, Generation, Given, Level, Likelihood } from "./host";
+export { embed, files, generate, log, read, score } from "./host";
 export { Completion, Example, Item, Rendered, Request } from "./prompts";
 export { Record } from "./record";
 export { Decision, Outcome, Score } from "./verdict";
@@ -36,7 +37,7 @@ export { Decision, Outcome, Score } from "./verdict";
 export class Plugin {
   /** What it asks to use; a person grants it, or not. */
   capabilities: u8[] = [];
-  /** Why a prompt cannot be written or a completion not be read; set it and return anything. */
+  /** Why there is no answer: set it and return anything, and the host asks again for parts of the batch. */
   problem: string = "";
 
   /** The name is 1 to 64 of `a-z A-Z 0-9 . _ -`, the schema that of the configuration, empty where there is nothing to configure. */
@@ -50,14 +51,35 @@ export class Plugin {
     return Decision.keep();
   }
 
+  /** Decides on a batch, as many decisions as records: override it instead where the model is asked, which is best asked at once. */
+  decideAll(records: Record[]): Decision[] {
+    const decisions: Decision[] = [];
+    for (let r = 0; r < records.length; r++) decisions.push(this.decide(records[r]));
+    return decisions;
+  }
+
   /** Judges one record: a validator's. */
   validate(record: Record): Outcome {
     return Outcome.accept();
   }
 
+  /** Judges a batch, as many outcomes as records: override it instead where the model is asked, which is best asked at once. */
+  validateAll(records: Record[]): Outcome[] {
+    const outcomes: Outcome[] = [];
+    for (let r = 0; r < records.length; r++) outcomes.push(this.validate(records[r]));
+    return outcomes;
+  }
+
   /** Scores one record: a scorer's. */
   score(record: Record): Score {
     return Score.none("not scored");
+  }
+
+  /** Scores a batch, as many scores as records: override it instead where the model is asked, which is best asked at once. */
+  scoreAll(records: Record[]): Score[] {
+    const scores: Score[] = [];
+    for (let r = 0; r < records.length; r++) scores.push(this.score(records[r]));
+    return scores;
   }
 
   /** Writes the prompt of a request: a template's. */

@@ -37,6 +37,24 @@ export function writeText(at: usize, text: string): void {
   store<usize>(at, length, 4);
 }
 
+/** Writes texts, their address and number to `at`. */
+export function writeTexts(at: usize, texts: string[]): void {
+  const list = take(8 * texts.length);
+  for (let i = 0; i < texts.length; i++) writeText(list + 8 * i, texts[i]);
+  store<usize>(at, list);
+  store<usize>(at, texts.length, 4);
+}
+
+/** Writes a prompt in which the user asks: a conversation of one turn. */
+export function writeQuestion(at: usize, question: string): void {
+  const turn = take(12);
+  store<u8>(turn, 1);
+  writeText(turn + 4, question);
+  store<u8>(at, 1);
+  store<usize>(at, turn, 4);
+  store<usize>(at, 1, 8);
+}
+
 /** Writes a text that may be missing; an empty one is. */
 export function writeOption(at: usize, text: string): void {
   if (text.length == 0) return;

@@ -2,6 +2,13 @@
 export class Record {
   constructor(private text: usize, private ends: usize, private first: i32) {}
 
+  /** Shows the records of a batch. */
+  static all(text: usize, ends: usize, endsLength: i32): Record[] {
+    const records = new Array<Record>(endsLength / FIELDS);
+    for (let r = 0; r < records.length; r++) records[r] = new Record(text, ends, FIELDS * r);
+    return records;
+  }
+
   /** What to do. */
   get instruction(): string {
     return this.field(0);
@@ -45,4 +52,4 @@ export class Record {
 }
 
 /** The texts of a record, as the WIT says. */
-export const FIELDS: i32 = 7;
+const FIELDS: i32 = 7;

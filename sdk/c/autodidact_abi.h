@@ -26,6 +26,12 @@ static void *ad_take(size_t alignment, size_t size) {
     return (void *)at;
 }
 
+static inline void *ad_take_zeros(size_t alignment, size_t size) {
+    unsigned char *taken = ad_take(alignment, size);
+    for (size_t i = 0; i < size; i++) taken[i] = 0;
+    return taken;
+}
+
 static void ad_free_all(void) { ad_top = 0; }
 
 AD_EXPORT("cabi_realloc")
@@ -171,6 +177,13 @@ static inline ad_record ad_record_of(const ad_batch *batch, uint32_t index) {
     ad_record record = {ad_field(batch, f),     ad_field(batch, f + 1), ad_field(batch, f + 2), ad_field(batch, f + 3),
                         ad_field(batch, f + 4), ad_field(batch, f + 5), ad_field(batch, f + 6)};
     return record;
+}
+
+static inline const ad_record *ad_records_of(const ad_batch *batch) {
+    uint32_t length = batch->ends_length / AD_FIELDS;
+    ad_record *records = ad_take(4, length * sizeof *records);
+    for (uint32_t r = 0; r < length; r++) records[r] = ad_record_of(batch, r);
+    return records;
 }
 
 #endif

@@ -17,8 +17,9 @@
  *     }
  *
  * The kinds are AD_FILTER, AD_VALIDATOR, AD_SCORER and AD_TEMPLATE, one or more of them, and what has to be defined for each stands
- * below. Build it for wasm32-freestanding with -Wl,--no-entry; the core module that comes out is installed as it is. Nothing of the
- * standard library is there. An answer must follow from the configuration and the record alone.
+ * below. With AD_WHOLE_BATCHES they answer for a whole batch at a time, as is best for what asks the model. Build it for
+ * wasm32-freestanding with -Wl,--no-entry; the core module that comes out is installed as it is. Nothing of the standard library is
+ * there. An answer must follow from the configuration and the record alone.
  */
 #ifndef AUTODIDACT_PLUGIN_H
 #define AUTODIDACT_PLUGIN_H

@@ -9,8 +9,19 @@ typedef struct {
     ad_text note;   /* what it rests on, in words for people; empty for none */
 } ad_score;
 
+#ifdef AD_WHOLE_BATCHES
+/* Scores each record of a batch, or leaves in *error why not. */
+static bool ad_score_all(const ad_record *records, uint32_t length, ad_score *scores, ad_text *error);
+#else
 /* Scores one record: ad_worth(value) or ad_unknown("why"). */
 static ad_score ad_score_of(const ad_record *record);
+
+static bool ad_score_all(const ad_record *records, uint32_t length, ad_score *scores, ad_text *error) {
+    (void)error;
+    for (uint32_t r = 0; r < length; r++) scores[r] = ad_score_of(&records[r]);
+    return true;
+}
+#endif
 
 static inline ad_score ad_worth(double value) {
     ad_score score = {true, value, {"", 0}};
@@ -35,16 +46,17 @@ ad_result *ad_export_score(const char *config, uint32_t config_length, const cha
     ad_result *error = ad_configured(config, config_length);
     if (error != NULL) return error;
     ad_batch batch = {text, text_length, ends, ends_length};
-    uint32_t records = ends_length / AD_FIELDS;
-    ad_laid_score *scores = ad_take(8, records * sizeof *scores);
-    for (uint32_t r = 0; r < records; r++) {
-        ad_record record = ad_record_of(&batch, r);
-        ad_score score = ad_score_of(&record);
-        scores[r].value.has_number = score.has_value;
-        scores[r].value.number = score.value;
-        scores[r].note = ad_option(score.note);
+    uint32_t length = ends_length / AD_FIELDS;
+    ad_score *scores = ad_take_zeros(8, length * sizeof *scores);
+    ad_text problem = {"", 0};
+    if (!ad_score_all(ad_records_of(&batch), length, scores, &problem)) return ad_failed(problem);
+    ad_laid_score *laid = ad_take(8, length * sizeof *laid);
+    for (uint32_t r = 0; r < length; r++) {
+        laid[r].value.has_number = scores[r].has_value;
+        laid[r].value.number = scores[r].value;
+        laid[r].note = ad_option(scores[r].note);
     }
-    return ad_ok(scores, records);
+    return ad_ok(laid, length);
 }
 
 AD_EXPORT("cabi_post_autodidact:plugin/scorer@0.1.0#score")

@@ -57,9 +57,22 @@ pub const Slice = extern struct {
         return .{ .start = if (items.len > 0) @ptrCast(items.ptr) else nowhere, .length = items.len };
     }
 
+    /// Lays out a list of texts, which have to stay where they are.
+    pub fn texts(list_of_texts: []const []const u8) Slice {
+        const laid = take(Slice, list_of_texts.len);
+        for (laid, list_of_texts) |*one, text| one.* = of(text);
+        return list(Slice, laid);
+    }
+
     /// Shows it as a text.
     pub fn bytes(self: Slice) []const u8 {
         return self.start[0..self.length];
+    }
+
+    /// Shows it as a list.
+    pub fn elements(self: Slice, comptime T: type) []const T {
+        const first: [*]const T = @ptrCast(@alignCast(self.start));
+        return first[0..self.length];
     }
 };
 
@@ -148,6 +161,13 @@ pub const Completion = extern struct {
 
 const Message = extern struct { role: enum(u8) { system, user, assistant }, content: Slice };
 
+/// Lays out a conversation in which the user asks.
+pub fn question(text: []const u8) Slice {
+    const turns = take(Message, 1);
+    turns[0] = .{ .role = .user, .content = Slice.of(text) };
+    return Slice.list(Message, turns);
+}
+
 /// A request, written out.
 pub const Rendered = extern struct {
     is_chat: bool,
@@ -155,10 +175,8 @@ pub const Rendered = extern struct {
     stop: Slice,
 
     /// Asks a model in the form that it was trained on.
-    pub fn ask(question: []const u8) Rendered {
-        const turns = take(Message, 1);
-        turns[0] = .{ .role = .user, .content = Slice.of(question) };
-        return .{ .is_chat = true, .prompt = Slice.list(Message, turns), .stop = Slice.of("") };
+    pub fn ask(text: []const u8) Rendered {
+        return .{ .is_chat = true, .prompt = question(text), .stop = Slice.of("") };
     }
 
     /// Shows a model a text to go on with, as it is.

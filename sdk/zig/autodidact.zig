@@ -22,9 +22,10 @@
 //!     }
 //!
 //! The kinds follow from what is declared: `decide` makes a filter, `validate` a validator, `score` a scorer, `render` and `parse` a
-//! template. `Config` is read from JSON: fields that are not known are refused, those that are not there have their defaults. Build it
-//! with -fno-entry for wasm32-freestanding; the core module that comes out is installed as it is. What a plugin says must follow from
-//! the configuration and the record alone.
+//! template. `decideAll(self, records, problem)`, which gives `?[]const Decision`, and the like answer for a whole batch at a time, as is
+//! best for what asks the model. `Config` is read from JSON: fields that are not known are refused, those that are not there have their
+//! defaults. Build it with -fno-entry for wasm32-freestanding; the core module that comes out is installed as it is. What a plugin says
+//! must follow from the configuration and the record alone.
 
 const std = @import("std");
 const abi = @import("abi.zig");
@@ -53,9 +54,9 @@ pub fn exportPlugin(comptime Plugin: type) void {
     @export(&abi.realloc, .{ .name = "cabi_realloc" });
     @export(&Exports.describe, .{ .name = prefix ++ "plugin@0.1.0#describe" });
     exportCall(&Exports.checkConfig, prefix ++ "plugin@0.1.0#check-config");
-    if (@hasDecl(Plugin, "decide")) exportCall(&Exports.filter, prefix ++ "filter@0.1.0#filter");
-    if (@hasDecl(Plugin, "validate")) exportCall(&Exports.validate, prefix ++ "validator@0.1.0#validate");
-    if (@hasDecl(Plugin, "score")) exportCall(&Exports.score, prefix ++ "scorer@0.1.0#score");
+    if (Exports.has("decide")) exportCall(&Exports.filter, prefix ++ "filter@0.1.0#filter");
+    if (Exports.has("validate")) exportCall(&Exports.validate, prefix ++ "validator@0.1.0#validate");
+    if (Exports.has("score")) exportCall(&Exports.score, prefix ++ "scorer@0.1.0#score");
     if (@hasDecl(Plugin, "render")) exportCall(&Exports.render, prefix ++ "template@0.1.0#render");
     if (@hasDecl(Plugin, "parse")) exportCall(&Exports.parse, prefix ++ "template@0.1.0#parse");
 }

@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const Batch = @import("record.zig").Batch;
+const Record = @import("record.zig").Record;
 
 pub fn Of(comptime Plugin: type) type {
     return struct {
@@ -10,10 +11,15 @@ pub fn Of(comptime Plugin: type) type {
         const kinds = blk: {
             var list: []const u8 = "";
             for ([_][]const u8{ "decide", "render", "validate", "score" }, 0..) |function, kind| {
-                if (@hasDecl(Plugin, function)) list = list ++ [_]u8{kind};
+                if (has(function)) list = list ++ [_]u8{kind};
             }
             break :blk list;
         };
+
+        /// Tells whether it answers, for a record or a batch at a time.
+        pub fn has(comptime function: []const u8) bool {
+            return @hasDecl(Plugin, function) or @hasDecl(Plugin, function ++ "All");
+        }
 
         /// The plugin with the configuration that it was made of, so that one is read once and not for every batch.
         var plugin: ?Plugin = null;
@@ -104,23 +110,31 @@ pub fn Of(comptime Plugin: type) type {
         }
 
         pub fn filter(config: [*]const u8, config_length: usize, text: [*]const u8, text_length: usize, ends: [*]const u32, ends_length: usize) callconv(.c) *const abi.Result {
-            return each(abi.Decision, Plugin.decide, config[0..config_length], .{ .text = text[0..text_length], .ends = ends[0..ends_length] });
+            return each(abi.Decision, "decide", config[0..config_length], .{ .text = text[0..text_length], .ends = ends[0..ends_length] });
         }
 
         pub fn validate(config: [*]const u8, config_length: usize, text: [*]const u8, text_length: usize, ends: [*]const u32, ends_length: usize) callconv(.c) *const abi.Result {
-            return each(abi.Outcome, Plugin.validate, config[0..config_length], .{ .text = text[0..text_length], .ends = ends[0..ends_length] });
+            return each(abi.Outcome, "validate", config[0..config_length], .{ .text = text[0..text_length], .ends = ends[0..ends_length] });
         }
 
         pub fn score(config: [*]const u8, config_length: usize, text: [*]const u8, text_length: usize, ends: [*]const u32, ends_length: usize) callconv(.c) *const abi.Result {
-            return each(abi.Scored, Plugin.score, config[0..config_length], .{ .text = text[0..text_length], .ends = ends[0..ends_length] });
+            return each(abi.Scored, "score", config[0..config_length], .{ .text = text[0..text_length], .ends = ends[0..ends_length] });
         }
 
-        fn each(comptime Laid: type, comptime judge: anytype, config: []const u8, batch: Batch) *const abi.Result {
+        fn each(comptime Laid: type, comptime judge: []const u8, config: []const u8, batch: Batch) *const abi.Result {
             var problem = abi.Problem{};
             const made = configured(config, &problem) orelse return abi.failed(problem);
-            const answers = abi.take(Laid, batch.length());
-            for (answers, 0..) |*answer, index| answer.* = judge(made, batch.at(index)).laid();
-            return abi.ok(Laid, answers);
+            const laid = abi.take(Laid, batch.length());
+            if (@hasDecl(Plugin, judge ++ "All")) {
+                const records = abi.take(Record, batch.length());
+                for (records, 0..) |*record, index| record.* = batch.at(index);
+                const answers = @field(Plugin, judge ++ "All")(made, records, &problem) orelse return abi.failed(problem);
+                if (answers.len != laid.len) @panic("not as many answers as records");
+                for (laid, answers) |*one, answer| one.* = answer.laid();
+            } else {
+                for (laid, 0..) |*one, index| one.* = @field(Plugin, judge)(made, batch.at(index)).laid();
+            }
+            return abi.ok(Laid, laid);
         }
 
         pub fn render(config: [*]const u8, config_length: usize, requests: [*]const abi.Request, length: usize) callconv(.c) *const abi.Result {

@@ -8,11 +8,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, binary, tell};
+use autodidact_tests::{Home, binary, repository, tell};
+use serde_json::Value;
 
 const KINDS: [&str; 4] = ["filter", "template", "validator", "scorer"];
-/// Of an interpreter of 18 MB, which takes a while to compile each time.
-const FEW_KINDS: [&str; 2] = ["filter", "template"];
 
 /// Runs a command of the program where the tools of a language are on the PATH.
 fn run(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> Result<Output> {
@@ -30,6 +29,27 @@ fn must(output: Output, what: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Where a language's tools are: the environment that its programs need, or why there are none.
+fn tools_of(language: &str) -> Result<Result<Vec<(String, String)>, &'static str>> {
+    match language {
+        "c" | "zig" | "python" => {
+            let python = std::env::var("AUTODIDACT_TEST_PYTHON");
+            let found = python.map(|python| with_python(&python));
+            Ok(found.map_err(|_| "AUTODIDACT_TEST_PYTHON is not set"))
+        }
+        "javascript" | "assemblyscript" => {
+            let found = Command::new("npm").arg("--version").output();
+            let is_there = found.is_ok_and(|output| output.status.success());
+            Ok(if is_there {
+                Ok(Vec::new())
+            } else {
+                Err("there is no npm")
+            })
+        }
+        _ => rust_tools(),
+    }
+}
+
 /// The environment in which a Python's own programs come first.
 fn with_python(python: &str) -> Vec<(String, String)> {
     let programs = Path::new(python).parent().unwrap_or(Path::new("/"));
@@ -41,13 +61,51 @@ fn with_python(python: &str) -> Vec<(String, String)> {
     ]
 }
 
+fn rust_tools() -> Result<Result<Vec<(String, String)>, &'static str>> {
+    if let Ok(compiler) = std::env::var("AUTODIDACT_TEST_GUEST_COMPILER") {
+        let lines = std::fs::read_to_string(&compiler).context("read the compiler's settings")?;
+        let settings = lines.lines().filter_map(|line| line.split_once('='));
+        let settings = settings.map(|(k, v)| (k.to_string(), v.to_string()));
+        return Ok(Ok(settings.collect()));
+    }
+    let targets = Command::new("rustup")
+        .args(["target", "list", "--installed"])
+        .output();
+    let targets = targets.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let is_there = targets.is_ok_and(|targets| targets.contains("wasm32-unknown-unknown"));
+    Ok(if is_there {
+        Ok(Vec::new())
+    } else {
+        Err("there is no target wasm32-unknown-unknown")
+    })
+}
+
+/// Builds a project; gives its component.
+fn build(project: &Path, environment: &[(String, String)]) -> Result<String> {
+    let built = must(
+        run(project, environment, &["plugin", "build", "--json"])?,
+        "plugin build",
+    )?;
+    let built: Value = serde_json::from_str(&built)?;
+    let component = project.join(built["component"].as_str().context("component")?);
+    Ok(component.display().to_string())
+}
+
 /// Makes, builds, tries and installs a plugin of each kind.
-fn check(language: &str, kinds: &[&str], environment: &[(String, String)]) -> Result<()> {
+fn check(language: &str) -> Result<()> {
+    let environment = match tools_of(language)? {
+        Ok(environment) => environment,
+        Err(missing) => {
+            tell(&format!("not run, since {missing}: plugins_in_{language}"));
+            return Ok(());
+        }
+    };
+    let environment = &environment[..];
     let home = Home::new()?;
     let daemon = home.serve(&[])?;
     home.prepare()?;
     let work = tempfile::tempdir()?;
-    for kind in kinds {
+    for kind in KINDS {
         let name = format!("my-{kind}");
         let made = ["plugin", "new", &name, "--kind", kind, "--lang", language];
         must(run(work.path(), environment, &made)?, "plugin new")?;
@@ -56,13 +114,7 @@ fn check(language: &str, kinds: &[&str], environment: &[(String, String)]) -> Re
         let shared = work.path().join("target");
         std::fs::create_dir_all(&shared)?;
         std::os::unix::fs::symlink(&shared, project.join("target"))?;
-        let built = must(
-            run(&project, environment, &["plugin", "build", "--json"])?,
-            "plugin build",
-        )?;
-        let built: serde_json::Value = serde_json::from_str(&built)?;
-        let component = project.join(built["component"].as_str().context("component")?);
-        let component = component.display().to_string();
+        let component = build(&project, environment)?;
         let test = [
             "plugin",
             "test",
@@ -103,73 +155,168 @@ fn check(language: &str, kinds: &[&str], environment: &[(String, String)]) -> Re
     Ok(())
 }
 
-fn check_with_python(test: &str, language: &str, kinds: &[&str]) -> Result<()> {
-    match std::env::var("AUTODIDACT_TEST_PYTHON") {
-        Ok(python) => check(language, kinds, &with_python(&python)),
-        Err(_) => {
-            tell(&format!(
-                "not run, since AUTODIDACT_TEST_PYTHON is not set: {test}"
-            ));
-            Ok(())
-        }
-    }
-}
-
-fn check_with_npm(test: &str, language: &str) -> Result<()> {
-    let found = Command::new("npm").arg("--version").output();
-    match found.is_ok_and(|output| output.status.success()) {
-        true => check(language, &KINDS, &[]),
-        false => {
-            tell(&format!("not run, since there is no npm: {test}"));
-            Ok(())
-        }
-    }
-}
-
 #[test]
 fn plugins_in_c() -> Result<()> {
-    check_with_python("plugins_in_c", "c", &KINDS)
+    check("c")
 }
 
 #[test]
 fn plugins_in_zig() -> Result<()> {
-    check_with_python("plugins_in_zig", "zig", &KINDS)
+    check("zig")
 }
 
 #[test]
 fn plugins_in_python() -> Result<()> {
-    check_with_python("plugins_in_python", "python", &FEW_KINDS)
+    check("python")
 }
 
 #[test]
 fn plugins_in_javascript() -> Result<()> {
-    check_with_npm("plugins_in_javascript", "javascript")
+    check("javascript")
 }
 
 #[test]
 fn plugins_in_assemblyscript() -> Result<()> {
-    check_with_npm("plugins_in_assemblyscript", "assemblyscript")
+    check("assemblyscript")
 }
 
 #[test]
 fn plugins_in_rust() -> Result<()> {
-    if let Ok(compiler) = std::env::var("AUTODIDACT_TEST_GUEST_COMPILER") {
-        let lines = std::fs::read_to_string(&compiler).context("read the compiler's settings")?;
-        let settings = lines.lines().filter_map(|line| line.split_once('='));
-        let settings: Vec<_> = settings
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect();
-        return check("rust", &KINDS, &settings);
-    }
-    let targets = Command::new("rustup")
-        .args(["target", "list", "--installed"])
-        .output();
-    let targets = targets.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    match targets.is_ok_and(|targets| targets.contains("wasm32-unknown-unknown")) {
-        true => check("rust", &KINDS, &[]),
-        false => {
-            tell("not run, since there is no target wasm32-unknown-unknown: plugins_in_rust");
-            Ok(())
+    check("rust")
+}
+
+/// Each language, where its project has its source, and the plugin of `guests` that stands there.
+const ASKS: [(&str, &str, &str); 6] = [
+    ("rust", "src/lib.rs", "asks.rs"),
+    ("c", "src/plugin.c", "asks.c"),
+    ("zig", "src/plugin.zig", "asks.zig"),
+    ("assemblyscript", "assembly/index.ts", "asks.ts"),
+    ("javascript", "src/plugin.js", "asks.js"),
+    ("python", "src/plugin.py", "asks.py"),
+];
+
+/// As the pages of Python and JavaScript say.
+const WORLD: &str = "\
+package autodidact:plugin@0.1.0;
+
+world mine {
+    include filter-plugin;
+    include capabilities;
+}
+";
+
+/// The log, the model and files say the same to a plugin in any language. `AUTODIDACT_TEST_MODEL` names a GGUF file of SmolLM2 135M
+/// Instruct.
+#[test]
+fn what_is_granted_is_the_same_in_every_language() -> Result<()> {
+    let test = "what_is_granted_is_the_same_in_every_language";
+    let Some(model) = std::env::var_os("AUTODIDACT_TEST_MODEL") else {
+        tell(&format!(
+            "not run, since AUTODIDACT_TEST_MODEL is not set: {test}"
+        ));
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.text(&["model", "add", "smol", &model.to_string_lossy()])?;
+    let words = home.path().join("words.txt");
+    std::fs::write(&words, "苹果 and pear").context("write words")?;
+    let work = tempfile::tempdir()?;
+    let mut first: Option<(&str, Vec<Value>)> = None;
+    for (language, source, guest) in ASKS {
+        let environment = match tools_of(language)? {
+            Ok(environment) => environment,
+            Err(missing) => {
+                tell(&format!("not run in {language}, since {missing}: {test}"));
+                continue;
+            }
+        };
+        let name = format!("asks-{language}");
+        let made = [
+            "plugin", "new", &name, "--kind", "filter", "--lang", language,
+        ];
+        must(run(work.path(), &environment, &made)?, "plugin new")?;
+        let project = work.path().join(&name);
+        let guest = repository().join("tests/end_to_end/guests").join(guest);
+        std::fs::copy(guest, project.join(source)).context("copy the source")?;
+        let worlds = project.join("sdk/wit/0.1.0");
+        if worlds.exists() {
+            std::fs::write(worlds.join("mine.wit"), WORLD).context("write the world")?;
+            let settings = project.join("plugin.toml");
+            let read = std::fs::read_to_string(&settings)?;
+            std::fs::write(&settings, read.replace("filter-plugin", "mine"))?;
+        }
+        let component = build(&project, &environment)?;
+        home.text(&["plugin", "install", &component])?;
+        let asked = [
+            "plugin",
+            "test",
+            &name,
+            "--dataset",
+            "seeds-en",
+            "--limit",
+            "5",
+        ];
+        let asked = [&asked[..], &["--model", "smol", "--json"]].concat();
+        // Not granted it is told so.
+        let told = home.text(&asked)?;
+        ensure!(
+            told.contains("is not granted to this plugin"),
+            "{language}: {told}"
+        );
+        let all = [
+            "plugin", "grant", &name, "log", "generate", "embed", "score", "data",
+        ];
+        let file = format!("words.txt={}", words.display());
+        home.text(&[&all[..], &["--file", &file]].concat())?;
+        let told = home.text(&asked)?;
+        let messages = told.lines().map(serde_json::from_str);
+        let messages: Vec<Value> = messages.collect::<Result<_, _>>()?;
+        let of = |what: &str| -> Vec<Value> {
+            let found = messages.iter().filter_map(|message| message.get(what));
+            found.cloned().collect()
+        };
+        let (lines, summary, records) = (of("log"), of("summary"), of("record"));
+        ensure!(
+            lines.len() == 1 && lines[0]["message"] == "asked" && lines[0]["level"] == "info",
+            "{language}: {told}"
+        );
+        let uses = &summary[0]["uses"];
+        for (used, times) in [
+            ("completions", 5),
+            ("embeddings", 5),
+            ("scores", 5),
+            ("refused", 1),
+        ] {
+            ensure!(uses[used] == times, "{language} {used}: {uses}");
+        }
+        ensure!(records.len() == 5, "{language}: {told}");
+        for record in &records {
+            let note = record["note"].as_str().context("note")?;
+            ensure!(
+                (note.starts_with("yes; 576 numbers, 100; ")
+                    || note.starts_with("no; 576 numbers, 100; "))
+                    && note
+                        .ends_with(" tokens; words.txt: 苹果 and pear; there is no file \"none\""),
+                "{language}: {note}"
+            );
+            ensure!(
+                record["score"].as_f64().is_some_and(|score| score < 0.0),
+                "{record}"
+            );
+        }
+        match &first {
+            None => first = Some((language, records)),
+            Some((other, expected)) => {
+                ensure!(
+                    &records == expected,
+                    "{language} and {other}: {records:?} {expected:?}"
+                );
+            }
         }
     }
+    ensure!(first.is_some(), "there is no language to try");
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
 }

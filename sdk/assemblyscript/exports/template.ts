@@ -1,7 +1,7 @@
 // The exports of templates.
 
 import { plugin } from "../index";
-import { failed, ok, take, writeText } from "../memory";
+import { failed, ok, take, writeQuestion, writeText, writeTexts } from "../memory";
 import { Completion, Rendered, Request } from "../prompts";
 import { configured, kinds } from "./plugin";
 
@@ -23,21 +23,12 @@ export function render(config: usize, configLength: i32, requests: usize, length
 }
 
 function writeRendered(at: usize, rendered: Rendered): void {
-  store<u8>(at, u8(rendered.isChat));
   if (rendered.isChat) {
-    // One turn, of the role `user`.
-    const turn = take(12);
-    store<u8>(turn, 1);
-    writeText(turn + 4, rendered.text);
-    store<usize>(at, turn, 4);
-    store<usize>(at, 1, 8);
+    writeQuestion(at, rendered.text);
   } else {
     writeText(at + 4, rendered.text);
   }
-  const stop = take(8 * rendered.stop.length);
-  for (let i = 0; i < rendered.stop.length; i++) writeText(stop + 8 * i, rendered.stop[i]);
-  store<usize>(at, stop, 12);
-  store<usize>(at, rendered.stop.length, 16);
+  writeTexts(at + 12, rendered.stop);
 }
 
 export function parse(config: usize, configLength: i32, completions: usize, length: i32): usize {

@@ -1,8 +1,8 @@
 // The exports of validators.
 
 import { plugin } from "../index";
-import { ok, take, writeNumber, writeOption, writeText } from "../memory";
-import { FIELDS, Record } from "../record";
+import { failed, ok, take, writeNumber, writeOption, writeText } from "../memory";
+import { Record } from "../record";
 import { configured, kinds } from "./plugin";
 
 export { cabi_realloc, checkConfig, describe, postReturn } from "./plugin";
@@ -12,10 +12,13 @@ kinds.push(2);
 export function validate(config: usize, configLength: i32, text: usize, textLength: i32, ends: usize, endsLength: i32): usize {
   const error = configured(config, configLength);
   if (error != 0) return error;
-  const records = endsLength / FIELDS;
-  const list = take(48 * records);
-  for (let r = 0; r < records; r++) {
-    const outcome = plugin().validate(new Record(text, ends, FIELDS * r));
+  const records = Record.all(text, ends, endsLength);
+  plugin().problem = "";
+  const answers = plugin().validateAll(records);
+  if (plugin().problem.length > 0) return failed(plugin().problem);
+  const list = take(48 * answers.length);
+  for (let r = 0; r < answers.length; r++) {
+    const outcome = answers[r];
     const at = list + 48 * r;
     store<u8>(at, outcome.tag);
     if (outcome.tag == 0) continue;
@@ -23,5 +26,5 @@ export function validate(config: usize, configLength: i32, text: usize, textLeng
     writeOption(at + 16, outcome.note);
     if (outcome.tag == 2) writeNumber(at + 32, outcome.score);
   }
-  return ok(list, records);
+  return ok(list, answers.length);
 }

@@ -114,7 +114,8 @@ impl Bound {
     /// A port's failure.
     pub(crate) fn call<'a>(&'a self, run: &Run) -> Result<PluginCall<'a>, FlowError> {
         let name = self.plugin.name.as_str();
-        let services = (self.granted != Granted::default()).then(|| {
+        // One that asks for nothing is served by nobody; one that was granted nothing has to be told so.
+        let services = (!self.plugin.capabilities.is_empty()).then(|| {
             let model = self.terms.model.as_ref().unwrap_or(&run.spec().model);
             let model = ModelRef {
                 model: model.clone(),

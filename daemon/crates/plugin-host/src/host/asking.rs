@@ -83,13 +83,13 @@ impl PluginHost {
         let loaded = self.load(asked.digest)?;
         let limits = self.limits_of(asked.digest);
         let permit = match &asked.services {
-            Some(services) if *asked.granted != Granted::default() => Permit::of(
+            Some(services) => Permit::of(
                 asked.granted,
                 Arc::clone(services),
                 self.folder.clone(),
                 limits,
             ),
-            _ => Permit::none(),
+            None => Permit::none(),
         };
         let key = instance_key(asked.digest, &text, asked.granted);
         let call = self.call(asked.digest, &text, &permit);

@@ -171,14 +171,14 @@ fn a_plugin_uses_the_model_that_it_asks_for_where_it_is_granted() {
     // An instance that is kept for the next batch keeps nobody who serves: a stream to a caller ends with its last holder.
     assert_eq!(Arc::strong_count(&served), 1);
     // Without a grant it is told so, and the model is not asked.
-    for (refused, others) in [&[Capability::Log][..], &[]].into_iter().enumerate() {
+    for (refused, others) in (1..).zip([&[Capability::Log][..], &[]]) {
         let run = ask(&host, digest, &granted(others), &served, "k").unwrap();
         assert_eq!(
             shown(&run),
             ["error: generate is not granted to this plugin"]
         );
         assert_eq!(served.asked.load(Ordering::SeqCst), 1);
-        assert_eq!(served.refused.load(Ordering::SeqCst), refused + 1);
+        assert_eq!(served.refused.load(Ordering::SeqCst), refused);
     }
     // Outside of a run nobody serves.
     let plain = PluginCall::plain(digest, &Value::Null);
@@ -373,10 +373,7 @@ fn a_plugin_reads_the_files_that_it_was_given_and_no_other() {
         Granted::default()
     );
     let run = ask(&host, plugin.digest, &Granted::default(), &served, "k").unwrap();
-    assert!(
-        shown(&run)[0].starts_with("error: there are no files"),
-        "{run:?}"
-    );
+    assert_eq!(shown(&run), ["error: data is not granted to this plugin"]);
 }
 
 #[test]

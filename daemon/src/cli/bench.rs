@@ -220,14 +220,15 @@ impl Figure {
                 (low.min(*rate), high.max(*rate))
             });
         output::line(format!(
-            "{:<8} {:>4} at once  {:>9.1} {} (of {} runs, {:.1} to {:.1}), {}, {} threads, at most {} MiB{}",
+            "{:<8} {:>4} at once  {:>9} {} (of {} runs, {} to {}), {}, {}, {} threads, at most {} MiB{}",
             self.work,
             self.batch,
-            self.median(),
+            shown(self.median()),
             self.unit,
             self.rates.len(),
-            spread.0,
-            spread.1,
+            shown(spread.0),
+            shown(spread.1),
+            self.model,
             self.compute,
             self.threads,
             peak,
@@ -247,6 +248,14 @@ impl Figure {
             object["preflight_mb"] = told.into();
         }
         object
+    }
+}
+
+/// Shows a rate with three digits or more.
+fn shown(rate: f64) -> String {
+    match rate < 10.0 {
+        true => format!("{rate:.2}"),
+        false => format!("{rate:.1}"),
     }
 }
 

@@ -28,17 +28,60 @@ pub fn tokens(text: &str) -> Vec<String> {
 pub fn count_tokens(text: &str) -> usize {
     let mut tokens = 0;
     let mut in_word = false;
-    for c in text.chars() {
-        let is_single = !c.is_ascii() && is_cjk(c);
-        let is_word = match c.is_ascii() {
-            true => c.is_ascii_alphanumeric(),
-            // Looking other characters up is what costs, so Chinese is not.
-            false => !is_single && fold_width(c).is_alphanumeric(),
+    let mut rest = text.as_bytes();
+    // ASCII is taken eight bytes at a time, and ideographs are told by how they begin.
+    loop {
+        let is_word;
+        (is_word, rest) = match rest {
+            [] => return tokens,
+            // U+4E00 to U+4FFF and U+5000 to U+9FFF.
+            [0xE4, 0xB8..=0xBF, _, after @ ..] | [0xE5..=0xE9, _, _, after @ ..] => {
+                tokens += 1;
+                (false, after)
+            }
+            [ascii, after @ ..] if ascii.is_ascii() => {
+                let eight = rest.split_first_chunk();
+                let eight = eight.map(|(eight, after)| (u64::from_le_bytes(*eight), after));
+                match eight.filter(|(eight, _)| eight & HIGH == 0) {
+                    Some((eight, after)) => {
+                        let words = ascii_words(eight);
+                        let begins = words & !(words << 8 | u64::from(in_word) << 7);
+                        tokens += begins.count_ones() as usize;
+                        (words >> 63 == 1, after)
+                    }
+                    None => {
+                        let is_word = ascii.is_ascii_alphanumeric();
+                        tokens += usize::from(is_word && !in_word);
+                        (is_word, after)
+                    }
+                }
+            }
+            _ => {
+                let Some(c) = text[text.len() - rest.len()..].chars().next() else {
+                    return tokens;
+                };
+                let is_single = is_cjk(c);
+                let is_word = !is_single && fold_width(c).is_alphanumeric();
+                tokens += usize::from(is_single || is_word && !in_word);
+                (is_word, &rest[c.len_utf8()..])
+            }
         };
-        tokens += usize::from(is_single || is_word && !in_word);
         in_word = is_word;
     }
-    tokens
+}
+
+/// The high bit of each of eight bytes.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Marks in the high bit of each of eight ASCII bytes whether it is a letter or digit.
+fn ascii_words(eight: u64) -> u64 {
+    let each = |byte: u8| u64::from_ne_bytes([byte; 8]);
+    // Below 0x80 nothing is carried from a byte to the next.
+    let from = |bytes: u64, least: u8| bytes + each(0x80 - least);
+    let digits = from(eight, b'0') & !from(eight, b'9' + 1);
+    let lower = eight | each(0x20);
+    let letters = from(lower, b'a') & !from(lower, b'z' + 1);
+    (digits | letters) & HIGH
 }
 
 /// Tells whether a character is a Chinese ideograph or Japanese kana, which are written without blanks between words.

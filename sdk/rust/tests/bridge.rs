@@ -273,6 +273,28 @@ fn tokens_hold_for_both_scripts_and_are_counted_alike() {
     check("naïve café", &["naïve", "café"]);
     check("……—— ", &[]);
     check("", &[]);
+    check(
+        "it's 'tis: a1b2 xY9-Zz_0",
+        &["it", "s", "tis", "a1b2", "xy9", "zz", "0"],
+    );
+}
+
+#[test]
+fn every_character_is_counted_alike_wherever_it_stands() {
+    for c in '\0'..=char::MAX {
+        // Before and behind words, blanks and itself, and at either end of the eight bytes that are taken at once.
+        for text in [
+            format!("a{c}b{c}{c} {c}字{c}"),
+            format!("{c}abcdef{c}gh"),
+            format!("ab cdef{c}x"),
+        ] {
+            assert_eq!(
+                text::count_tokens(&text),
+                text::tokens(&text).len(),
+                "{c:?}"
+            );
+        }
+    }
 }
 
 #[test]

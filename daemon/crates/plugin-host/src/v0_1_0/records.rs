@@ -8,6 +8,9 @@ use super::bindings::template;
 /// The texts of a record, as the WIT says.
 const FIELDS: usize = 7;
 
+/// What a record's language, form, topic and labels take together, mostly.
+const OTHER_BYTES: usize = 64;
+
 /// Records laid flat.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -20,8 +23,11 @@ pub(super) struct Batch {
 impl Batch {
     /// Lays records out.
     pub(super) fn of(records: &[PluginRecord<'_>]) -> Self {
+        let bytes = |record: &PluginRecord<'_>| {
+            record.instruction.len() + record.input.len() + record.output.len() + OTHER_BYTES
+        };
         let mut batch = Self {
-            text: Vec::new(),
+            text: Vec::with_capacity(records.iter().map(bytes).sum()),
             ends: Vec::with_capacity(FIELDS * records.len()),
         };
         for record in records {

@@ -399,7 +399,8 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
     let file = home.path().join("records.jsonl");
     std::fs::write(&file, lines.join("\n"))?;
     home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
-    home.submit("name: harmed\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: hostile}}, {plugin: {name: length}}]}\n")?;
+    let workflow = "name: harmed\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: hostile}}, {plugin: {name: length}}]}\n";
+    home.submit(workflow)?;
     home.wait_until_done("harmed", LIMIT)?;
     let told = home.json(&["workflow", "verdicts", "harmed"])?;
     let verdicts = told["verdicts"].as_array().context("verdicts")?;
@@ -426,6 +427,29 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
         home.text(&["plugin", "test", "length", "--dataset", "records"])?
             .contains("kept")
     );
+
+    // Killed while the plugin does its worst, it comes out the same.
+    let outcome = |workflow: &str| -> Result<(String, Vec<Value>)> {
+        let told = home.json(&["workflow", "verdicts", workflow])?;
+        let verdicts = told["verdicts"].as_array().context("verdicts")?;
+        let parts = ["text", "reason", "rule", "evidence"];
+        let judged = verdicts.iter().map(|v| parts.map(|part| v[part].clone()));
+        let judged = judged.map(Value::from_iter).collect();
+        Ok((home.text(&["dataset", "export", workflow])?, judged))
+    };
+    let undisturbed = outcome("harmed")?;
+    home.submit(&workflow.replace("harmed", "killed"))?;
+    let mut daemon = daemon;
+    let mut at_work = 0;
+    for delay_ms in [50, 150, 300] {
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        at_work += usize::from(home.state("killed").as_deref() == Some("running"));
+        daemon.kill()?;
+        daemon = home.serve(&[])?;
+    }
+    ensure!(at_work > 0, "it was done before it was killed");
+    home.wait_until_done("killed", LIMIT)?;
+    assert_eq!(outcome("killed")?, undisturbed);
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

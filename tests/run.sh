@@ -23,6 +23,12 @@ mkdir -p "$cache"
 say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 say "tools"
+# A fresh clone's build takes 6 GiB, models and Python 2, the tests' own stores up to 5.
+free=$(df --output=avail --block-size=1G . | tail -n 1)
+if [ "$free" -lt 8 ]; then
+  echo "tests/run.sh needs 8 GiB of free disk beside what is built already, and found $free: free some, then run it again" >&2
+  exit 1
+fi
 for tool in cargo python3; do
   command -v "$tool" >/dev/null || { echo "tests/run.sh needs $tool on the PATH" >&2; exit 1; }
 done
@@ -94,8 +100,14 @@ for crate in sdk/rust plugins/*/; do
 done
 say "unit, documentation and end-to-end tests"
 cargo test --release --workspace --no-fail-fast -- --nocapture --test-threads="${AUTODIDACT_TEST_THREADS:-2}" > "$cache/test.log" 2>&1 || {
-  grep -E '^test .*FAILED|panicked|^error|^failures:' "$cache/test.log" | head -60 >&2
-  tail -n 150 "$cache/test.log" >&2
+  # Of each test that failed, what it panicked with or returned: its own lines stand right before it ends.
+  grep -E '^test .*(FAILED|failed)$' "$cache/test.log" | sed -E 's/^test (.*) \.\.\. .*/\1/' | while read -r failed; do
+    printf '\n-- %s\n' "$failed"
+    grep -F -A 15 "thread '$failed'" "$cache/test.log" | head -n 60 || true
+    grep -F -B 40 "test $failed ... FAILED" "$cache/test.log" || true
+  done >&2
+  printf '\nfailed (everything they printed is in %s):\n' "$cache/test.log" >&2
+  grep -E '^test .*FAILED|^error' "$cache/test.log" >&2
   exit 1
 }
 grep -E '^(test result|skipped:|seed [0-9]+: |quickstart took|[0-9]+ kills hit)' "$cache/test.log"

@@ -20,7 +20,7 @@ use autodidact_domain::{
 
 use crate::batch::BatchWriter;
 use crate::chunks::Chunks;
-use crate::database::Database;
+use crate::database::{Database, in_log};
 use crate::error::not_found;
 use crate::guard::contain_port;
 use crate::journal::{decode, encode, name_key};
@@ -134,7 +134,8 @@ impl CheckpointStore {
             Err(StoreError::Corrupt(_)) => None,
             Err(error) => return Err(error),
         };
-        self.database.check_writable(manifest.summary.size)?;
+        self.database
+            .check_takes(self.takes(&manifest, checkpoint)?)?;
         let mut draft = Draft::default();
         draft.add(&manifest);
         old.iter().for_each(|old| draft.add(old));
@@ -154,6 +155,26 @@ impl CheckpointStore {
             None => self.take(&key(DRAFT, id))?,
         }
         Ok(manifest.summary)
+    }
+
+    /// Tells what writing a checkpoint takes of the disk at most. A set that is there takes nothing (a run's last
+    /// adapter alone is one), a file its own size, and what goes to the log more.
+    fn takes(&self, manifest: &Manifest, checkpoint: &Checkpoint) -> Result<u64, StoreError> {
+        let mut taken = 0;
+        for (set, tensors) in manifest
+            .sets
+            .iter()
+            .zip([&checkpoint.adapter, &checkpoint.optimizer])
+        {
+            let bytes = byte_count(tensors);
+            taken += match &set.bytes {
+                Bytes::File(digest) if self.files.holds(digest) => 0,
+                Bytes::File(_) => bytes,
+                Bytes::Chunks(digests) if self.chunks.hold_all(digests)? => 0,
+                Bytes::Chunks(_) => in_log(bytes),
+            };
+        }
+        Ok(taken)
     }
 
     fn write_set(&self, set: &TensorSet, tensors: &[NamedTensor]) -> Result<(), StoreError> {

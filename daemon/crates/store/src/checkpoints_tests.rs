@@ -257,3 +257,33 @@ fn one_wrong_byte_is_found_and_named() {
     store.save(&id("c"), &good).expect("save");
     assert_eq!(store.load(&id("c")).expect("load"), good);
 }
+
+#[test]
+fn room_is_asked_for_files_once_for_the_log_thrice_and_not_for_what_is_there() {
+    let fixture = Fixture::new();
+    let checkpoint = checkpoint(1, 1000);
+    let [adapter, optimizer] = [8000, 4000];
+    let takes = |store: &CheckpointStore| {
+        let summary = CheckpointSummary {
+            id: id("c"),
+            meta: checkpoint.meta.clone(),
+            adapter_digest: checkpoint.adapter_digest(),
+            size: adapter + optimizer,
+            created_ms: 7,
+        };
+        let manifest = Manifest::describe(summary, &checkpoint, store.options.tensor_file_bytes);
+        store.takes(&manifest, &checkpoint).expect("a figure")
+    };
+    let [all_files, one_file, no_file] = [0, 5000, u64::MAX].map(|bytes| fixture.open(bytes));
+    assert_eq!(takes(&all_files), adapter + optimizer);
+    assert_eq!(takes(&one_file), adapter + 3 * optimizer);
+    assert_eq!(takes(&no_file), 3 * (adapter + optimizer));
+    let alone = Checkpoint {
+        optimizer: Vec::new(),
+        ..checkpoint.clone()
+    };
+    one_file.save(&id("alone"), &alone).expect("saved");
+    assert_eq!(takes(&one_file), 3 * optimizer);
+    no_file.save(&id("whole"), &checkpoint).expect("saved");
+    assert_eq!(takes(&no_file), 0);
+}

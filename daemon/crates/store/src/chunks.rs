@@ -43,6 +43,16 @@ impl Chunks {
         Ok(Some(bytes))
     }
 
+    /// Tells whether chunks are all there, without checking them.
+    pub(crate) fn hold_all(&self, digests: &[Digest]) -> Result<bool, StoreError> {
+        for digest in digests {
+            if !parts::contains(&self.0, digest.as_bytes())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes chunks, and parts of them that an unfinished write left. The caller knows that nobody refers to them.
     pub(crate) fn remove<'d>(
         &self,

@@ -8,6 +8,12 @@ use crate::StoreError;
 use crate::pace::Pace;
 use crate::table::Table;
 
+/// Tells what a write of so many bytes takes of the disk at most: sled's log takes up to three times as much until it
+/// reclaims the rest.
+pub(crate) fn in_log(bytes: u64) -> u64 {
+    bytes.saturating_mul(3)
+}
+
 /// An open database.
 pub(crate) struct Database {
     db: sled::Db,
@@ -49,10 +55,13 @@ impl Database {
     }
 
     /// Checks, before a write of so many bytes, that the store is open and that the disk has room.
-    ///
-    /// sled's log takes up to three times what is written until it reclaims the rest.
     pub(crate) fn check_writable(&self, bytes: u64) -> Result<(), StoreError> {
-        self.check_room(bytes.saturating_mul(3).saturating_add(self.reserve_bytes))
+        self.check_takes(in_log(bytes))
+    }
+
+    /// Checks, before a write that takes so much of the disk, that the store is open and that the disk has room.
+    pub(crate) fn check_takes(&self, bytes: u64) -> Result<(), StoreError> {
+        self.check_room(bytes.saturating_add(self.reserve_bytes))
     }
 
     /// Checks, before a removal, that the store is open. Removing writes little and frees much, so it may go into

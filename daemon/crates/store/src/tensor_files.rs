@@ -63,6 +63,11 @@ impl TensorFiles {
         sync_directory(&self.0)
     }
 
+    /// Tells whether a file is there, without checking it.
+    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
     /// Reads the tensors of a set and checks their digest.
     pub(crate) fn read(
         &self,

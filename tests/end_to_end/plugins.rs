@@ -3,10 +3,10 @@
 //! `AUTODIDACT_TEST_MODEL` names a GGUF file of SmolLM2 135M Instruct.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, compile_c, repository, tell};
+use autodidact_tests::{Daemon, Home, compile_c, repository, tell};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -429,27 +429,151 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
     );
 
     // Killed while the plugin does its worst, it comes out the same.
-    let outcome = |workflow: &str| -> Result<(String, Vec<Value>)> {
-        let told = home.json(&["workflow", "verdicts", workflow])?;
-        let verdicts = told["verdicts"].as_array().context("verdicts")?;
-        let parts = ["text", "reason", "rule", "evidence"];
-        let judged = verdicts.iter().map(|v| parts.map(|part| v[part].clone()));
-        let judged = judged.map(Value::from_iter).collect();
-        Ok((home.text(&["dataset", "export", workflow])?, judged))
-    };
-    let undisturbed = outcome("harmed")?;
+    let undisturbed = outcome(&home, "harmed")?;
     home.submit(&workflow.replace("harmed", "killed"))?;
-    let mut daemon = daemon;
+    let daemon = kill_at_work(&home, daemon, "killed", [50, 150, 300])?;
+    home.wait_until_done("killed", LIMIT)?;
+    assert_eq!(outcome(&home, "killed")?, undisturbed);
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// Tells what came of a workflow: its dataset, and every verdict without its place and time.
+fn outcome(home: &Home, workflow: &str) -> Result<(String, Vec<Value>)> {
+    let told = home.json(&["workflow", "verdicts", workflow])?;
+    let verdicts = told["verdicts"].as_array().context("verdicts")?;
+    let parts = ["text", "reason", "rule", "evidence"];
+    let judged = verdicts.iter().map(|v| parts.map(|part| v[part].clone()));
+    let judged = judged.map(Value::from_iter).collect();
+    Ok((home.text(&["dataset", "export", workflow])?, judged))
+}
+
+/// Kills the daemon so many milliseconds after it began, several times, of which the workflow was at work in one at least.
+fn kill_at_work(
+    home: &Home,
+    mut daemon: Daemon,
+    workflow: &str,
+    delays_ms: [u64; 3],
+) -> Result<Daemon> {
     let mut at_work = 0;
-    for delay_ms in [50, 150, 300] {
+    for delay_ms in delays_ms {
         std::thread::sleep(Duration::from_millis(delay_ms));
-        at_work += usize::from(home.state("killed").as_deref() == Some("running"));
+        at_work += usize::from(home.state(workflow).as_deref() == Some("running"));
         daemon.kill()?;
         daemon = home.serve(&[])?;
     }
     ensure!(at_work > 0, "it was done before it was killed");
+    Ok(daemon)
+}
+
+/// Drops every seventh record that it has seen, against its contract, and takes its time.
+const REMEMBERING: &str = r#"
+#define AD_NAME "remembering"
+#define AD_VERSION "1.0.0"
+#define AD_CONFIG_SCHEMA ""
+#define AD_FILTER
+#include "autodidact_plugin.h"
+
+static uint32_t seen;
+static volatile uint32_t turns;
+
+static ad_decision ad_decide(const ad_record *record) {
+    (void)record;
+    for (turns = 0; turns < 2000000; turns++) {}
+    seen++;
+    return seen % 7 ? ad_keep() : ad_drop("seventh");
+}
+
+static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config(config, NULL, 0, error); }
+"#;
+
+/// What a plugin remembers decides nothing that a kill could change.
+#[test]
+fn a_plugin_that_remembers_comes_out_the_same_after_a_kill() -> Result<()> {
+    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
+        tell(
+            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_plugin_that_remembers_comes_out_the_same_after_a_kill",
+        );
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let [source, module, records] =
+        ["remembering.c", "remembering.wasm", "records.jsonl"].map(|file| home.path().join(file));
+    std::fs::write(&source, REMEMBERING)?;
+    compile_c(&python, &source, &module, &[])?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    // Several waves, of a length that is no multiple of seven.
+    let lines = (0..400).map(|i| {
+        let instruction = format!("Write down the number {i}.");
+        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
+    });
+    std::fs::write(&records, lines.collect::<Vec<_>>().join("\n"))?;
+    home.text(&["dataset", "import", "records", &records.to_string_lossy()])?;
+    let workflow = "name: whole\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: remembering}}]}\n";
+    home.submit(workflow)?;
+    home.wait_until_done("whole", LIMIT)?;
+    let undisturbed = outcome(&home, "whole")?;
+    let dropped = undisturbed.1.iter().filter(|judged| judged[1] == "seventh");
+    // Nine of each wave of 64, and two of the last 16.
+    assert_eq!((undisturbed.1.len(), dropped.count()), (400, 6 * 9 + 2));
+    home.submit(&workflow.replace("whole", "killed"))?;
+    let daemon = kill_at_work(&home, daemon, "killed", [300, 500, 400])?;
     home.wait_until_done("killed", LIMIT)?;
-    assert_eq!(outcome("killed")?, undisturbed);
+    assert_eq!(outcome(&home, "killed")?, undisturbed);
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// Waiting for a model ends at its bound, whatever it is asked for. `AUTODIDACT_TEST_MODEL` names a GGUF file of SmolLM2 135M Instruct.
+#[test]
+fn a_plugin_that_waits_too_long_is_ended() -> Result<()> {
+    let test = "a_plugin_that_waits_too_long_is_ended";
+    let variables = ["AUTODIDACT_TEST_PYTHON", "AUTODIDACT_TEST_MODEL"];
+    let [Ok(python), Ok(model)] = variables.map(std::env::var) else {
+        tell(&format!(
+            "not run, since {variables:?} are not both set: {test}"
+        ));
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let files = ["waits.c", "waits.wasm", "records.jsonl", "autodidact.toml"];
+    let [source, module, records, settings] = files.map(|file| home.path().join(file));
+    let guest = repository().join("tests/end_to_end/guests/waits.c");
+    std::fs::copy(guest, &source).context("copy the source")?;
+    compile_c(&python, &source, &module, &[])?;
+    std::fs::write(&settings, "[plugins.waits]\nwait_s = 1\n")?;
+    let daemon = home.serve(&[])?;
+    home.text(&["model", "add", "smol", &model])?;
+    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    let grant = ["plugin", "grant", "waits", "generate", "embed", "score"];
+    home.text(&[&grant[..], &["--max-tokens", "100000000"]].concat())?;
+    let lines = ["Generate.", "Embed.", "Score.", "Keep."].map(|instruction| {
+        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
+    });
+    std::fs::write(&records, lines.join("\n"))?;
+    home.text(&["dataset", "import", "records", &records.to_string_lossy()])?;
+    let started = Instant::now();
+    let asked = ["plugin", "test", "waits", "--dataset", "records", "--json"];
+    let told = home.text(&[&asked[..], &["--model", "smol"]].concat())?;
+    // Six times a second; all of it would take minutes.
+    let took = started.elapsed();
+    ensure!(took < Duration::from_secs(40), "{took:?}: {told}");
+    for line in told.lines() {
+        let message: Value = serde_json::from_str(line)?;
+        let Some(record) = message.get("record") else {
+            continue;
+        };
+        let note = record["note"].as_str().unwrap_or_default();
+        match record["text"].as_str() {
+            Some("Keep.") => assert_eq!(record["verdict"], "kept", "{record}"),
+            _ => ensure!(
+                note.contains("waited longer than 1000 ms for the model"),
+                "{record}"
+            ),
+        }
+    }
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

@@ -264,17 +264,20 @@ fn state(plugin: &v1::Plugin) -> &'static str {
 /// Says what a plugin used of what it was granted.
 fn uses_told(uses: &v1::PluginUses) -> String {
     let counts = [
-        (uses.completions, "completions"),
-        (uses.embeddings, "embeddings"),
-        (uses.scores, "scores"),
-        (uses.tokens, "tokens"),
-        (uses.log_lines, "lines of log"),
-        (uses.files_read, "files read"),
-        (uses.refused, "refusals"),
+        (uses.completions, "completion", "completions"),
+        (uses.embeddings, "embedding", "embeddings"),
+        (uses.scores, "score", "scores"),
+        (uses.tokens, "token", "tokens"),
+        (uses.log_lines, "line of log", "lines of log"),
+        (uses.files_read, "file read", "files read"),
+        (uses.refused, "refusal", "refusals"),
     ];
-    let used = counts.iter().filter(|(count, _)| *count > 0);
+    let used = counts.iter().filter(|(count, ..)| *count > 0);
     let used: Vec<String> = used
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, one, many)| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {many}"),
+        })
         .collect();
     match used.is_empty() {
         true => "nothing".to_string(),

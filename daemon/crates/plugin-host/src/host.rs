@@ -13,7 +13,7 @@ use wasmtime::Engine;
 
 use crate::cache::CodeCache;
 use crate::component::{self, Loaded};
-use crate::pool::Pool;
+use crate::loaded::LoadedComponents;
 use crate::registry::{Registry, StoredComponent, StoredPlugin};
 use crate::sandbox::{Failure, Sandbox};
 use crate::ticker::Ticker;
@@ -25,7 +25,7 @@ use crate::{Limits, PluginError, files, runtime};
 /// since workflows are bound to digests, until [`PluginHost::prune`] is told that nothing refers to it. Whether a
 /// plugin is enabled is for whoever starts workflows to heed: calls by digest run all the same.
 ///
-/// INVARIANT: locks are taken in the order of the fields, and `pool` is never held during a call into a guest.
+/// INVARIANT: locks are taken in the order of the fields, and `loaded` is never held during a call into a guest.
 pub struct PluginHost {
     folder: PathBuf,
     limits: Limits,
@@ -39,7 +39,7 @@ pub struct PluginHost {
     registry: Mutex<Registry>,
     /// Components that are not installed, how many times they are here, and what they say of themselves.
     visitors: Mutex<BTreeMap<Digest, Visitor>>,
-    pool: Mutex<Pool>,
+    loaded: Mutex<LoadedComponents>,
 }
 
 struct Visitor {
@@ -76,7 +76,7 @@ impl PluginHost {
             compiling: Mutex::default(),
             registry: Mutex::new(registry),
             visitors: Mutex::default(),
-            pool: Mutex::default(),
+            loaded: Mutex::default(),
         })
     }
 
@@ -120,7 +120,7 @@ impl PluginHost {
             .retain(|digest, _| !unused.contains(digest));
         self.replace(&mut registry, changed)?;
         for digest in &unused {
-            lock(&self.pool).forget(*digest);
+            lock(&self.loaded).forget(*digest);
             self.cache.remove(*digest)?;
             files::remove(&self.component_path(*digest))?;
         }
@@ -195,7 +195,7 @@ impl PluginHost {
             self.cache.store(digest, &component)?;
         }
         let loaded = Arc::new(loaded);
-        lock(&self.pool).keep_loaded(Arc::clone(&loaded));
+        lock(&self.loaded).keep(Arc::clone(&loaded));
         Ok((loaded, stored))
     }
 
@@ -247,14 +247,14 @@ impl PluginHost {
         if let Some(visitor) = lock(&self.visitors).get(&digest) {
             return Ok(Arc::clone(&visitor.loaded));
         }
-        if let Some(loaded) = lock(&self.pool).loaded(digest) {
+        if let Some(loaded) = lock(&self.loaded).get(digest) {
             return Ok(loaded);
         }
         let _compiling = lock(&self.compiling);
         if !lock(&self.registry).components.contains_key(&digest) {
             return Err(PluginError::UnknownDigest(digest));
         }
-        if let Some(loaded) = lock(&self.pool).loaded(digest) {
+        if let Some(loaded) = lock(&self.loaded).get(digest) {
             return Ok(loaded);
         }
         let component = match self.cache.load(&self.engine, digest) {
@@ -268,7 +268,7 @@ impl PluginHost {
             }
         };
         let loaded = Arc::new(component::check(&self.engine, digest, &component)?);
-        lock(&self.pool).keep_loaded(loaded.clone());
+        lock(&self.loaded).keep(loaded.clone());
         Ok(loaded)
     }
 

@@ -19,7 +19,7 @@ mod files;
 mod host;
 mod lift;
 mod limits;
-mod pool;
+mod loaded;
 mod registry;
 mod runtime;
 mod sandbox;

@@ -8,7 +8,7 @@ use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use super::{MAX_COMPONENT_BYTES, read_component, tell};
-use crate::cli::{Failure, Global, request_id};
+use crate::cli::{Failure, Global, output, request_id};
 
 #[derive(Args)]
 pub(crate) struct InstallArgs {
@@ -44,8 +44,14 @@ pub(super) async fn run(
             grant: args.grant,
             ..v1::GrantPluginRequest::default()
         };
-        let answer = client.plugins().grant(request).await?.into_inner();
-        plugin = answer.plugin.unwrap_or_default();
+        let granted = client.plugins().grant(request).await;
+        if granted.is_err() {
+            output::note(format!(
+                "{} is installed, and was granted nothing: `autodidact plugin grant` can do it now",
+                plugin.name
+            ));
+        }
+        plugin = granted?.into_inner().plugin.unwrap_or_default();
     }
     tell(&plugin, global)
 }

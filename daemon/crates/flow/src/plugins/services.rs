@@ -1,8 +1,10 @@
 //! Does for plugins what they were granted: the workflow's model, within a budget of tokens, and the log. Every use is counted.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use autodidact_domain::capability::{DEFAULT_MAX_TOKENS, LogLevel, PluginServices, ServiceError};
 use autodidact_domain::ports::Ports;
@@ -187,6 +189,22 @@ impl Services {
         )))
     }
 
+    /// Does something under an interrupt that is raised once it took longer than it may, whatever it waits for.
+    fn within<T>(&self, limit: Duration, work: impl FnOnce(&Interrupt) -> T) -> T {
+        let part = &self.interrupt.of_part();
+        let (work_ends, end) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                    part.raise(InterruptReason::Cancel);
+                }
+            });
+            // Dropped when the work ends, also by a panic.
+            let _work_ends = work_ends;
+            work(part)
+        })
+    }
+
     /// Explains why a model said nothing.
     fn failure(&self, error: PortError) -> ServiceError {
         match error {
@@ -217,21 +235,11 @@ impl PluginServices for Services {
         };
         let most = requests.iter().map(most).sum();
         self.spend(most)?;
-        let part = self.interrupt.of_part();
-        let started = Instant::now();
-        let mut look_at_the_clock = |_| {
-            if started.elapsed() > within {
-                part.raise(InterruptReason::Cancel);
-            }
-        };
-        let engine = &self.ports.engine;
-        let said = engine.generate_paid(
-            self.model()?,
-            requests,
-            self.account.as_ref(),
-            &part,
-            &mut look_at_the_clock,
-        );
+        let (engine, model) = (&self.ports.engine, self.model()?);
+        let account = self.account.as_ref();
+        let said = self.within(within, |part| {
+            engine.generate_paid(model, requests, account, part, &mut |_| {})
+        });
         let said = said.map_err(|error| self.failure(error))?;
         let tokens = said
             .iter()
@@ -244,16 +252,13 @@ impl PluginServices for Services {
         Ok(said)
     }
 
-    fn embed(&self, texts: Vec<String>, _: Duration) -> Result<Vec<Vec<f32>>, ServiceError> {
+    fn embed(&self, texts: Vec<String>, within: Duration) -> Result<Vec<Vec<f32>>, ServiceError> {
         let count = texts.len() as u64;
         self.spend(texts.iter().map(|text| tokens_of(text)).sum())?;
-        let made = embed_by_language(
-            &self.ports,
-            self.language,
-            self.model()?,
-            texts,
-            &self.interrupt.of_part(),
-        );
+        let model = self.model()?;
+        let made = self.within(within, |part| {
+            embed_by_language(&self.ports, self.language, model, texts, part)
+        });
         let (_, made) = made.map_err(|error| self.failure(error))?;
         self.accounts.count(&self.plugin, |uses| {
             uses.embeddings += count;
@@ -265,7 +270,7 @@ impl PluginServices for Services {
     fn score(
         &self,
         requests: Vec<ScoreRequest>,
-        _: Duration,
+        within: Duration,
     ) -> Result<Vec<ResponseLoss>, ServiceError> {
         let prompts: u64 = requests
             .iter()
@@ -275,8 +280,10 @@ impl PluginServices for Services {
             .iter()
             .map(|request| tokens_of(&request.continuation));
         self.spend(prompts + continuations.sum::<u64>())?;
-        let part = self.interrupt.of_part();
-        let scored = self.ports.engine.score(self.model()?, requests, &part);
+        let model = self.model()?;
+        let scored = self.within(within, |part| {
+            self.ports.engine.score(model, requests, part)
+        });
         let scored = scored.map_err(|error| self.failure(error))?;
         let tokens: u64 = scored.iter().map(|loss| u64::from(loss.tokens)).sum();
         self.accounts.count(&self.plugin, |uses| {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-use autodidact_domain::{Digest, Granted, PluginCall, PluginRun, PortError, PortResult};
+use autodidact_domain::{Digest, PluginCall, PluginRun, PortError, PortResult};
 use serde_json::Value;
 
-use super::{PluginHost, lock};
+use super::PluginHost;
 use crate::access::Permit;
 use crate::batches::{Cost, Run};
-use crate::pool::InstanceKey;
 use crate::sandbox::{Call, Failure, Sandbox};
 use crate::{PluginError, schema};
 
@@ -54,17 +53,10 @@ impl PluginHost {
     ) -> Result<(), PluginError> {
         let text = self.config_text(digest, config)?;
         let loaded = self.load(digest)?;
-        let key = instance_key(digest, &text, &Granted::default());
-        let idle = lock(&self.pool).take_idle(key);
-        let made = idle.map_or_else(|| self.instantiate(&loaded), Ok);
-        let answer = made.and_then(|mut sandbox| {
-            sandbox.check_config(&self.call(digest, &text, &Permit::none()))?;
-            Ok(sandbox)
+        let answer = self.instantiate(&loaded).and_then(|mut sandbox| {
+            sandbox.check_config(&self.call(digest, &text, &Permit::none()))
         });
-        match answer {
-            Ok(sandbox) => lock(&self.pool).keep_idle(key, sandbox),
-            Err(failure) => return Err(self.config_error(digest, failure.into_text())),
-        }
+        answer.map_err(|failure| self.config_error(digest, failure.into_text()))?;
         // The plugin's own words are better, but what it lets pass its schema may not.
         let empty = Value::Object(serde_json::Map::new());
         let given = if config.is_null() { &empty } else { config };
@@ -73,6 +65,9 @@ impl PluginHost {
     }
 
     /// Asks a component about each of `questions`, in batches, which threads share where there are many.
+    ///
+    /// Each thread begins with a fresh instance: what a plugin remembers in spite of its contract ends with these questions, so that
+    /// a run that was killed and asks them again gets the same answers.
     pub(super) fn run<Q: Sync, T: Send>(
         &self,
         asked: &PluginCall<'_>,
@@ -91,13 +86,12 @@ impl PluginHost {
             ),
             None => Permit::none(),
         };
-        let key = instance_key(asked.digest, &text, asked.granted);
         let call = self.call(asked.digest, &text, &permit);
         let batch_records = limits.batch_records.max(1);
         let failures = AtomicUsize::new(0);
         let answer = |questions: &[Q]| -> Result<(Vec<_>, Cost), PortError> {
             let mut run = Run {
-                sandbox: lock(&self.pool).take_idle(key),
+                sandbox: None,
                 make: &|| self.instantiate(&loaded),
                 ask: &|sandbox, batch| ask(sandbox, &call, batch),
                 overruns: 0,
@@ -107,9 +101,6 @@ impl PluginHost {
             let mut answers = Vec::with_capacity(questions.len());
             for batch in questions.chunks(batch_records) {
                 run.answer(batch, &mut answers)?;
-            }
-            if let Some(sandbox) = run.sandbox {
-                lock(&self.pool).keep_idle(key, sandbox);
             }
             Ok((answers, run.cost))
         };
@@ -161,15 +152,4 @@ impl PluginHost {
             permit,
         }
     }
-}
-
-/// Names the instances that may answer for each other: what one was granted, another without that must not know.
-fn instance_key(digest: Digest, config: &str, granted: &Granted) -> InstanceKey {
-    let mut text = config.to_string();
-    if *granted != Granted::default() {
-        // A configuration is JSON without zero bytes.
-        text.push('\0');
-        text.push_str(&serde_json::to_string(granted).expect("names and numbers always serialise"));
-    }
-    (digest, Digest::of(text.as_bytes()))
 }

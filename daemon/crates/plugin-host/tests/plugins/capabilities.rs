@@ -168,7 +168,7 @@ fn a_plugin_uses_the_model_that_it_asks_for_where_it_is_granted() {
     .unwrap();
     assert_eq!(shown(&run), ["keep", "bad"]);
     assert_eq!(served.asked.load(Ordering::SeqCst), 1);
-    // An instance that is kept for the next batch keeps nobody who serves: a stream to a caller ends with its last holder.
+    // Once it has answered, nothing keeps whoever serves: a stream to a caller ends with its last holder.
     assert_eq!(Arc::strong_count(&served), 1);
     // Without a grant it is told so, and the model is not asked.
     for (refused, others) in (1..).zip([&[Capability::Log][..], &[]]) {

@@ -6,6 +6,7 @@ use autodidact_domain::ports::Plugins;
 use autodidact_domain::{Digest, PluginCall, PluginRecord, PortError};
 use autodidact_plugin_host::{Limits, PluginHost};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::wat_components::Plugin;
 use super::{open_host, record, show, tight_limits};
@@ -29,6 +30,17 @@ fn run(host: &PluginHost, digest: Digest, letters: &str) -> Vec<String> {
         .iter()
         .map(show)
         .collect()
+}
+
+fn host_of_batches(batch_records: usize, threads: usize) -> (TempDir, PluginHost) {
+    let limits = Limits {
+        batch_records,
+        threads,
+        ..tight_limits()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), limits).unwrap();
+    (folder, host)
 }
 
 /// The record with the letter fails with this text, and its neighbours are judged all the same.
@@ -174,48 +186,63 @@ fn a_plugin_that_always_loops_is_given_up_soon() {
 
 #[test]
 fn an_instance_that_leaks_is_replaced() {
-    let (_folder, host) = open_host();
+    let (_folder, host) = host_of_batches(10, 1);
     let digest = install(&host);
     // The guest never frees: 40 batches of 1 MB are more than its 8 MiB.
     let output = "x".repeat(100_000);
-    let batch: Vec<_> = (0..10).map(|_| record("D", &output)).collect();
-    for _ in 0..40 {
-        let outcomes = host
-            .filter(&PluginCall::plain(digest, &Value::Null), &batch)
-            .unwrap()
-            .answers;
-        assert!(
-            outcomes.iter().all(|outcome| show(outcome) == "bad"),
-            "{:?}",
-            outcomes[0]
-        );
+    let asked: Vec<_> = (0..400).map(|_| record("D", &output)).collect();
+    let plain = PluginCall::plain(digest, &Value::Null);
+    let outcomes = host.filter(&plain, &asked).unwrap().answers;
+    assert_eq!(outcomes.len(), 400);
+    for outcome in &outcomes {
+        assert_eq!(show(outcome), "bad");
     }
 }
 
-#[test]
-fn instances_are_kept_and_dropped_after_a_trap() {
-    let (_folder, host) = open_host();
-    // Traps in every call after an instance's second: shows which instance answers.
-    let counting = Plugin {
+/// A plugin that counts the calls of its instance, and does something in each.
+fn counting(on_each_call: &str) -> Vec<u8> {
+    let before =
+        format!("(global.set $calls (i32.add (global.get $calls) (i32.const 1))) {on_each_call}");
+    let plugin = Plugin {
         fields: "(global $calls (mut i32) (i32.const 0))",
-        before: "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
-                 (if (i32.gt_u (global.get $calls) (i32.const 2)) (then unreachable))",
+        before: &before,
         ..Plugin::default()
     };
-    let digest = host.install(&counting.component(), false).unwrap().digest;
-    // The third call traps in the kept instance; a fresh one then answers each half.
-    for _ in 0..4 {
-        assert_eq!(run(&host, digest, "Dk"), ["bad", "keep"]);
+    plugin.component()
+}
+
+#[test]
+fn an_instance_serves_batches_until_it_traps() {
+    // Traps in every call after an instance's second: shows which instance answers.
+    let traps_at_the_third =
+        counting("(if (i32.gt_u (global.get $calls) (i32.const 2)) (then unreachable))");
+    let (_folder, host) = host_of_batches(2, 1);
+    let digest = host.install(&traps_at_the_third, false).unwrap().digest;
+    // The third batch traps in the first instance; a fresh one then answers each half, and traps at the fourth.
+    assert_eq!(run(&host, digest, "DkDkDkDk"), ["bad", "keep"].repeat(4));
+    // A lone record has no halves, so the trap shows.
+    let lone = run(&host, digest, "DkDkk");
+    assert_eq!(lone[..4], ["bad", "keep", "bad", "keep"]);
+    assert!(lone[4].starts_with("error: "), "{lone:?}");
+}
+
+#[test]
+fn what_a_plugin_remembers_ends_with_what_it_was_asked_at_once() {
+    // Asked again, as after a kill, it must say the same, whatever it was asked meanwhile.
+    let traps_at_every_third =
+        counting("(if (i32.eqz (i32.rem_u (global.get $calls) (i32.const 3))) (then unreachable))");
+    for threads in [1, 2] {
+        let (_folder, host) = host_of_batches(1, threads);
+        let digest = host.install(&traps_at_every_third, false).unwrap().digest;
+        let first = run(&host, digest, "kkkkkkkkkk");
+        assert!(first.iter().any(|said| said.starts_with("error: ")));
+        for between in ["", "k", "kk"] {
+            run(&host, digest, between);
+            assert_eq!(run(&host, digest, "kkkkkkkkkk"), first);
+        }
+        host.check_config(digest, &json!({})).unwrap();
+        assert_eq!(run(&host, digest, "kkkkkkkkkk"), first);
     }
-    // A lone record has no halves, so the trap shows: the instance was kept over calls.
-    let (_folder, host) = open_host();
-    let digest = host.install(&counting.component(), false).unwrap().digest;
-    let shown: Vec<String> = (0..4).flat_map(|_| run(&host, digest, "k")).collect();
-    assert_eq!(
-        (shown[0].as_str(), shown[1].as_str(), shown[3].as_str()),
-        ("keep", "keep", "keep")
-    );
-    assert!(shown[2].starts_with("error: "), "{shown:?}");
 }
 
 #[test]

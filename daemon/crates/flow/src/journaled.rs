@@ -8,8 +8,8 @@ use autodidact_domain::journal::{RecordedVerdict, StageName};
 use autodidact_domain::ports::Ports;
 use autodidact_domain::report::StageReport;
 use autodidact_domain::{
-    Completion, Decision, EventBody, GenerateRequest, Interrupt, ModelRef, PluginUses, RemoteUse,
-    StepKey, StepRecord, Verdict, WorkflowSpec, WorkflowSummary,
+    Completion, Decision, EventBody, GenerateRequest, Interrupt, ModelRef, RemoteUse, StepKey,
+    StepRecord, Verdict, WorkflowSpec, WorkflowSummary,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::contamination::Contamination;
 use crate::error::FlowError;
 use crate::ledger::Ledger;
-use crate::plugins::Accounts;
+use crate::plugins::{Accounts, PluginWork};
 
 /// The figures of every stage so far, shared with whoever shows them.
 #[derive(Clone, Default)]
@@ -104,9 +104,9 @@ struct Recorded<T> {
     /// What remote models did for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     remote: Vec<RemoteUse>,
-    /// What plugins used for it of what they were granted, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    plugin_uses: BTreeMap<String, PluginUses>,
+    /// What plugins did for it.
+    #[serde(flatten)]
+    plugin_work: PluginWork,
     value: T,
 }
 
@@ -245,7 +245,7 @@ impl Run {
             }),
             peak_rss_mb: self.ports.clock.peak_rss_mb(),
             remote: self.ledger.take_step(),
-            plugin_uses: self.plugins.take_step(),
+            plugin_work: self.plugins.take_step(),
             value: outcome.value,
         };
         let value = serde_json::to_value(&recorded).map_err(|error| FlowError::Journal {
@@ -303,7 +303,7 @@ impl Run {
         self.totals.generation_seconds += recorded.generation_seconds;
         self.totals.peak_rss_mb = self.totals.peak_rss_mb.max(recorded.peak_rss_mb);
         add_counts(&mut self.totals.plugin_drops, &recorded.plugin_drops);
-        self.plugins.add(&recorded.plugin_uses);
+        self.plugins.add(&recorded.plugin_work);
         for used in &recorded.remote {
             let sum = self.totals.remote.entry((stage, used.model.clone()));
             sum.or_default().add(used);

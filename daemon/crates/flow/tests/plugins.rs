@@ -466,6 +466,66 @@ fn a_plugin_that_fails_too_often_holds_the_workflow_until_somebody_decides() {
 }
 
 #[test]
+fn a_run_cut_off_after_any_write_holds_a_failing_plugin_at_the_same_record() {
+    let workflow = "name: plugged\nmodel: tiny\nseeds: seeds\nlanguages: [en]\nstages:
+  generate: {target: 40, batch: 3, max_requests: 60, template: plugin, template_plugin: {name: words}}
+  filter: {chain: [exact, plugin: {name: both, kind: filter, max_failures: 11}]}";
+    fn quarries(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
+        let seed = request.sampling.seed % 100_000;
+        Some(format!("Paint wall {seed}. | Dig QUARRY {seed}."))
+    }
+    let begun = |steps: u64| {
+        let world = world();
+        *world.script.lock().unwrap() = Some(quarries);
+        world.revive(steps);
+        let supervisor = Supervisor::new(ports(&world));
+        supervisor.submit(workflow).unwrap();
+        wait_until_held_or_cut(&world);
+        supervisor.shutdown();
+        world
+    };
+    let straight = begun(u64::MAX);
+    let writes = u64::MAX - straight.steps_left.load(Ordering::SeqCst);
+    let filtered = verdicts(&straight, StageName::Filter);
+    // Three waves of three failures each stand, and the fourth would be one too many.
+    let failed = filtered
+        .iter()
+        .filter(|v| v.verdict.reason == "plugin_error");
+    assert_eq!(failed.count(), 9);
+    for cut_at in 0..writes {
+        let world = begun(cut_at);
+        world.revive(u64::MAX);
+        let supervisor = Supervisor::new(ports(&world));
+        supervisor.resume_all().unwrap();
+        wait_until_held_or_cut(&world);
+        supervisor.shutdown();
+        assert_eq!(
+            verdicts(&world, StageName::Filter),
+            filtered,
+            "cut at {cut_at}"
+        );
+    }
+}
+
+fn wait_until_held_or_cut(world: &World) {
+    let started = Instant::now();
+    while !world.cut.load(Ordering::SeqCst) {
+        let workflow = world.state.lock().unwrap().workflows[&name()].clone();
+        if workflow.state == WorkflowState::Paused {
+            assert!(
+                workflow.message.contains("in quarantine: it failed on 11"),
+                "{}",
+                workflow.message
+            );
+            return;
+        }
+        assert!(!workflow.state.is_final(), "{}", workflow.message);
+        assert!(started.elapsed() < Duration::from_secs(30), "the run hangs");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn a_workflow_stays_on_its_versions_unless_it_is_told_otherwise() {
     let stages = |terms: &str| {
         format!(

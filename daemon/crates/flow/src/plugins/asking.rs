@@ -158,9 +158,9 @@ impl Bound {
                 said.answers.len()
             )));
         }
-        let failures = said.answers.iter().filter(|answer| answer.is_err()).count();
+        let failures = said.answers.iter().filter(|answer| answer.is_err()).count() as u64;
         let count = run.plugins.failed(plugin.digest, failures);
-        let is_too_much = said.gave_up || count >= self.terms.max_failures as usize;
+        let is_too_much = said.gave_up || count >= u64::from(self.terms.max_failures);
         if failures == 0 || !is_too_much || self.on_error == OnPluginError::Stop {
             return Ok(said.answers);
         }

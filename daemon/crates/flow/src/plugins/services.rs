@@ -13,66 +13,93 @@ use autodidact_domain::{
     Language, ModelRef, PluginUses, PortError, Prompt, ResponseLoss, ScoreRequest,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::embedders::embed_by_language;
 use crate::journaled::Run;
 
 /// The bytes of a prompt that count as a token where the engine does not say how many it had.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What the plugins of a workflow used, by name, and how often they failed.
+/// What the plugins of a workflow used, by name, and how often they failed, by digest.
 ///
-/// What earlier steps used comes from the journal, so that a budget ends at the same question however often a run is cut off.
+/// What was in earlier steps comes from the journal, so that a budget and the patience with a plugin end at the same question however
+/// often a run is cut off.
 #[derive(Default)]
 pub(crate) struct Accounts(Mutex<State>);
+
+/// What plugins did in steps.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PluginWork {
+    /// What they used of what they were granted, by name.
+    #[serde(
+        default,
+        rename = "plugin_uses",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    uses: BTreeMap<String, PluginUses>,
+    /// The questions that they failed on.
+    #[serde(
+        default,
+        rename = "plugin_failures",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    failures: BTreeMap<Digest, u64>,
+}
 
 #[derive(Default)]
 struct State {
     /// In the step at work.
-    step: BTreeMap<String, PluginUses>,
+    step: PluginWork,
     /// In the steps before it.
-    before: BTreeMap<String, PluginUses>,
-    /// Since this run began.
-    failures: BTreeMap<Digest, usize>,
+    before: PluginWork,
     /// The versions that were told of, by name.
     told: BTreeMap<String, Digest>,
 }
 
 impl Accounts {
-    /// Takes what was used in the step at work.
-    pub(crate) fn take_step(&self) -> BTreeMap<String, PluginUses> {
-        let mut used = std::mem::take(&mut self.state().step);
-        used.retain(|_, uses| !uses.is_empty());
-        used
+    /// Takes what was done in the step at work.
+    pub(crate) fn take_step(&self) -> PluginWork {
+        let mut work = std::mem::take(&mut self.state().step);
+        work.uses.retain(|_, uses| !uses.is_empty());
+        work
     }
 
-    /// Counts what a step used that is in the journal now.
-    pub(crate) fn add(&self, used: &BTreeMap<String, PluginUses>) {
+    /// Counts what was done in a step that is in the journal now.
+    pub(crate) fn add(&self, work: &PluginWork) {
         let mut state = self.state();
-        for (plugin, uses) in used {
-            state.before.entry(plugin.clone()).or_default().add(uses);
+        for (plugin, uses) in &work.uses {
+            let sum = state.before.uses.entry(plugin.clone()).or_default();
+            sum.add(uses);
+        }
+        for (digest, failures) in &work.failures {
+            *state.before.failures.entry(*digest).or_default() += failures;
         }
     }
 
     /// Shows what a plugin used in the steps that are in the journal.
     pub(crate) fn of(&self, plugin: &str) -> PluginUses {
-        self.state().before.get(plugin).cloned().unwrap_or_default()
+        let state = self.state();
+        state.before.uses.get(plugin).cloned().unwrap_or_default()
     }
 
     /// Shows what a plugin used in the step at work too.
     pub(super) fn all_of(&self, plugin: &str) -> PluginUses {
         let mut uses = self.of(plugin);
-        if let Some(step) = self.state().step.get(plugin) {
+        if let Some(step) = self.state().step.uses.get(plugin) {
             uses.add(step);
         }
         uses
     }
 
     /// Counts failures; tells how many there are now.
-    pub(super) fn failed(&self, digest: Digest, failures: usize) -> usize {
+    pub(super) fn failed(&self, digest: Digest, failures: u64) -> u64 {
         let mut state = self.state();
-        let count = state.failures.entry(digest).or_default();
-        *count += failures;
-        *count
+        if failures > 0 {
+            *state.step.failures.entry(digest).or_default() += failures;
+        }
+        let of = |work: &PluginWork| work.failures.get(&digest).copied().unwrap_or_default();
+        of(&state.before) + of(&state.step)
     }
 
     /// Tells whether nobody was told yet of a plugin's version.
@@ -81,12 +108,13 @@ impl Accounts {
     }
 
     fn count(&self, plugin: &str, change: impl FnOnce(&mut PluginUses)) {
-        change(self.state().step.entry(plugin.to_string()).or_default());
+        let mut state = self.state();
+        change(state.step.uses.entry(plugin.to_string()).or_default());
     }
 
     fn tokens(&self, plugin: &str) -> u64 {
         let state = self.state();
-        let of = |uses: &BTreeMap<String, PluginUses>| uses.get(plugin).map_or(0, |u| u.tokens);
+        let of = |work: &PluginWork| work.uses.get(plugin).map_or(0, |uses| uses.tokens);
         of(&state.before) + of(&state.step)
     }
 

@@ -266,8 +266,14 @@ fn open_plugins(
     }
     let host: Arc<dyn autodidact_domain::ports::Plugins> = Arc::new(host);
     for (name, component) in builtin_components() {
-        host.install(component, true)
-            .with_context(|| format!("install the built-in plugin {name}"))?;
+        match host.install(component, true) {
+            Err(error @ autodidact_domain::PortError::Exists { .. }) => tracing::warn!(
+                "the built-in plugin {name} stays away: {error} (`autodidact plugin remove {name}`, then start the daemon again)"
+            ),
+            installed => {
+                installed.with_context(|| format!("install the built-in plugin {name}"))?;
+            }
+        }
     }
     Ok(host)
 }

@@ -1,7 +1,10 @@
 //! The folder of plugins: a component that lands in it is installed, and a new version takes over between batches. One that is refused
 //! leaves what is installed as it is.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use autodidact_domain::ports::Ports;
 use autodidact_domain::{Digest, EventBody, PluginSummary, PortError, PortResult};
@@ -19,8 +22,13 @@ const ENDING: &str = "wasm";
 struct PluginFileReport {
     /// Its name.
     file: String,
-    /// The BLAKE3 digest of its bytes.
-    digest: Digest,
+    /// The BLAKE3 digest of its bytes; none where they were too many to be read.
+    digest: Option<Digest>,
+    /// Its length in bytes and when it was last changed, in milliseconds since 1970: the same bytes put here again are taken again.
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    modified_ms: u64,
     /// What was installed; none where it was refused.
     plugin: Option<Installed>,
     /// Why it was refused.
@@ -65,26 +73,35 @@ pub(super) fn take(path: &Path, look: Look, max_bytes: u64, ports: &Ports) -> Po
         .into_owned();
     let unreadable =
         |error: std::io::Error| PortError::Unavailable(format!("read {}: {error}", path.display()));
-    let digest = match digest_of(path) {
-        Ok(digest) => digest,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(unreadable(error)),
+    let modified = look
+        .modified
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let seen = Seen {
+        size: look.size,
+        modified_ms: modified.map_or(0, |since| since.as_millis() as u64),
     };
-    if is_reported(path, digest) {
+    if is_reported(path, &seen) {
         return Ok(());
     }
-    let installed = match look.size > max_bytes {
-        true => Err(PortError::Invalid(format!(
-            "it has {} bytes; at most {max_bytes} are taken",
-            look.size
-        ))),
+    let (digest, installed) = match look.size > max_bytes {
+        true => {
+            let wrong = format!("it has {} bytes; at most {max_bytes} are taken", look.size);
+            (None, Err(PortError::Invalid(wrong)))
+        }
         false => {
-            let bytes = std::fs::read(path).map_err(unreadable)?;
-            if Digest::of(&bytes) != digest {
+            let mut bytes = Vec::new();
+            let read =
+                File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes));
+            match read {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(unreadable(error)),
                 // Somebody writes it again: the next look sees it whole.
-                return Ok(());
+                Ok(_) if bytes.len() as u64 != look.size => return Ok(()),
+                Ok(_) => (
+                    Some(Digest::of(&bytes)),
+                    ports.plugins.install(&bytes, false),
+                ),
             }
-            ports.plugins.install(&bytes, false)
         }
     };
     let report = match installed {
@@ -95,7 +112,7 @@ pub(super) fn take(path: &Path, look: Look, max_bytes: u64, ports: &Ports) -> Po
                 change: "installed".to_string(),
             };
             ports.events.publish(None, body)?;
-            report(file, digest, Ok(plugin))
+            report(file, digest, seen, Ok(plugin))
         }
         Err(error @ (PortError::Invalid(_) | PortError::Exists { .. })) => {
             let message = error.to_string();
@@ -105,7 +122,7 @@ pub(super) fn take(path: &Path, look: Look, max_bytes: u64, ports: &Ports) -> Po
                 message: message.clone(),
             };
             ports.events.publish(None, body)?;
-            report(file, digest, Err(message))
+            report(file, digest, seen, Err(message))
         }
         Err(error) => return Err(error),
     };
@@ -119,7 +136,8 @@ pub(super) fn take(path: &Path, look: Look, max_bytes: u64, ports: &Ports) -> Po
 
 fn report(
     file: String,
-    digest: Digest,
+    digest: Option<Digest>,
+    seen: Seen,
     installed: Result<PluginSummary, String>,
 ) -> PluginFileReport {
     let (plugin, refused) = match installed {
@@ -141,14 +159,27 @@ fn report(
     PluginFileReport {
         file,
         digest,
+        size: seen.size,
+        modified_ms: seen.modified_ms,
         plugin,
         refused,
     }
 }
 
-/// Tells whether the report beside a file is about this very content. Who removes a plugin that lies here keeps it removed.
-fn is_reported(path: &Path, digest: Digest) -> bool {
+/// A file as it stood when it was taken.
+struct Seen {
+    size: u64,
+    modified_ms: u64,
+}
+
+/// Tells whether the report beside a file is about the file as it stands. Who removes a plugin that lies here keeps it removed, until
+/// the file is put here again.
+fn is_reported(path: &Path, seen: &Seen) -> bool {
     let report = std::fs::read(report_path(path)).ok();
     let report = report.and_then(|bytes| serde_json::from_slice::<PluginFileReport>(&bytes).ok());
-    report.is_some_and(|report| report.digest == digest)
+    report.is_some_and(|report| match report.modified_ms {
+        // Earlier daemons did not write down when.
+        0 => report.digest.is_some() && report.digest == digest_of(path).ok(),
+        at => (report.size, at) == (seen.size, seen.modified_ms),
+    })
 }

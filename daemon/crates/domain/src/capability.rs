@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::generation::{Completion, GenerateRequest, ResponseLoss, ScoreRequest};
-use crate::{Digest, PortError};
+use crate::{Digest, Interrupt, PortError};
 
 /// What a plugin may use besides its own time and memory, where a person grants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -216,6 +216,8 @@ pub struct PluginCall<'a> {
     pub services: Option<Arc<dyn PluginServices>>,
     /// After so many records that it failed on, it is not asked any further.
     pub max_failures: usize,
+    /// Stops it at work, within a tenth of a second.
+    pub interrupt: Option<Interrupt>,
 }
 
 /// Nothing at all.
@@ -234,6 +236,7 @@ impl<'a> PluginCall<'a> {
             granted: &NOTHING,
             services: None,
             max_failures: usize::MAX,
+            interrupt: None,
         }
     }
 }

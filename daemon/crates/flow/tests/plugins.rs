@@ -42,6 +42,17 @@ fn say(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
     Some(said)
 }
 
+/// Says what the plugin `both` fails on, which the template passes on.
+fn quarries(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
+    let seed = request.sampling.seed % 100_000;
+    Some(match &request.prompt {
+        Prompt::Text(text) if text.starts_with("Please.") => {
+            format!("Paint wall {seed}. | Dig QUARRY {seed}. | Name color {seed}.")
+        }
+        _ => format!("It is done, number {seed}."),
+    })
+}
+
 fn world() -> Arc<World> {
     let world = Arc::new(World::default());
     world.revive(u64::MAX);
@@ -71,7 +82,10 @@ fn name() -> WorkflowName {
 
 /// Submits a workflow of these stages, and waits for its end.
 fn run(languages: &str, stages: &str) -> (Arc<World>, WorkflowState) {
-    let world = world();
+    run_in(world(), languages, stages)
+}
+
+fn run_in(world: Arc<World>, languages: &str, stages: &str) -> (Arc<World>, WorkflowState) {
     let workflow = format!(
         "name: plugged\nmodel: tiny\nseeds: seeds\nlanguages: [{languages}]\nstages:\n{stages}"
     );
@@ -206,6 +220,64 @@ fn a_validator_corrects_drops_and_fails_with_reasons() {
     let shouts = validated.iter().find(|v| v.verdict.reason == "shouts");
     let note = shouts.unwrap().verdict.evidence.note.clone().unwrap();
     assert!(note.ends_with("of music"), "{note}");
+}
+
+#[test]
+fn what_is_kept_although_a_plugin_failed_on_it_says_so() {
+    let world = world();
+    *world.script.lock().unwrap() = Some(quarries);
+    let (world, state) = run_in(
+        world,
+        "en",
+        &format!(
+            "{RECORDS}  filter: {{chain: [exact, plugin: {{name: both, kind: filter, on_error: keep, max_failures: 1000}}, plugin: {{name: worth}}]}}
+  respond: {{batch: 12}}"
+        ),
+    );
+    assert_eq!(state, WorkflowState::Done);
+    let filtered = verdicts(&world, StageName::Filter);
+    let found = filtered.iter().filter(|v| v.text.contains("QUARRY"));
+    let found: Vec<_> = found
+        .filter(|v| v.verdict.decision == Decision::Keep)
+        .collect();
+    assert!(!found.is_empty());
+    for found in &found {
+        // Before the mark that another plugin gave it.
+        assert_eq!(found.verdict.reason, "unchecked");
+        assert_eq!(found.verdict.rule.digest, Some(Digest::of(b"both")));
+        assert_eq!(found.verdict.evidence.note.as_deref(), Some("trapped"));
+    }
+    let events = &world.state.lock().unwrap().events;
+    let warned = events.iter().any(|event| match &event.body {
+        EventBody::Warning { message } => {
+            message.starts_with("plugin both 0.1.0 failed on ") && message.ends_with(": trapped")
+        }
+        _ => false,
+    });
+    assert!(warned);
+}
+
+#[test]
+fn a_prompt_that_the_model_refuses_is_the_template_s_failure() {
+    let (world, state) = run(
+        "en",
+        "  generate: {target: 12, batch: 6, max_requests: 40, template: plugin, template_plugin: {name: words, config: {word: Sometimes.}, max_failures: 1000}}
+  filter: {chain: [exact]}
+  respond: {batch: 12}",
+    );
+    assert_eq!(state, WorkflowState::Done);
+    let generated = verdicts(&world, StageName::Generate);
+    let failed = |v: &&RecordedVerdict| v.verdict.reason == "plugin_error";
+    let refused: Vec<_> = generated.iter().filter(failed).collect();
+    assert!(!refused.is_empty() && refused.len() < generated.len());
+    for found in refused {
+        assert_eq!(found.verdict.rule.digest, Some(Digest::of(b"words")));
+        let note = found.verdict.evidence.note.as_deref().unwrap_or_default();
+        assert!(
+            note.starts_with("wrote a prompt that is refused: "),
+            "{note}"
+        );
+    }
 }
 
 #[test]
@@ -408,16 +480,6 @@ fn a_plugin_that_fails_too_often_holds_the_workflow_until_somebody_decides() {
         supervisor.submit(&workflow).unwrap();
         supervisor
     };
-    // The model of this world says what `both` fails on, which the template passes on.
-    fn quarries(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
-        let seed = request.sampling.seed % 100_000;
-        Some(match &request.prompt {
-            Prompt::Text(text) if text.starts_with("Please.") => {
-                format!("Paint wall {seed}. | Dig QUARRY {seed}. | Name color {seed}.")
-            }
-            _ => format!("It is done, number {seed}."),
-        })
-    }
     let world = world();
     *world.script.lock().unwrap() = Some(quarries);
     let supervisor = submit(&world);

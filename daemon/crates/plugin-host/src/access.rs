@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use autodidact_domain::capability::{LogLevel, PluginServices, ServiceError};
-use autodidact_domain::{Capability, Granted};
+use autodidact_domain::{Capability, Granted, PortError};
 
 use crate::sandbox::Failure;
 use crate::{Limits, files};
@@ -55,8 +55,6 @@ pub(crate) struct Access {
     permitted: Option<Arc<Permitted>>,
     /// Waited in this call.
     waited: Duration,
-    /// What of it the deadline has not been moved by yet.
-    waited_uncounted: Duration,
     log_lines: usize,
     /// What ended the call from here.
     failure: Option<Failure>,
@@ -83,9 +81,14 @@ impl Access {
         self.waited
     }
 
-    /// Takes what was waited since this was last asked.
-    pub(crate) fn take_waited(&mut self) -> Duration {
-        std::mem::take(&mut self.waited_uncounted)
+    /// Tells how long the call waited so far.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Ends the call, since whoever asked the plugin was told to stop.
+    pub(crate) fn interrupt(&mut self) {
+        self.failure = Some(Failure::Fatal(PortError::Interrupted));
     }
 
     /// Takes what ended the call from here.
@@ -117,8 +120,10 @@ impl Access {
             Duration::ZERO => Err(ServiceError::TooLong),
             left => work(permitted.services.as_ref(), left),
         };
-        self.waited += started.elapsed();
-        self.waited_uncounted += started.elapsed();
+        // One that is refused waited for nobody: a plugin that asks and asks spends its own time.
+        if !matches!(result, Err(ServiceError::Refused(_))) {
+            self.waited += started.elapsed();
+        }
         let failure = match result {
             Ok(done) => return Ok(Ok(done)),
             Err(ServiceError::Refused(text)) => return Ok(Err(text)),

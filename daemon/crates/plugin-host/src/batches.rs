@@ -7,8 +7,8 @@ use autodidact_domain::PortError;
 
 use crate::sandbox::{Failure, Sandbox};
 
-/// After this many single questions that ran over their time, batches that run over are not searched any more: the
-/// plugin is at fault, not a question, and each search costs many deadlines.
+/// After this many single questions that ran over their time, what runs over is not halved any more but asked one by one: with many
+/// at fault each half costs a deadline more.
 const MAX_OVERRUNS: usize = 3;
 
 /// Asks an instance about a batch.
@@ -74,16 +74,19 @@ impl<Q, A> Run<'_, Q, A> {
             Err(failure) => failure,
         };
         let overrun = matches!(failure, Failure::Overrun(_));
-        if batch.len() <= 1 || overrun && self.overruns >= MAX_OVERRUNS {
+        if batch.len() <= 1 {
             self.overruns += usize::from(overrun);
-            self.failures.0.fetch_add(batch.len(), Ordering::Relaxed);
-            let text = failure.into_text();
-            answers.extend(batch.iter().map(|_| Err(text.clone())));
+            self.failures.0.fetch_add(1, Ordering::Relaxed);
+            answers.push(Err(failure.into_text()));
             return Ok(());
         }
-        let (first, second) = batch.split_at(batch.len() / 2);
-        self.answer(first, answers)?;
-        self.answer(second, answers)
+        let part = match overrun && self.overruns >= MAX_OVERRUNS {
+            true => 1,
+            false => batch.len().div_ceil(2),
+        };
+        batch
+            .chunks(part)
+            .try_for_each(|part| self.answer(part, answers))
     }
 
     fn has_given_up(&self) -> bool {

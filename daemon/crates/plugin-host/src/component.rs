@@ -9,7 +9,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::registry::StoredComponent;
 use crate::sandbox::State;
 use crate::v0_1_0::{self, Exports, VERSION};
-use crate::{Limits, PluginError, lift, schema};
+use crate::{Limits, PluginError, effort, lift, schema};
 
 /// The longest version text, as the WIT says.
 const MAX_VERSION_BYTES: usize = 64;
@@ -61,6 +61,7 @@ pub(crate) fn compile(
             ));
         }
     };
+    effort::check(&component).map_err(PluginError::Refused)?;
     Component::from_binary(engine, &component).map_err(|error| refused(&error))
 }
 

@@ -87,6 +87,18 @@ impl PluginHost {
         self
     }
 
+    /// Gives what any plugin may take.
+    fn widest_limits(&self) -> Limits {
+        let mut widest = self.limits.clone();
+        for own in self.own_limits.values() {
+            widest.memory_bytes = widest.memory_bytes.max(own.memory_bytes);
+            widest.table_elements = widest.table_elements.max(own.table_elements);
+            widest.call_ms = widest.call_ms.max(own.call_ms);
+            widest.output_bytes = widest.output_bytes.max(own.output_bytes);
+        }
+        widest
+    }
+
     fn limits_of(&self, digest: Digest) -> &Limits {
         if self.own_limits.is_empty() {
             return &self.limits;
@@ -186,11 +198,21 @@ impl PluginHost {
         let refused = |doing: &str, failure: Failure| {
             PluginError::Refused(format!("{doing}: {}", failure.into_text()))
         };
-        let sandbox = self.instantiate(&loaded);
+        // Whose limits hold is known once it has said its name.
+        let widest = self.widest_limits();
+        let sandbox = Sandbox::new(&self.engine, &loaded, &widest, &self.ticker);
         let mut sandbox = sandbox.map_err(|failure| refused("instantiate", failure))?;
-        let described = sandbox.describe(&self.limits, &self.ticker);
+        let described = sandbox.describe(&widest, &self.ticker);
         let description = described.map_err(|failure| refused("describe", failure))?;
         let stored = component::check_description(description, &loaded, bytes.len())?;
+        let own = self.own_limits.get(stored.name.as_str());
+        let most = own.unwrap_or(&self.limits).memory_bytes;
+        if sandbox.memory_bytes() > most {
+            return Err(PluginError::Refused(format!(
+                "instantiate: wanted more than {} MiB of memory",
+                most >> 20
+            )));
+        }
         if is_new {
             self.cache.store(digest, &component)?;
         }

@@ -14,6 +14,7 @@ mod bounds;
 mod builtin;
 mod cache;
 mod component;
+mod effort;
 mod error;
 mod files;
 mod host;

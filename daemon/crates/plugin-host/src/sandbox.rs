@@ -6,7 +6,7 @@ use autodidact_domain::plugin::{
     FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
     Validation,
 };
-use autodidact_domain::{PluginRecord, PortError};
+use autodidact_domain::{Interrupt, PluginRecord, PortError};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 use crate::Limits;
@@ -50,10 +50,31 @@ pub(crate) struct Sandbox {
     pub(crate) busy: Duration,
 }
 
+/// How often a call looks whether it is to stop.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
 /// What the host keeps of an instance.
 pub(crate) struct State {
     pub(crate) bounds: Bounds,
     pub(crate) access: Access,
+    /// When the present call began, and how long it may take without what it waits for others.
+    began: Instant,
+    time: Duration,
+    /// Stops the present call.
+    interrupt: Option<Interrupt>,
+}
+
+impl State {
+    /// Gives the epochs until the next look; none where the call is over.
+    fn next_epochs(&mut self) -> Option<u64> {
+        if self.interrupt.as_ref().is_some_and(Interrupt::is_raised) {
+            self.access.interrupt();
+            return None;
+        }
+        let used = self.began.elapsed().saturating_sub(self.access.waited());
+        let left = self.time.checked_sub(used).filter(|left| !left.is_zero())?;
+        Some(Ticker::epochs(left.min(BETWEEN_LOOKS)))
+    }
 }
 
 /// What an instance says to a batch: an answer or a reason for each question, or one reason for all.
@@ -68,6 +89,8 @@ pub(crate) struct Call<'a> {
     pub(crate) config: &'a str,
     /// What it may use.
     pub(crate) permit: &'a Permit,
+    /// Stops it.
+    pub(crate) interrupt: Option<&'a Interrupt>,
 }
 
 impl Sandbox {
@@ -81,19 +104,21 @@ impl Sandbox {
         let state = State {
             bounds: Bounds::new(limits),
             access: Access::default(),
+            began: Instant::now(),
+            time: limits.time(0),
+            interrupt: None,
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.bounds);
         store.set_hostcall_fuel(limits.output_bytes);
         store.epoch_deadline_callback(|mut store| {
-            // What was waited for others did not count, but the clock went on meanwhile.
-            Ok(match store.data_mut().access.take_waited() {
-                Duration::ZERO => UpdateDeadline::Interrupt,
-                waited => UpdateDeadline::Continue(Ticker::epochs(waited)),
+            Ok(match store.data_mut().next_epochs() {
+                None => UpdateDeadline::Interrupt,
+                Some(epochs) => UpdateDeadline::Continue(epochs),
             })
         });
         let time = limits.time(0);
-        store.set_epoch_deadline(Ticker::epochs(time));
+        store.set_epoch_deadline(Ticker::epochs(time.min(BETWEEN_LOOKS)));
         let running = ticker.run();
         let guest = instantiate(&mut store, loaded);
         drop(running);
@@ -118,7 +143,8 @@ impl Sandbox {
         limits: &Limits,
         ticker: &Ticker,
     ) -> Result<Described, Failure> {
-        self.call(limits.time(0), ticker, &Permit::none(), |guest, store| {
+        let nothing = (&Permit::none(), None);
+        self.call(limits.time(0), ticker, nothing, |guest, store| {
             guest.describe(store)
         })
     }
@@ -126,7 +152,8 @@ impl Sandbox {
     /// Asks whether the call's configuration is acceptable.
     pub(crate) fn check_config(&mut self, call: &Call<'_>) -> Result<(), Failure> {
         let time = call.limits.time(0);
-        let answer = self.call(time, call.ticker, call.permit, |guest, store| {
+        let permitted = (call.permit, call.interrupt);
+        let answer = self.call(time, call.ticker, permitted, |guest, store| {
             guest.check_config(store, call.config)
         })?;
         answer.map_err(refused)
@@ -195,7 +222,8 @@ impl Sandbox {
         question: impl FnOnce(&Guest, &mut Store<State>) -> Answers<T>,
     ) -> Result<Vec<Result<T, String>>, Failure> {
         let time = call.limits.time(asked);
-        let answer = self.call(time, call.ticker, call.permit, question)?;
+        let permitted = (call.permit, call.interrupt);
+        let answer = self.call(time, call.ticker, permitted, question)?;
         let answers = answer.map_err(refused)?;
         if answers.len() != asked {
             let text = format!("gave {} answers to {asked} questions", answers.len());
@@ -208,13 +236,17 @@ impl Sandbox {
         &mut self,
         time: Duration,
         ticker: &Ticker,
-        permit: &Permit,
+        (permit, interrupt): (&Permit, Option<&Interrupt>),
         call: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         let state = self.store.data_mut();
         state.bounds.denied = None;
         state.access.begin(permit);
-        self.store.set_epoch_deadline(Ticker::epochs(time));
+        state.interrupt = interrupt.cloned();
+        (state.began, state.time) = (Instant::now(), time);
+        // One that is to stop already looks at the first epoch.
+        let epochs = state.next_epochs().unwrap_or(1);
+        self.store.set_epoch_deadline(epochs);
         let running = ticker.run();
         let started = Instant::now();
         let result = call(&self.guest, &mut self.store);

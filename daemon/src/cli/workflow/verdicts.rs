@@ -99,7 +99,8 @@ pub(super) fn evidence(verdict: &v1::Verdict) -> String {
 /// Shows the beginning of a text on one line.
 pub(super) fn line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(60).collect()
+    let beginning: String = words.join(" ").chars().take(60).collect();
+    output::visible(&beginning)
 }
 
 fn parse_stage(name: &str) -> Result<v1::Stage, String> {

@@ -3,6 +3,8 @@
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::{RuleRef, Verdict};
 
+use super::UNCHECKED;
+
 /// What was done to each record of a batch.
 pub(super) struct Corrections(Vec<Option<Correction>>);
 
@@ -33,8 +35,9 @@ impl Corrections {
 
     /// Makes the keep of a record that of one that was corrected, where it was.
     pub(super) fn verdict(&self, record: usize, kept: Verdict) -> Verdict {
-        let Some(correction) = &self.0[record] else {
-            return kept;
+        let correction = match &self.0[record] {
+            Some(correction) if kept.reason != UNCHECKED => correction,
+            _ => return kept,
         };
         Verdict {
             reason: "corrected".to_string(),

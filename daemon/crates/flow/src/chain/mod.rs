@@ -82,6 +82,9 @@ impl ChainRecord {
     }
 }
 
+/// The reason of a record that was kept although a plugin failed on it.
+pub(crate) const UNCHECKED: &str = "unchecked";
+
 /// What a chain decided on a record.
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
@@ -420,12 +423,16 @@ impl Chain {
     }
 }
 
-/// Keeps a record, with the lowest mark that it was given as evidence.
+/// Keeps a record, with the lowest mark that it was given as evidence. That a link failed on it, and let it pass, is said before that.
 fn keep(stage: &str, asked: &[Asked], index: usize) -> Verdict {
     let marked = asked.iter().filter_map(|answers| match answers {
         Asked::Model(verdicts) => verdicts[index].as_ref(),
         _ => None,
     });
+    let is_unchecked = |verdict: &&Verdict| verdict.reason == UNCHECKED;
+    if let Some(unchecked) = marked.clone().find(is_unchecked) {
+        return unchecked.clone();
+    }
     let mark = |verdict: &&Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
     let lowest = marked.min_by(|a, b| mark(a).total_cmp(&mark(b)));
     Verdict {

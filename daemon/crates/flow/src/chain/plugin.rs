@@ -6,7 +6,7 @@ use autodidact_domain::workflow::{OnPluginError, PluginSpec};
 use autodidact_domain::{Decision, PluginKind, PluginRecord, PluginSummary, Verdict};
 
 use super::correction::Corrections;
-use super::{ChainRecord, note};
+use super::{ChainRecord, UNCHECKED, note};
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::plugins::{self, Bound};
@@ -80,7 +80,7 @@ impl PluginLink {
                     None
                 }
                 Err(error) => Some(match bound.on_error(&error)? {
-                    OnPluginError::Keep => verdict(Decision::Keep, "kept", note(error)),
+                    OnPluginError::Keep => verdict(Decision::Keep, UNCHECKED, note(error)),
                     _ => verdict(Decision::Drop, plugins::PLUGIN_ERROR, note(error)),
                 }),
             };
@@ -98,10 +98,13 @@ impl PluginLink {
         Ok(match self.kind {
             PluginKind::Validator => {
                 let found = plugins.validate(&call, records)?;
-                let found = bound.settle(run, asked, found)?.into_iter().zip(records);
-                found
-                    .map(|(found, record)| validated(found?, record))
-                    .collect()
+                let mut records = records.iter();
+                // What cannot be counts as a failure like any other.
+                let found = found.map(|found| {
+                    let record = records.next();
+                    found.and_then(|found| validated(found, record))
+                });
+                bound.settle(run, asked, found)?
             }
             PluginKind::Scorer => {
                 let scores = plugins.score(&call, records)?;
@@ -173,7 +176,10 @@ fn decided(decision: FilterDecision) -> Said {
     }
 }
 
-fn validated(found: Validation, record: &PluginRecord<'_>) -> Result<Said, String> {
+fn validated(found: Validation, record: Option<&PluginRecord<'_>>) -> Result<Said, String> {
+    let Some(record) = record else {
+        return Err("gave an answer to no question".to_string());
+    };
     Ok(match found {
         Validation::Accept => Said::Fine,
         Validation::Correct { .. } if record.output.is_empty() => {

@@ -137,6 +137,7 @@ impl Bound {
             granted: &self.granted,
             services,
             max_failures,
+            interrupt: Some(run.interrupt.clone()),
         })
     }
 
@@ -160,6 +161,13 @@ impl Bound {
         }
         let failures = said.answers.iter().filter(|answer| answer.is_err()).count() as u64;
         let count = run.plugins.failed(plugin.digest, failures);
+        if failures > 0 {
+            let first = said.first_failure().unwrap_or_default();
+            run.warn(format!(
+                "plugin {} {} failed on {failures} of {asked}: {first}",
+                plugin.name, plugin.version
+            ))?;
+        }
         let is_too_much = said.gave_up || count >= u64::from(self.terms.max_failures);
         if failures == 0 || !is_too_much || self.on_error == OnPluginError::Stop {
             return Ok(said.answers);

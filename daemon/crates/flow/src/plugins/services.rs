@@ -21,6 +21,9 @@ use crate::journaled::Run;
 /// The bytes of a prompt that count as a token where the engine does not say how many it had.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// The lines of the log that are taken from a plugin in a workflow.
+const MAX_LOG_LINES: u64 = 10_000;
+
 /// What the plugins of a workflow used, by name, and how often they failed, by digest.
 ///
 /// What was in earlier steps comes from the journal, so that a budget and the patience with a plugin end at the same question however
@@ -248,9 +251,18 @@ impl Services {
 
 impl PluginServices for Services {
     fn log(&self, level: LogLevel, message: &str) {
-        self.accounts
-            .count(&self.plugin, |uses| uses.log_lines += 1);
-        (self.log)(level, message);
+        match self.accounts.all_of(&self.plugin).log_lines {
+            MAX_LOG_LINES.. => {}
+            lines => {
+                self.accounts
+                    .count(&self.plugin, |uses| uses.log_lines += 1);
+                (self.log)(level, message);
+                if lines + 1 == MAX_LOG_LINES {
+                    let last = format!("these were {MAX_LOG_LINES} lines; more are left out");
+                    (self.log)(LogLevel::Warn, &last);
+                }
+            }
+        }
     }
 
     fn generate(

@@ -193,6 +193,7 @@ impl Trial {
             granted: &self.granted,
             services: Some(Arc::new(services) as Arc<dyn PluginServices>),
             max_failures: usize::MAX,
+            interrupt: Some(interrupt.clone()),
         }
     }
 }

@@ -64,16 +64,33 @@ fn settle(
     there: &mut BTreeSet<ExampleId>,
 ) -> (Fate, Verdict) {
     let Judgement { verdict, corrected } = judged;
-    let changed =
-        corrected.and_then(|output| Some((example.with_corrected_output(&output)?, output)));
-    let Some((changed, output)) = changed.filter(|(changed, _)| changed.id != example.id) else {
-        let kept = verdict.decision == Decision::Keep;
-        // What has no place for another answer stays as it is.
-        let verdict = match verdict.reason.as_str() {
-            "corrected" => Verdict::keep("validate"),
-            _ => verdict,
-        };
-        return (Fate::Kept(kept), verdict);
+    let changed = corrected.map(|output| (example.with_corrected_output(&output), output));
+    let (changed, output) = match changed {
+        Some((Some(changed), output)) if changed.id != example.id => (changed, output),
+        Some((None, _)) => {
+            // What has no place for another answer stays as it is, which is said.
+            let note = verdict.evidence.note.unwrap_or_default();
+            let evidence = Evidence {
+                note: Some(format!(
+                    "not corrected, having no place for an answer: {note}"
+                )),
+                ..verdict.evidence
+            };
+            let kept = Verdict {
+                reason: "kept".to_string(),
+                evidence,
+                ..verdict
+            };
+            return (Fate::Kept(true), kept);
+        }
+        _ => {
+            let kept = verdict.decision == Decision::Keep;
+            let verdict = match verdict.reason.as_str() {
+                "corrected" => Verdict::keep("validate"),
+                _ => verdict,
+            };
+            return (Fate::Kept(kept), verdict);
+        }
     };
     let evidence = Evidence {
         nearest: Some(changed.id),
@@ -143,5 +160,11 @@ mod tests {
         let text = Example::human(Body::Text { text: "a".into() });
         let (fate, verdict) = settle(&text, corrected("b"), &mut there);
         assert_eq!((fate, verdict.reason.as_str()), (Fate::Kept(true), "kept"));
+        assert!(
+            verdict
+                .evidence
+                .note
+                .is_some_and(|note| note.starts_with("not corrected"))
+        );
     }
 }

@@ -148,6 +148,9 @@ fn bag_of_words(text: &str) -> Vec<f32> {
     embedding::normalized(sum)
 }
 
+/// A prompt that no model takes.
+pub(crate) const REFUSED: &str = "REFUSED";
+
 impl Engine for Fake {
     fn generate(
         &self,
@@ -161,6 +164,11 @@ impl Engine for Fake {
         }
         self.0.effects.fetch_add(1, Ordering::SeqCst);
         self.0.clock_ms.fetch_add(1000, Ordering::SeqCst);
+        let is_refused =
+            |request: &GenerateRequest| request.prompt == Prompt::Text(REFUSED.to_string());
+        if requests.iter().any(is_refused) {
+            return Err(PortError::Invalid("no such turn".to_string()));
+        }
         Ok(requests
             .iter()
             .map(|request| {

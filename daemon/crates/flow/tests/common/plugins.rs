@@ -213,6 +213,12 @@ impl Plugins for Fake {
             if request.language == Language::Zh {
                 return Err("no words for zh".to_string());
             }
+            if call.config["word"] == "Sometimes." && request.seed.is_multiple_of(3) {
+                return Ok(RenderedPrompt {
+                    prompt: Prompt::Text(super::REFUSED.to_string()),
+                    stop: Vec::new(),
+                });
+            }
             let shown = request.examples.iter();
             let shown: Vec<_> = shown.map(|e| e.body.instruction_text()).collect();
             let kind = request.task_type.map_or("any", |kind| kind.name());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-use autodidact_domain::{Digest, PluginCall, PluginRun, PortError, PortResult};
+use autodidact_domain::{Digest, Interrupt, PluginCall, PluginRun, PortError, PortResult};
 use serde_json::Value;
 
 use super::PluginHost;
@@ -54,7 +54,7 @@ impl PluginHost {
         let text = self.config_text(digest, config)?;
         let loaded = self.load(digest)?;
         let answer = self.instantiate(&loaded).and_then(|mut sandbox| {
-            sandbox.check_config(&self.call(digest, &text, &Permit::none()))
+            sandbox.check_config(&self.call(digest, &text, &Permit::none(), None))
         });
         answer.map_err(|failure| self.config_error(digest, failure.into_text()))?;
         // The plugin's own words are better, but what it lets pass its schema may not.
@@ -86,7 +86,7 @@ impl PluginHost {
             ),
             None => Permit::none(),
         };
-        let call = self.call(asked.digest, &text, &permit);
+        let call = self.call(asked.digest, &text, &permit, asked.interrupt.as_ref());
         let batch_records = limits.batch_records.max(1);
         let failures = AtomicUsize::new(0);
         let answer = |questions: &[Q]| -> Result<(Vec<_>, Cost), PortError> {
@@ -144,12 +144,19 @@ impl PluginHost {
         })
     }
 
-    fn call<'a>(&'a self, digest: Digest, config: &'a str, permit: &'a Permit) -> Call<'a> {
+    fn call<'a>(
+        &'a self,
+        digest: Digest,
+        config: &'a str,
+        permit: &'a Permit,
+        interrupt: Option<&'a Interrupt>,
+    ) -> Call<'a> {
         Call {
             limits: self.limits_of(digest),
             ticker: &self.ticker,
             config,
             permit,
+            interrupt,
         }
     }
 }

@@ -12,6 +12,11 @@ const MAX_REASON_BYTES: usize = 64;
 /// The longest text of a guest's that an error shows, in characters.
 const MAX_SHOWN_CHARS: usize = 80;
 
+/// The most items of one completion; some eight are asked for.
+const MAX_ITEMS: usize = 256;
+/// The most texts at which a completion stops.
+const MAX_STOPS: usize = 64;
+
 /// Checks a filter's decision. Notes are cut to so many bytes.
 pub(super) fn decision(
     decision: filter::Decision,
@@ -69,6 +74,12 @@ pub(super) fn rendered(rendered: template::Rendered) -> Result<RenderedPrompt, S
             Prompt::Chat(messages.into_iter().map(message).collect())
         }
     };
+    if rendered.stop.len() > MAX_STOPS {
+        return Err(format!(
+            "gave {} texts to stop at; at most {MAX_STOPS} are taken",
+            rendered.stop.len()
+        ));
+    }
     if rendered.stop.iter().any(String::is_empty) {
         return Err("gave an empty text to stop at".to_string());
     }
@@ -85,6 +96,12 @@ pub(super) fn items(items: Vec<template::Item>) -> Result<Vec<TemplateItem>, Str
         task_type: TaskType::from_name(&item.task_type),
         topic: (!item.topic.is_empty()).then_some(item.topic),
     };
+    if items.len() > MAX_ITEMS {
+        return Err(format!(
+            "gave {} items of one completion; at most {MAX_ITEMS} are taken",
+            items.len()
+        ));
+    }
     let items = items.into_iter().map(item);
     Ok(items.filter(|item| !item.instruction.is_empty()).collect())
 }

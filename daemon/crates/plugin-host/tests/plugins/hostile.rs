@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, PluginCall, PluginRecord, PortError};
+use autodidact_domain::{Digest, Interrupt, InterruptReason, PluginCall, PluginRecord, PortError};
 use autodidact_plugin_host::{Limits, PluginHost};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -156,29 +156,77 @@ fn output_is_bounded() {
     );
 }
 
+/// A host whose calls may take 50 ms.
+fn hasty_host() -> (TempDir, PluginHost) {
+    let limits = Limits {
+        call_ms: 50,
+        record_ms: 1,
+        ..tight_limits()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), limits).unwrap();
+    (folder, host)
+}
+
 #[test]
 fn a_plugin_that_always_loops_is_given_up_soon() {
-    let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(
-        folder.path(),
-        Limits {
-            call_ms: 50,
-            record_ms: 1,
-            ..tight_limits()
-        },
-    )
-    .unwrap();
-    let digest = install(&host);
+    let (_folder, host) = hasty_host();
+    let call = PluginCall {
+        max_failures: 10,
+        ..PluginCall::plain(install(&host), &Value::Null)
+    };
+    let letters = "L".repeat(256);
     let started = Instant::now();
-    let outcomes = run(&host, digest, &"L".repeat(256));
-    assert!(
-        outcomes
-            .iter()
-            .all(|outcome| outcome.contains("took longer"))
-    );
+    let run = host.filter(&call, &records(&letters)).unwrap();
+    assert!(run.gave_up && run.answers.iter().all(Result::is_err));
     // Searched to the end it were 511 calls of 51 ms and more, 26 s.
     assert!(
-        started.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn many_loops_in_a_batch_lose_themselves_alone() {
+    let (_folder, host) = hasty_host();
+    let digest = install(&host);
+    let letters: String = (0..64)
+        .map(|i| if i < 5 || i % 13 == 0 { 'L' } else { 'k' })
+        .collect();
+    let outcomes = run(&host, digest, &letters);
+    for (letter, outcome) in letters.chars().zip(outcomes) {
+        match letter {
+            'L' => assert!(outcome.contains("took longer"), "{outcome}"),
+            _ => assert_eq!(outcome, "keep"),
+        }
+    }
+}
+
+#[test]
+fn a_plugin_stops_when_whoever_asks_is_told_to() {
+    let limits = Limits {
+        call_ms: 60_000,
+        ..tight_limits()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), limits).unwrap();
+    let interrupt = Interrupt::new();
+    let call = PluginCall {
+        interrupt: Some(interrupt.clone()),
+        ..PluginCall::plain(install(&host), &Value::Null)
+    };
+    let started = Instant::now();
+    let said = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            interrupt.raise(InterruptReason::Pause);
+        });
+        host.filter(&call, &records("kLk"))
+    });
+    assert_eq!(said, Err(PortError::Interrupted));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
         started.elapsed()
     );

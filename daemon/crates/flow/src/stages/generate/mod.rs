@@ -131,24 +131,16 @@ pub(crate) fn wave(
             .map(|index| draft::draft(run, generation, pool, &mut allotment, index))
             .collect();
         let prompts = generation.template.write(run, &drafts)?;
-        let requests = prompts.iter().flatten().cloned().collect();
         let mut progress = run.token_progress(round, StageName::Generate);
         let started = run.ports.clock.now_ms();
-        let completions = run.generate(generation.model, requests, &mut progress)?;
+        let template = generation.template;
+        let said = template.ask(run, generation.model, prompts, &mut progress)?;
         let mut outcome = Outcome::new(Wave {
             candidates: Vec::new(),
             quotas: drafts.iter().map(|draft| draft.quota).collect(),
         });
         outcome.generation_seconds =
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
-        let mut completions = completions.into_iter();
-        // A prompt that the template failed to write was never asked.
-        let said: Vec<OrDrop<Completion>> = prompts
-            .into_iter()
-            .map(|prompt| {
-                prompt.map(|_| completions.next().expect("a completion for each request"))
-            })
-            .collect();
         let read = generation.template.read(run, &drafts, &said)?;
         for ((draft, said), items) in drafts.iter().zip(&said).zip(read) {
             if let Ok(completion) = said {

@@ -4,8 +4,8 @@ use autodidact_domain::plugin::{TemplateCompletion, TemplateItem, TemplateReques
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{GenerateSpec, PromptStyle, PromptTemplate, TemplateText};
 use autodidact_domain::{
-    Completion, Decision, Example, FinishReason, GenerateRequest, Language, Message, PluginKind,
-    Prompt, Sampling, TaskType, Verdict,
+    Completion, Decision, Example, FinishReason, GenerateRequest, Language, Message, ModelRef,
+    PluginKind, PluginRun, PortError, Prompt, Sampling, TaskType, Verdict,
 };
 
 use super::draft::{Content, Draft};
@@ -135,6 +135,47 @@ impl Template {
             Ok(GenerateRequest::new(prompt, sampling))
         });
         Ok(prompts.collect())
+    }
+
+    /// Asks a model for each prompt that there is. Of a plugin's prompts those that the model's chat template refuses are the plugin's
+    /// failures; its own texts are refused as a whole.
+    pub(super) fn ask(
+        &self,
+        run: &Run,
+        model: &ModelRef,
+        prompts: Vec<OrDrop<GenerateRequest>>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<OrDrop<Completion>>, FlowError> {
+        let requests: Vec<GenerateRequest> = prompts.iter().flatten().cloned().collect();
+        let said = match (self, run.generate(model, requests.clone(), progress)) {
+            (_, Ok(said)) => said.into_iter().map(Ok).collect(),
+            (Self::Plugin(bound), Err(FlowError::Port(PortError::Invalid(_)))) => {
+                let asked = requests.len();
+                let each = requests.into_iter().map(|request| {
+                    match run.generate(model, vec![request], progress) {
+                        Ok(mut said) => Ok(Ok(said.remove(0))),
+                        Err(FlowError::Port(PortError::Invalid(wrong))) => {
+                            Ok(Err(format!("wrote a prompt that is refused: {wrong}")))
+                        }
+                        Err(error) => Err(error),
+                    }
+                });
+                let each = each.collect::<Result<Vec<_>, FlowError>>()?;
+                let each = bound.settle(run, asked, PluginRun::of(each))?.into_iter();
+                each.map(|said| match said {
+                    Ok(said) => Ok(Ok(said)),
+                    Err(error) => failed(bound, error).map(Err),
+                })
+                .collect::<Result<Vec<_>, FlowError>>()?
+            }
+            (_, Err(error)) => return Err(error),
+        };
+        let mut said = said.into_iter();
+        // A prompt that the template failed to write was never asked.
+        let all = prompts
+            .into_iter()
+            .map(|prompt| prompt.and_then(|_| said.next().expect("one for each request")));
+        Ok(all.collect())
     }
 
     /// Reads the items of what a model said to drafts; a drop says why they could not be read. Where nothing was said there are none.

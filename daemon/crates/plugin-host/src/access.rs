@@ -8,6 +8,7 @@ use autodidact_domain::capability::{LogLevel, PluginServices, ServiceError};
 use autodidact_domain::{Capability, Granted, PortError};
 
 use crate::sandbox::Failure;
+use crate::ticker::thread_time;
 use crate::{Limits, files};
 
 /// The longest line of a log, in bytes; longer ones are cut.
@@ -55,6 +56,8 @@ pub(crate) struct Access {
     permitted: Option<Arc<Permitted>>,
     /// Waited in this call.
     waited: Duration,
+    /// Of this thread's time.
+    served: Duration,
     log_lines: usize,
     /// What ended the call from here.
     failure: Option<Failure>,
@@ -81,9 +84,9 @@ impl Access {
         self.waited
     }
 
-    /// Tells how long the call waited so far.
-    pub(crate) fn waited(&self) -> Duration {
-        self.waited
+    /// Tells how much of the thread's time went into what others did for the call so far.
+    pub(crate) fn served(&self) -> Duration {
+        self.served
     }
 
     /// Ends the call, since whoever asked the plugin was told to stop.
@@ -114,7 +117,7 @@ impl Access {
             permitted.services.refused();
             return Ok(Err(not_granted(capability)));
         }
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), thread_time());
         let left = permitted.wait.saturating_sub(self.waited);
         let result = match left {
             Duration::ZERO => Err(ServiceError::TooLong),
@@ -123,6 +126,7 @@ impl Access {
         // One that is refused waited for nobody: a plugin that asks and asks spends its own time.
         if !matches!(result, Err(ServiceError::Refused(_))) {
             self.waited += started.elapsed();
+            self.served += thread_time().saturating_sub(began);
         }
         let failure = match result {
             Ok(done) => return Ok(Ok(done)),

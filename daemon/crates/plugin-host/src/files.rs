@@ -13,7 +13,7 @@ const UNFINISHED: &str = "tmp";
 /// The ending of files that plugins were given.
 pub(crate) const DATA: &str = "data";
 
-/// Makes a folder that only this user can read or write, with its parents.
+/// Makes a folder that only this user can read or write, with its parents; one that is there becomes such a folder.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), PluginError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -21,7 +21,11 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), PluginError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder
         .create(folder)
-        .map_err(PluginError::io("create", folder))
+        .map_err(PluginError::io("create", folder))?;
+    #[cfg(unix)]
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(PluginError::io("close", folder))?;
+    Ok(())
 }
 
 /// Writes a file so that a crash leaves the old content or the new: write beside it, fsync, rename, fsync the folder.

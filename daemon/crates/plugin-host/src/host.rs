@@ -4,7 +4,7 @@ mod asking;
 mod grants;
 mod port;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,8 +39,13 @@ pub struct PluginHost {
     registry: Mutex<Registry>,
     /// Components that are not installed, how many times they are here, and what they say of themselves.
     visitors: Mutex<BTreeMap<Digest, Visitor>>,
+    /// Visitors that have left, the latest last.
+    gone: Mutex<VecDeque<Digest>>,
     loaded: Mutex<LoadedComponents>,
 }
+
+/// The components that were tried and have left whose compiled code is kept.
+const MAX_GONE_VISITORS: usize = 8;
 
 struct Visitor {
     loaded: Arc<Loaded>,
@@ -76,6 +81,7 @@ impl PluginHost {
             compiling: Mutex::default(),
             registry: Mutex::new(registry),
             visitors: Mutex::default(),
+            gone: Mutex::default(),
             loaded: Mutex::default(),
         })
     }
@@ -147,6 +153,31 @@ impl PluginHost {
             !is_data || kept.iter().any(|kept| kept == path)
         })?;
         Ok(unused)
+    }
+
+    /// Keeps the compiled code of the latest components that were tried and not installed, which may be tried or installed next, and
+    /// removes that of others.
+    fn forget_old_visitors(&self, left: Digest) {
+        let _compiling = lock(&self.compiling);
+        let oldest = {
+            let mut gone = lock(&self.gone);
+            gone.retain(|digest| *digest != left);
+            gone.push_back(left);
+            match gone.len() > MAX_GONE_VISITORS {
+                true => gone.pop_front(),
+                false => None,
+            }
+        };
+        let Some(oldest) = oldest else {
+            return;
+        };
+        let is_here = lock(&self.registry).components.contains_key(&oldest)
+            || lock(&self.visitors).contains_key(&oldest);
+        if !is_here {
+            lock(&self.loaded).forget(oldest);
+            // What cannot be removed now is swept at the next start.
+            let _ = self.cache.remove(oldest);
+        }
     }
 
     fn install_component(&self, bytes: &[u8], builtin: bool) -> Result<PluginSummary, PluginError> {

@@ -13,7 +13,7 @@ use crate::Limits;
 use crate::access::{Access, Permit};
 use crate::bounds::Bounds;
 use crate::component::{Described, Loaded};
-use crate::ticker::Ticker;
+use crate::ticker::{Ticker, thread_time};
 use crate::v0_1_0::Guest;
 
 /// The longest text of a guest's error that is passed on, in characters.
@@ -57,8 +57,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 pub(crate) struct State {
     pub(crate) bounds: Bounds,
     pub(crate) access: Access,
-    /// When the present call began, and how long it may take without what it waits for others.
-    began: Instant,
+    /// The thread's time when the present call began, and how much it may take without what others do for it.
+    began: Duration,
     time: Duration,
     /// Stops the present call.
     interrupt: Option<Interrupt>,
@@ -71,7 +71,7 @@ impl State {
             self.access.interrupt();
             return None;
         }
-        let used = self.began.elapsed().saturating_sub(self.access.waited());
+        let used = thread_time().saturating_sub(self.began + self.access.served());
         let left = self.time.checked_sub(used).filter(|left| !left.is_zero())?;
         Some(Ticker::epochs(left.min(BETWEEN_LOOKS)))
     }
@@ -104,7 +104,7 @@ impl Sandbox {
         let state = State {
             bounds: Bounds::new(limits),
             access: Access::default(),
-            began: Instant::now(),
+            began: thread_time(),
             time: limits.time(0),
             interrupt: None,
         };
@@ -243,7 +243,7 @@ impl Sandbox {
         state.bounds.denied = None;
         state.access.begin(permit);
         state.interrupt = interrupt.cloned();
-        (state.began, state.time) = (Instant::now(), time);
+        (state.began, state.time) = (thread_time(), time);
         // One that is to stop already looks at the first epoch.
         let epochs = state.next_epochs().unwrap_or(1);
         self.store.set_epoch_deadline(epochs);

@@ -12,6 +12,8 @@ impl PluginHost {
         name: &str,
         change: &GrantChange,
     ) -> Result<PluginSummary, PluginError> {
+        // The same file granted twice at once would be written over itself, and pruning may not come between file and grant.
+        let _installing = lock(&self.compiling);
         let mut files_granted = Vec::new();
         for (file, bytes) in &change.files {
             self.check_data(file, bytes)?;

@@ -43,6 +43,8 @@ impl Plugins for PluginHost {
             visitor.times -= 1;
             if visitor.times == 0 {
                 visitors.remove(&digest);
+                drop(visitors);
+                self.forget_old_visitors(digest);
             }
         }
     }

@@ -506,6 +506,55 @@ fn a_visitor_is_asked_and_leaves_without_a_trace() {
 }
 
 #[test]
+fn the_compiled_code_of_many_visitors_does_not_stay() {
+    let (folder, host) = open_host();
+    let cached = || {
+        let cache = folder.path().join("plugins/cache");
+        std::fs::read_dir(cache).unwrap().count()
+    };
+    let installed = installed(&host, &Plugin::default());
+    let (mut most, before) = (0, cached());
+    for i in 0..12 {
+        let version = format!("2.0.{i}");
+        let visitor = Plugin {
+            version: &version,
+            ..Plugin::default()
+        };
+        let visitor = host.visit(&visitor.component()).unwrap();
+        host.leave(visitor.digest);
+        most = most.max(cached());
+    }
+    assert_eq!(most, 9 * before);
+    assert_eq!(cached(), 9 * before);
+    assert!(host.check_config(installed, &Value::Null).is_ok());
+}
+
+#[test]
+fn a_plugin_that_needs_more_than_others_to_begin_has_its_own_limits_then_too() {
+    // 200 pages are 12.5 MiB.
+    let big = |name| Plugin {
+        name,
+        describe: "(drop (memory.grow (i32.const 200)))",
+        ..Plugin::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let host = PluginHost::open(folder.path(), tight_limits()).unwrap();
+    let more = Limits {
+        memory_bytes: 16 << 20,
+        ..tight_limits()
+    };
+    let host = host.with_limits_of([("big".to_string(), more)]);
+    assert!(host.install(&big("big").component(), false).is_ok());
+    let refused = host.install(&big("other").component(), false).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("wanted more than 8 MiB of memory"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_plugin_may_have_limits_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let host = PluginHost::open(folder.path(), tight_limits()).unwrap();

@@ -47,7 +47,7 @@ pub(super) async fn run(
         let granted = client.plugins().grant(request).await;
         if granted.is_err() {
             output::note(format!(
-                "{} is installed, and was granted nothing: `autodidact plugin grant` can do it now",
+                "{} is installed, and was granted nothing",
                 plugin.name
             ));
         }

@@ -532,10 +532,6 @@ fn a_run_cut_off_after_any_write_holds_a_failing_plugin_at_the_same_record() {
     let workflow = "name: plugged\nmodel: tiny\nseeds: seeds\nlanguages: [en]\nstages:
   generate: {target: 40, batch: 3, max_requests: 60, template: plugin, template_plugin: {name: words}}
   filter: {chain: [exact, plugin: {name: both, kind: filter, max_failures: 11}]}";
-    fn quarries(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
-        let seed = request.sampling.seed % 100_000;
-        Some(format!("Paint wall {seed}. | Dig QUARRY {seed}."))
-    }
     let begun = |steps: u64| {
         let world = world();
         *world.script.lock().unwrap() = Some(quarries);

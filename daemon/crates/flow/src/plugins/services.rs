@@ -12,7 +12,6 @@ use autodidact_domain::{
     Account, Completion, Digest, EventBody, GenerateRequest, Granted, Interrupt, InterruptReason,
     Language, ModelRef, PluginUses, PortError, Prompt, ResponseLoss, ScoreRequest,
 };
-
 use serde::{Deserialize, Serialize};
 
 use crate::embedders::embed_by_language;

@@ -15,7 +15,7 @@ use autodidact_plugin_host::{Limits, PluginHost};
 use serde_json::Value;
 
 use super::wat_components::Plugin;
-use super::{open_host, record, show, tight_limits};
+use super::{open_host, open_host_with, record, show, tight_limits};
 
 const LOG: u8 = 0;
 const GENERATE: u8 = 1;
@@ -196,8 +196,7 @@ fn waiting_for_the_model_does_not_count_but_has_a_bound_of_its_own() {
         wait_ms: 1000,
         ..tight_limits()
     };
-    let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(folder.path(), limits).unwrap();
+    let (_folder, host) = open_host_with(limits);
     let digest = installed(&host, &asking());
     let patient = Arc::new(Served {
         takes: Duration::from_millis(400),

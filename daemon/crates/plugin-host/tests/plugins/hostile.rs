@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::wat_components::Plugin;
-use super::{open_host, record, show, tight_limits};
+use super::{open_host, open_host_with, record, show, tight_limits};
 
 fn install(host: &PluginHost) -> Digest {
     host.install(&Plugin::default().component(), false)
@@ -33,14 +33,11 @@ fn run(host: &PluginHost, digest: Digest, letters: &str) -> Vec<String> {
 }
 
 fn host_of_batches(batch_records: usize, threads: usize) -> (TempDir, PluginHost) {
-    let limits = Limits {
+    open_host_with(Limits {
         batch_records,
         threads,
         ..tight_limits()
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(folder.path(), limits).unwrap();
-    (folder, host)
+    })
 }
 
 /// The record with the letter fails with this text, and its neighbours are judged all the same.
@@ -145,8 +142,7 @@ fn output_is_bounded() {
         output_bytes: 20_000,
         ..tight_limits()
     };
-    let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(folder.path(), small).unwrap();
+    let (_folder, host) = open_host_with(small);
     let digest = install(&host);
     let outcomes = run(&host, digest, "kOk");
     assert!(outcomes[1].contains("too much data"), "{outcomes:?}");
@@ -158,14 +154,11 @@ fn output_is_bounded() {
 
 /// A host whose calls may take 50 ms.
 fn hasty_host() -> (TempDir, PluginHost) {
-    let limits = Limits {
+    open_host_with(Limits {
         call_ms: 50,
         record_ms: 1,
         ..tight_limits()
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(folder.path(), limits).unwrap();
-    (folder, host)
+    })
 }
 
 #[test]
@@ -209,8 +202,7 @@ fn a_plugin_stops_when_whoever_asks_is_told_to() {
         call_ms: 60_000,
         ..tight_limits()
     };
-    let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(folder.path(), limits).unwrap();
+    let (_folder, host) = open_host_with(limits);
     let interrupt = Interrupt::new();
     let call = PluginCall {
         interrupt: Some(interrupt.clone()),

@@ -29,8 +29,12 @@ fn tight_limits() -> Limits {
 }
 
 fn open_host() -> (TempDir, PluginHost) {
+    open_host_with(tight_limits())
+}
+
+fn open_host_with(limits: Limits) -> (TempDir, PluginHost) {
     let folder = tempfile::tempdir().unwrap();
-    let host = PluginHost::open(&folder.path().join("plugins"), tight_limits()).unwrap();
+    let host = PluginHost::open(&folder.path().join("plugins"), limits).unwrap();
     (folder, host)
 }
 

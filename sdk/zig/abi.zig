@@ -15,6 +15,26 @@ pub fn print(comptime format: []const u8, values: anytype) []const u8 {
     return std.fmt.allocPrint(scratch(), format, values) catch @trap();
 }
 
+/// A text that grows, in memory that lives for this call: for what has many parts, since `print` copies whatever it is given.
+pub const Builder = struct {
+    bytes: std.ArrayList(u8) = .empty,
+
+    /// Adds a text.
+    pub fn append(self: *Builder, part: []const u8) void {
+        self.bytes.appendSlice(scratch(), part) catch @trap();
+    }
+
+    /// Adds what a format makes of values.
+    pub fn print(self: *Builder, comptime format: []const u8, values: anytype) void {
+        self.bytes.print(scratch(), format, values) catch @trap();
+    }
+
+    /// Shows what is there so far; what is added later may move it.
+    pub fn built(self: *const Builder) []const u8 {
+        return self.bytes.items;
+    }
+};
+
 /// Takes memory that lives for this call.
 pub fn take(comptime T: type, length: usize) []T {
     return scratch().alloc(T, length) catch @trap();
@@ -29,7 +49,8 @@ pub fn realloc(old: ?[*]u8, old_size: usize, alignment: usize, size: usize) call
 }
 
 pub fn postReturn(_: *const Result) callconv(.c) void {
-    _ = arena.reset(.retain_capacity);
+    // More than most calls take. To keep all of a large one's would take as much again, since it is put together in one piece.
+    _ = arena.reset(.{ .retain_with_limit = 1 << 20 });
 }
 
 /// What to mend, in words for people.

@@ -32,6 +32,7 @@ const abi = @import("abi.zig");
 
 pub const host = @import("host.zig");
 pub const text = @import("text.zig");
+pub const Builder = abi.Builder;
 pub const Completion = abi.Completion;
 pub const Decision = @import("verdict.zig").Decision;
 pub const Example = abi.Example;

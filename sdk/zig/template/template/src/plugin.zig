@@ -64,15 +64,19 @@ const Plugin = struct {
             return null;
         };
         const count = if (self.config.count > 0) self.config.count else request.count;
-        var prompt: []const u8 = autodidact.print("{s}{d}{s}\n{s}\n", .{ words.opening[0], count, words.opening[1], words.demand });
-        if (self.config.demand.len > 0) prompt = autodidact.print("{s}{s}\n", .{ prompt, self.config.demand });
-        if (kindOf(request)) |kind| prompt = autodidact.print("{s}{s}{s}{s}\n", .{ prompt, words.kind[0], kind, words.kind[1] });
-        prompt = autodidact.print("{s}\n{s}\n", .{ prompt, words.known });
+        var prompt = autodidact.Builder{};
+        prompt.print("{s}{d}{s}\n{s}\n", .{ words.opening[0], count, words.opening[1], words.demand });
+        if (self.config.demand.len > 0) prompt.print("{s}\n", .{self.config.demand});
+        if (kindOf(request)) |kind| prompt.print("{s}{s}{s}\n", .{ words.kind[0], kind, words.kind[1] });
+        prompt.print("\n{s}\n", .{words.known});
         for (request.examples(), 1..) |example, number| {
-            prompt = autodidact.print("{s}{d}. {s}\n", .{ prompt, number, onOneLine(example.instruction.bytes()) });
+            prompt.print("{d}. ", .{number});
+            appendOnOneLine(&prompt, example.instruction.bytes());
+            prompt.append("\n");
         }
         const next = request.examples().len + 1;
-        return .ask(autodidact.print("{s}\n{s}{d}{s}", .{ prompt, words.closing[0], next, words.closing[1] }));
+        prompt.print("\n{s}{d}{s}", .{ words.closing[0], next, words.closing[1] });
+        return .ask(prompt.built());
     }
 
     pub fn parse(_: *const Plugin, completion: *const autodidact.Completion, _: *autodidact.Problem) ?[]const autodidact.Item {
@@ -98,11 +102,13 @@ fn kindOf(request: *const autodidact.Request) ?[]const u8 {
     return if (topic.len > 0) autodidact.print("{s}, {s}", .{ spoken, topic }) else spoken;
 }
 
-fn onOneLine(text: []const u8) []const u8 {
-    var line: []const u8 = "";
+fn appendOnOneLine(prompt: *autodidact.Builder, text: []const u8) void {
     var words = std.mem.tokenizeAny(u8, text, &std.ascii.whitespace);
-    while (words.next()) |word| line = if (line.len > 0) autodidact.print("{s} {s}", .{ line, word }) else word;
-    return line;
+    if (words.next()) |first| prompt.append(first);
+    while (words.next()) |word| {
+        prompt.append(" ");
+        prompt.append(word);
+    }
 }
 
 /// Takes a number off a line: `3.`, `3)`, `３．`, `3、`, `（3）`; not that of `3.5 metres`.

@@ -176,10 +176,10 @@ impl Watch<'_> {
     /// Reads all folders through and takes the files that are finished.
     fn look(&mut self, interrupt: &Interrupt) {
         let (candidates, refusals) = folders::scan(&self.options.inbox, &self.options.folders);
-        for Refusal { path, reason } in refusals {
+        let (components, others) = plugins::scan(&self.options.plugins);
+        for Refusal { path, reason } in refusals.into_iter().chain(others) {
             self.tell_once(&path, &reason);
         }
-        let components = plugins::scan(&self.options.plugins);
         let datasets = candidates.iter().map(|candidate| &candidate.path);
         let present = datasets.chain(components.iter().map(|(path, _)| path));
         let present = present.cloned().collect();
@@ -189,10 +189,11 @@ impl Watch<'_> {
                 return;
             }
             let max_bytes = self.options.max_plugin_bytes;
-            if self.files.is_finished(&path, look, Instant::now())
-                && let Err(error) = plugins::take(&path, look, max_bytes, self.ports)
-            {
-                self.try_again(&path, &error);
+            if self.files.is_finished(&path, look, Instant::now()) {
+                match plugins::take(&path, look, max_bytes, self.ports) {
+                    Ok(()) => drop(self.told.remove(&path)),
+                    Err(error) => self.try_again(&path, &error),
+                }
             }
         }
         for candidate in candidates {
@@ -210,8 +211,14 @@ impl Watch<'_> {
     }
 
     fn try_again(&mut self, path: &Path, error: &PortError) {
-        tracing::warn!(file = %path.display(), "is tried again: {error}");
         self.files.retry(path, Instant::now());
+        if self.is_news(path) {
+            tracing::warn!(file = %path.display(), "is tried again until it can be taken: {error}");
+            self.publish(
+                path,
+                format!("it is tried again until it can be taken: {error}"),
+            );
+        }
     }
 
     /// Makes a version of a finished file and lays the report beside it.
@@ -316,13 +323,21 @@ impl Watch<'_> {
     }
 
     fn tell_once(&mut self, path: &Path, reason: &str) {
-        if self.told.len() >= MAX_NOTICES || !self.told.insert(path.to_path_buf()) {
-            return;
+        if self.is_news(path) {
+            tracing::info!(path = %path.display(), "is passed over: {reason}");
+            self.publish(path, reason.to_string());
         }
-        tracing::info!(path = %path.display(), "is passed over: {reason}");
+    }
+
+    /// Tells whether nobody was told of a path yet, and takes it that now they are.
+    fn is_news(&mut self, path: &Path) -> bool {
+        self.told.len() < MAX_NOTICES && self.told.insert(path.to_path_buf())
+    }
+
+    fn publish(&self, path: &Path, message: String) {
         let body = EventBody::FileRefused {
             file: path.display().to_string(),
-            message: reason.to_string(),
+            message,
         };
         if let Err(error) = self.ports.events.publish(None, body) {
             tracing::warn!("an event could not be written: {error}");

@@ -115,7 +115,8 @@ pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn ignored(name: &str) -> bool {
+/// Tells whether a name is of a report, or of a file that nobody means yet.
+pub(super) fn ignored(name: &str) -> bool {
     name.starts_with('.')
         || name.ends_with(REPORT_SUFFIX)
         || MAPPING_SUFFIXES.iter().any(|ending| name.ends_with(ending))

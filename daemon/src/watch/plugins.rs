@@ -10,6 +10,7 @@ use autodidact_domain::ports::Ports;
 use autodidact_domain::{Digest, EventBody, PluginSummary, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 
+use super::folders::Refusal;
 use super::quiet::Look;
 use super::{digest_of, folders, report_path};
 use crate::files;
@@ -44,21 +45,46 @@ struct Installed {
     asks_for: Vec<String>,
 }
 
-/// Finds the components that stand in the folder.
-pub(super) fn scan(folder: &Path) -> Vec<(PathBuf, Look)> {
-    let found = folders::entries(folder).into_iter().filter_map(|path| {
-        let name = path.file_name()?.to_string_lossy().into_owned();
-        let is_component = path.extension().is_some_and(|ending| ending == ENDING);
-        let metadata = path.symlink_metadata().ok()?;
-        let wanted = is_component && !name.starts_with('.') && metadata.is_file();
-        let look = Look {
-            size: metadata.len(),
-            modified: metadata.modified().ok(),
-            mapping: None,
+/// Finds the components that stand in the folder, and what stands there and is never taken.
+pub(super) fn scan(folder: &Path) -> (Vec<(PathBuf, Look)>, Vec<Refusal>) {
+    let mut found = (Vec::new(), Vec::new());
+    let Ok(real_folder) = folder.canonicalize() else {
+        return found;
+    };
+    for path in folders::entries(folder) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if folders::ignored(&name) {
+            continue;
+        }
+        // A file that vanishes meanwhile is none of ours any more; a link to nothing is nothing yet.
+        let (Ok(real), Ok(metadata)) = (path.canonicalize(), path.metadata()) else {
+            continue;
         };
-        wanted.then_some((path, look))
-    });
-    found.collect()
+        let ending = path.extension().unwrap_or_default();
+        let refusal = if metadata.is_dir() {
+            "it is a folder, and components belong into the folder of plugins itself".to_string()
+        } else if !real.starts_with(&real_folder) {
+            format!(
+                "it is a link that leaves the folder, to {}: copy the file here, so that nothing changes unseen",
+                real.display()
+            )
+        } else if !metadata.is_file() || !ending.eq_ignore_ascii_case(ENDING) {
+            format!("its name does not end in .{ENDING}")
+        } else {
+            let look = Look {
+                size: metadata.len(),
+                modified: metadata.modified().ok(),
+                mapping: None,
+            };
+            found.0.push((path, look));
+            continue;
+        };
+        found.1.push(Refusal {
+            path,
+            reason: refusal,
+        });
+    }
+    found
 }
 
 /// Installs a finished file, and lays the report beside it.

@@ -65,3 +65,39 @@ fn a_report_stands_beside_its_file() {
         Path::new("/a/b.json.report.json")
     );
 }
+
+#[test]
+fn the_folder_of_plugins_takes_components_and_says_why_it_takes_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("plugins");
+    for name in [
+        "a.wasm",
+        "B.WASM",
+        "a.wasm.report.json",
+        ".hidden.wasm",
+        "c.wasm.part",
+        "notes.txt",
+        "project/d.wasm",
+    ] {
+        touch(&folder.join(name));
+    }
+    touch(&root.path().join("build.wasm"));
+    let link = std::os::unix::fs::symlink;
+    link(root.path().join("build.wasm"), folder.join("link.wasm")).unwrap();
+    link(folder.join("a.wasm"), folder.join("inside.wasm")).unwrap();
+    link(folder.join("nothing"), folder.join("nowhere.wasm")).unwrap();
+    let (found, refused) = plugins::scan(&folder);
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let found: Vec<_> = found.iter().map(|(path, _)| name(path)).collect();
+    assert_eq!(found, ["B.WASM", "a.wasm", "inside.wasm"]);
+    let refused: Vec<_> = refused.iter().map(|r| (name(&r.path), &r.reason)).collect();
+    let expected = [
+        ("link.wasm", "leaves the folder"),
+        ("notes.txt", ".wasm"),
+        ("project", "is a folder"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for ((found, reason), (name, part)) in refused.iter().zip(expected) {
+        assert!(found == name && reason.contains(part), "{found}: {reason}");
+    }
+}

@@ -275,6 +275,9 @@ fn open_plugins(
             }
         }
     }
+    for name in config.plugins.keys().filter(|name| host.get(name).is_err()) {
+        tracing::info!("[plugins.{name}] has limits for a plugin that is not installed yet");
+    }
     Ok(host)
 }
 

@@ -15,6 +15,7 @@ mod languages;
 mod loop_tiny;
 mod models;
 mod openai;
+mod plugin_command;
 mod plugin_folder;
 mod plugins;
 mod python_client;

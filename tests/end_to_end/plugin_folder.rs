@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, compile_c, repository, tell};
+use autodidact_tests::{Home, compile_c, python_for, repository};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -25,6 +25,14 @@ fn build(python: &str, folder: &Path, version: &str) -> Result<PathBuf> {
     std::fs::write(&file, changed)?;
     compile_c(python, &file, &module, &[])?;
     Ok(module)
+}
+
+/// Writes instructions of which every fiftieth shouts.
+fn some_shout(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|i| {
+        let marks = if i % 50 == 0 { "!!!" } else { "." };
+        format!("Say number {i}{marks}")
+    })
 }
 
 /// Puts a file into the folder as people do, and waits for the report on that content.
@@ -51,10 +59,9 @@ fn put(home: &Home, name: &str, bytes: &[u8], is_ours: impl Fn(&Value) -> bool) 
 
 #[test]
 fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> Result<()> {
-    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
-        tell(
-            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing",
-        );
+    let Some(python) =
+        python_for("a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing")
+    else {
         return Ok(());
     };
     let work = tempfile::tempdir()?;
@@ -99,7 +106,7 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
         &home.path().join("large").to_string_lossy(),
     ])?;
     let told = String::from_utf8_lossy(&sent.stderr).into_owned();
-    assert!(told.contains("no plugin is so large"), "{told}");
+    assert!(told.contains("a plugin has at most"), "{told}");
     std::fs::rename(home.path().join("large"), &large)?;
     let report = put(&home, "small.wasm", b"no module", refused)?;
     assert_eq!(
@@ -122,13 +129,7 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
         "{report}"
     );
     // Two workflows at work: one stays on its version, one takes what is there.
-    let lines = (0..RECORDS).map(|i| {
-        let marks = if i % 50 == 0 { "!!!" } else { "." };
-        format!("{{\"instruction\": \"Say number {i}{marks}\", \"instances\": []}}")
-    });
-    let file = home.path().join("records.jsonl");
-    std::fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
-    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    home.import_instructions("records", some_shout(RECORDS))?;
     for (name, terms) in [("stays", ""), ("follows", ", follow: true")] {
         home.submit(&format!(
             "name: {name}\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {{chain: [{{plugin: {{name: shout-c{terms}}}}}]}}\n"
@@ -174,6 +175,57 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
     let daemon = home.serve(&[])?;
     std::thread::sleep(Duration::from_secs(3));
     assert!(!home.text(&["plugin", "list"])?.contains("shout-c"));
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// Whatever is installed meanwhile: every record has one verdict, of one of the versions, and none goes on unchecked.
+#[test]
+fn versions_that_swap_under_load_lose_no_record() -> Result<()> {
+    let Some(python) = python_for("versions_that_swap_under_load_lose_no_record") else {
+        return Ok(());
+    };
+    let work = tempfile::tempdir()?;
+    let versions = ["0.1.0", "0.2.0"].map(|version| build(&python, work.path(), version));
+    let [first, second] = versions;
+    let modules = [first?, second?];
+    let install = |home: &Home, i: usize| {
+        home.text(&["plugin", "install", &modules[i % 2].to_string_lossy()])
+    };
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.import_instructions("records", some_shout(RECORDS))?;
+    let told = install(&home, 0)?;
+    assert!(told.starts_with("shout-c 0.1.0 is installed\n"), "{told}");
+    home.submit("name: swapped\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: shout-c, follow: true}}]}\n")?;
+    let (started, mut swaps) = (Instant::now(), 0);
+    while home.state("swapped").as_deref() != Some("done") {
+        swaps += 1;
+        let told = install(&home, swaps)?;
+        assert!(told.contains("is installed in the place of"), "{told}");
+        ensure!(started.elapsed() < LIMIT, "not done: {}", home.log());
+    }
+    assert!(swaps > 3, "{swaps} swaps while it was at work");
+    let told = home.json(&["workflow", "verdicts", "swapped"])?;
+    let verdicts = told["verdicts"].as_array().context("verdicts")?;
+    assert_eq!(verdicts.len(), RECORDS);
+    let dropped = verdicts.iter().filter(|v| v["decision"] == "drop");
+    let mut by_version = std::collections::BTreeMap::new();
+    for verdict in dropped {
+        assert_eq!(verdict["reason"], "shouts", "{verdict}");
+        let version = verdict["rule"]["version"].as_str().context("version")?;
+        *by_version.entry(version.to_string()).or_insert(0) += 1;
+    }
+    assert_eq!(by_version.values().sum::<usize>(), RECORDS / 50);
+    assert_eq!(by_version.len(), 2, "{by_version:?}");
+    // The report has both, with what each dropped.
+    let report = home.report("swapped")?;
+    for plugin in report["plugins"].as_array().context("plugins")? {
+        let version = plugin["version"].as_str().context("version")?;
+        assert_eq!(plugin["dropped"], by_version[version], "{plugin}");
+        assert_eq!(plugin["failures"], 0, "{plugin}");
+    }
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

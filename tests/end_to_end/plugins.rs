@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Daemon, Home, compile_c, repository, tell};
+use autodidact_tests::{Daemon, Home, python_for, repository, tell};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -71,10 +71,7 @@ fn a_template_and_a_validator_run_in_a_workflow() -> Result<()> {
 /// `AUTODIDACT_TEST_PYTHON` names a Python with the packages of `tests/requirements.txt`, of which ziglang compiles C.
 #[test]
 fn a_plugin_in_c_is_built_as_its_page_says_and_judges() -> Result<()> {
-    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
-        tell(
-            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_plugin_in_c_is_built_as_its_page_says_and_judges",
-        );
+    let Some(python) = python_for("a_plugin_in_c_is_built_as_its_page_says_and_judges") else {
         return Ok(());
     };
     let home = Home::new()?;
@@ -104,12 +101,7 @@ fn a_plugin_in_c_is_built_as_its_page_says_and_judges() -> Result<()> {
         ("写一首诗！！", None),
         ("写一首诗！！！！", Some("shouts")),
     ];
-    let lines = records.map(|(instruction, _)| {
-        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
-    });
-    let file = home.path().join("records.jsonl");
-    std::fs::write(&file, lines.join("\n")).context("write records")?;
-    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    home.import_instructions("records", records.map(|(instruction, _)| instruction))?;
     let workflow = "name: shouting\nlanguages: [en, zh]\nmodel: tiny\nseeds: records\nstages:\n  filter: {chain: [{plugin: {name: shout-c, on_error: stop}}]}\n";
     home.submit(workflow)?;
     home.wait_until_done("shouting", LIMIT)?;
@@ -179,11 +171,7 @@ fn a_rubric_asks_the_model_where_it_is_granted_within_its_budget() -> Result<()>
         "什么是彩虹？",
         "Translate the word sea into French.",
     ];
-    let lines =
-        records.map(|text| serde_json::json!({"instruction": text, "instances": []}).to_string());
-    let file = home.path().join("records.jsonl");
-    std::fs::write(&file, lines.join("\n")).context("write records")?;
-    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    home.import_instructions("records", records)?;
 
     // Without a grant it is refused before anything runs, with what to do.
     let workflow = home.path().join("marked.yaml");
@@ -362,20 +350,10 @@ static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config
 
 #[test]
 fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
-    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
-        tell(
-            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_hostile_plugin_loses_its_own_records_and_nothing_else",
-        );
+    let Some(python) = python_for("a_hostile_plugin_loses_its_own_records_and_nothing_else") else {
         return Ok(());
     };
     let home = Home::new()?;
-    let (source, module) = (
-        home.path().join("hostile.c"),
-        home.path().join("hostile.wasm"),
-    );
-    std::fs::write(&source, HOSTILE)?;
-    // A recursion is to stay one.
-    compile_c(&python, &source, &module, &["-fno-optimize-sibling-calls"])?;
     // Short times, so that the test is short.
     std::fs::write(
         home.path().join("autodidact.toml"),
@@ -383,7 +361,9 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
     )?;
     let daemon = home.serve(&[])?;
     home.prepare()?;
-    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    // A recursion is to stay one.
+    let stays = ["-fno-optimize-sibling-calls"];
+    home.install_c(&python, "hostile", HOSTILE, &stays)?;
     let records = [
         ("Keep this record.", None),
         ("Loop here.", Some("took longer than")),
@@ -393,12 +373,7 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
         ("Bad reason here.", Some("no reason code")),
         ("Keep that record too.", None),
     ];
-    let lines = records.map(|(instruction, _)| {
-        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
-    });
-    let file = home.path().join("records.jsonl");
-    std::fs::write(&file, lines.join("\n"))?;
-    home.text(&["dataset", "import", "records", &file.to_string_lossy()])?;
+    home.import_instructions("records", records.map(|(instruction, _)| instruction))?;
     let workflow = "name: harmed\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: hostile}}, {plugin: {name: length}}]}\n";
     home.submit(workflow)?;
     home.wait_until_done("harmed", LIMIT)?;
@@ -490,27 +465,16 @@ static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config
 /// What a plugin remembers decides nothing that a kill could change.
 #[test]
 fn a_plugin_that_remembers_comes_out_the_same_after_a_kill() -> Result<()> {
-    let Ok(python) = std::env::var("AUTODIDACT_TEST_PYTHON") else {
-        tell(
-            "not run, since AUTODIDACT_TEST_PYTHON is not set: a_plugin_that_remembers_comes_out_the_same_after_a_kill",
-        );
+    let Some(python) = python_for("a_plugin_that_remembers_comes_out_the_same_after_a_kill") else {
         return Ok(());
     };
     let home = Home::new()?;
-    let [source, module, records] =
-        ["remembering.c", "remembering.wasm", "records.jsonl"].map(|file| home.path().join(file));
-    std::fs::write(&source, REMEMBERING)?;
-    compile_c(&python, &source, &module, &[])?;
     let daemon = home.serve(&[])?;
     home.prepare()?;
-    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    home.install_c(&python, "remembering", REMEMBERING, &[])?;
     // Several waves, of a length that is no multiple of seven.
-    let lines = (0..400).map(|i| {
-        let instruction = format!("Write down the number {i}.");
-        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
-    });
-    std::fs::write(&records, lines.collect::<Vec<_>>().join("\n"))?;
-    home.text(&["dataset", "import", "records", &records.to_string_lossy()])?;
+    let instructions = (0..400).map(|i| format!("Write down the number {i}."));
+    home.import_instructions("records", instructions)?;
     let workflow = "name: whole\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: remembering}}]}\n";
     home.submit(workflow)?;
     home.wait_until_done("whole", LIMIT)?;
@@ -538,22 +502,14 @@ fn a_plugin_that_waits_too_long_is_ended() -> Result<()> {
         return Ok(());
     };
     let home = Home::new()?;
-    let files = ["waits.c", "waits.wasm", "records.jsonl", "autodidact.toml"];
-    let [source, module, records, settings] = files.map(|file| home.path().join(file));
-    let guest = repository().join("tests/end_to_end/guests/waits.c");
-    std::fs::copy(guest, &source).context("copy the source")?;
-    compile_c(&python, &source, &module, &[])?;
+    let settings = home.path().join("autodidact.toml");
     std::fs::write(&settings, "[plugins.waits]\nwait_s = 1\n")?;
     let daemon = home.serve(&[])?;
     home.text(&["model", "add", "smol", &model])?;
-    home.text(&["plugin", "install", &module.to_string_lossy()])?;
+    home.install_c(&python, "waits", include_str!("guests/waits.c"), &[])?;
     let grant = ["plugin", "grant", "waits", "generate", "embed", "score"];
     home.text(&[&grant[..], &["--max-tokens", "100000000"]].concat())?;
-    let lines = ["Generate.", "Embed.", "Score.", "Keep."].map(|instruction| {
-        serde_json::json!({"instruction": instruction, "instances": []}).to_string()
-    });
-    std::fs::write(&records, lines.join("\n"))?;
-    home.text(&["dataset", "import", "records", &records.to_string_lossy()])?;
+    home.import_instructions("records", ["Generate.", "Embed.", "Score.", "Keep."])?;
     let started = Instant::now();
     let asked = ["plugin", "test", "waits", "--dataset", "records", "--json"];
     let told = home.text(&[&asked[..], &["--model", "smol"]].concat())?;

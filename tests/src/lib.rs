@@ -181,6 +181,39 @@ impl Home {
         Ok(())
     }
 
+    /// Imports instructions without answers as a dataset.
+    pub fn import_instructions<T: AsRef<str>>(
+        &self,
+        dataset: &str,
+        instructions: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        let line = |instruction: T| {
+            let instruction = instruction.as_ref();
+            serde_json::json!({"instruction": instruction, "instances": []}).to_string()
+        };
+        let lines: Vec<String> = instructions.into_iter().map(line).collect();
+        let file = self.path().join(format!("{dataset}.jsonl"));
+        std::fs::write(&file, lines.join("\n")).context("write the instructions")?;
+        self.text(&["dataset", "import", dataset, &file.to_string_lossy()])?;
+        Ok(())
+    }
+
+    /// Compiles a plugin in C and installs it; the file that it came from lies beside its component.
+    pub fn install_c(
+        &self,
+        python: &str,
+        name: &str,
+        source: &str,
+        arguments: &[&str],
+    ) -> Result<PathBuf> {
+        let [file, module] =
+            ["c", "wasm"].map(|ending| self.path().join(format!("{name}.{ending}")));
+        std::fs::write(&file, source).context("write the source")?;
+        compile_c(python, &file, &module, arguments)?;
+        self.text(&["plugin", "install", &module.to_string_lossy()])?;
+        Ok(module)
+    }
+
     /// Writes a workflow file and submits it.
     pub fn submit(&self, yaml: &str) -> Result<Value> {
         let file = self.path().join("workflow.yaml");
@@ -364,6 +397,17 @@ pub fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) ->
 #[expect(clippy::print_stdout, reason = "a test's account is its data")]
 pub fn tell(line: &str) {
     println!("{line}");
+}
+
+/// Finds the Python that `AUTODIDACT_TEST_PYTHON` names, whose ziglang compiles C; tells that a test is not run where there is none.
+pub fn python_for(test: &str) -> Option<String> {
+    let python = std::env::var("AUTODIDACT_TEST_PYTHON").ok();
+    if python.is_none() {
+        tell(&format!(
+            "not run, since AUTODIDACT_TEST_PYTHON is not set: {test}"
+        ));
+    }
+    python
 }
 
 /// Compiles a plugin in C with the SDK's headers, by the ziglang of a Python; more arguments go to the compiler.

@@ -89,20 +89,35 @@ pub(crate) fn facts(facts: &[(&str, String)]) -> Result<(), Failure> {
 
 /// Shows the beginning of a text on one line, its control characters by their escapes.
 pub(crate) fn excerpt(text: &str) -> String {
-    const CHARACTERS: usize = 80;
+    excerpt_of(text, 80)
+}
+
+/// Shows as much of a text as so many columns of a terminal hold; a Chinese character takes two.
+pub(crate) fn excerpt_of(text: &str, columns: usize) -> String {
     let mut shown = String::new();
-    for (place, character) in text.chars().enumerate() {
+    let mut width = 0;
+    for character in text.chars() {
+        let before = shown.len();
         match character {
-            _ if place == CHARACTERS => {
-                shown.push('…');
-                break;
-            }
             '\n' | '\t' => shown.push(' '),
-            other if other.is_control() => shown.extend(other.escape_unicode()),
+            other if steers(other) => shown.extend(other.escape_unicode()),
             other => shown.push(other),
+        }
+        width += shown[before..].width();
+        if width > columns {
+            shown.truncate(before);
+            shown.push('…');
+            break;
         }
     }
     shown
+}
+
+/// Tells whether a character steers a terminal: a control character, or one that turns the direction of what follows
+/// (Unicode Standard Annex 9, section 2).
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Shows a number of bytes for people.
@@ -147,7 +162,7 @@ pub(crate) fn visible(text: &str) -> String {
     for character in text.chars() {
         match character {
             '\n' | '\t' => shown.push(character),
-            other if other.is_control() => shown.extend(other.escape_unicode()),
+            other if steers(other) => shown.extend(other.escape_unicode()),
             other => shown.push(other),
         }
     }
@@ -187,7 +202,10 @@ mod tests {
             assert_eq!(time(ms), expected);
         }
         assert_eq!(excerpt("a\nb\u{1b}c"), "a b\\u{1b}c");
-        assert_eq!(excerpt(&"写".repeat(90)), format!("{}…", "写".repeat(80)));
+        assert_eq!(excerpt("a\u{202e}c"), "a\\u{202e}c");
+        assert_eq!(excerpt(&"写".repeat(90)), format!("{}…", "写".repeat(40)));
+        assert_eq!(excerpt(&"写".repeat(40)), "写".repeat(40));
+        assert_eq!(visible("\u{1b}[2J\u{2066}"), "\\u{1b}[2J\\u{2066}");
         assert_eq!(size(999), "999 B");
         assert_eq!(size(98_000_000), "98.0 MB");
     }

@@ -60,7 +60,12 @@ Examples:
 Examples:
   autodidact plugin test my-filter.wasm --dataset seeds
   autodidact plugin test length --dataset seeds --plugin-config '{\"instruction\": {\"least\": 5, \"most\": 60}}'
-  autodidact plugin test rubric --dataset seeds --grant generate --model smollm --limit 20")]
+  autodidact plugin test rubric --dataset seeds --grant generate --model smollm --limit 20
+  autodidact plugin test alpaca --dataset seeds --model smollm --limit 30
+  autodidact plugin test length --dataset seeds --json | jq -c 'select(.record.verdict == \"too_short\")'
+
+A template writes a prompt of every three records; with --model the model is asked, and the template reads what it says.
+--json prints a line for each record and each line of the log, and the summary last.")]
     Test(test::TestArgs),
     /// Let a plugin use what it asks for, in every workflow that says nothing else
     #[command(after_help = "\
@@ -73,28 +78,56 @@ Examples:
   autodidact plugin grant rubric --revoke generate")]
     Grant(grant::GrantArgs),
     /// List the plugins
+    #[command(after_help = "\
+Examples:
+  autodidact plugin list
+  autodidact plugin list --json | jq -r '.[] | select(.builtin | not) | .name'")]
     List,
-    /// Show a plugin's facts
+    /// Show a plugin: what it asks for and may use, its digests, its configuration's schema, what it did so far
+    #[command(after_help = "\
+Examples:
+  autodidact plugin show rubric
+  autodidact plugin show length --json | jq -r .config_schema")]
     Show {
         /// The plugin
         name: String,
     },
     /// Let workflows use a plugin
+    #[command(after_help = "\
+A plugin in quarantine, because it failed too often, goes on as well, and is not put there again.
+
+Examples:
+  autodidact plugin enable my-filter
+  autodidact workflow resume my-run")]
     Enable {
         /// The plugin
         name: String,
     },
     /// Keep new workflows from using a plugin
+    #[command(after_help = "\
+Workflows that were submitted with it go on with it.
+
+Examples:
+  autodidact plugin disable my-filter")]
     Disable {
         /// The plugin
         name: String,
     },
     /// Remove a plugin that does not come with the daemon
+    #[command(after_help = "\
+What an unfinished workflow was submitted with stays. A file in the folder of plugins is not removed, and is installed again once it
+is put there again.
+
+Examples:
+  autodidact plugin remove my-filter")]
     Remove {
         /// The plugin
         name: String,
     },
 }
+
+/// What plugins may be granted.
+const CAPABILITIES: [&str; 5] = ["log", "generate", "embed", "score", "data"];
 
 /// The largest component that is sent or fetched; the daemon has a lower bound.
 const MAX_COMPONENT_BYTES: usize = 64 << 20;
@@ -106,9 +139,10 @@ fn read_component(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::refused(
             "TOO_LARGE",
             format!(
-                "{} has {}; no plugin is so large",
+                "{} has {}; a plugin has at most {}",
                 path.display(),
-                output::size(size)
+                output::size(size),
+                output::size(MAX_COMPONENT_BYTES as u64)
             ),
         ));
     }
@@ -124,30 +158,38 @@ pub(super) async fn run(command: PluginCommand, global: &Global) -> Result<(), F
     };
     let client = connect(global).await?;
     let mut plugins = client.plugins();
-    let plugin = match command {
-        DaemonCommand::Install(args) => return install::run(&client, args, global).await,
-        DaemonCommand::Test(args) => return test::run(&client, args, global).await,
-        DaemonCommand::Grant(args) => return grant::run(&client, args, global).await,
+    match command {
+        DaemonCommand::Install(args) => install::run(&client, args, global).await,
+        DaemonCommand::Test(args) => test::run(&client, args, global).await,
+        DaemonCommand::Grant(args) => grant::run(&client, args, global).await,
         DaemonCommand::Show { name } => {
-            plugins
-                .get(v1::GetPluginRequest { name })
-                .await?
-                .into_inner()
-                .plugin
+            let request = v1::GetPluginRequest { name };
+            let answer = plugins.get(request).await?.into_inner();
+            tell(&answer.plugin.unwrap_or_default(), global)
         }
         DaemonCommand::Enable { name } => {
             let request = v1::EnablePluginRequest {
                 request_id: request_id(),
                 name,
             };
-            plugins.enable(request).await?.into_inner().plugin
+            let answer = plugins.enable(request).await?.into_inner();
+            let plugin = answer.plugin.unwrap_or_default();
+            let happened = format!("{} is enabled: workflows may use it", plugin.name);
+            tell_change(&plugin, &happened, global)
         }
         DaemonCommand::Disable { name } => {
             let request = v1::DisablePluginRequest {
                 request_id: request_id(),
                 name,
             };
-            plugins.disable(request).await?.into_inner().plugin
+            let answer = plugins.disable(request).await?.into_inner();
+            let plugin = answer.plugin.unwrap_or_default();
+            let mut happened = format!("{} is disabled: no new workflow may use it", plugin.name);
+            if !answer.used_by.is_empty() {
+                let used_by = answer.used_by.join(", ");
+                happened += &format!("; these were submitted with it and go on: {used_by}");
+            }
+            tell_change(&plugin, &happened, global)
         }
         DaemonCommand::Remove { name } => {
             plugins
@@ -156,15 +198,21 @@ pub(super) async fn run(command: PluginCommand, global: &Global) -> Result<(), F
                     name: name.clone(),
                 })
                 .await?;
-            return if global.json {
-                Ok(())
-            } else {
-                output::line(format!("{name} is removed"))
-            };
+            match global.json {
+                true => Ok(()),
+                false => output::line(format!("{name} is removed")),
+            }
         }
-        DaemonCommand::List => return list(&client, global).await,
-    };
-    tell(&plugin.unwrap_or_default(), global)
+        DaemonCommand::List => list(&client, global).await,
+    }
+}
+
+/// Says what was done to a plugin.
+fn tell_change(plugin: &v1::Plugin, happened: &str, global: &Global) -> Result<(), Failure> {
+    match global.json {
+        true => tell(plugin, global),
+        false => output::line(happened),
+    }
 }
 
 async fn list(client: &autodidact_client::Client, global: &Global) -> Result<(), Failure> {
@@ -238,8 +286,8 @@ fn tell(plugin: &v1::Plugin, global: &Global) -> Result<(), Failure> {
             .to_string(),
         ),
         ("size", output::size(plugin.size)),
-        ("digest", plugin.digest.clone()),
-        ("configuration", plugin.config_schema.clone()),
+        ("BLAKE3", plugin.digest.clone()),
+        ("SHA-256", plugin.sha256.clone()),
     ];
     if let Some(reason) = &plugin.quarantine {
         facts.push(("quarantine", output::visible(reason)));
@@ -249,8 +297,19 @@ fn tell(plugin: &v1::Plugin, global: &Global) -> Result<(), Failure> {
     }
     if let Some(uses) = &plugin.uses {
         facts.push(("used so far", uses_told(uses)));
+        facts.push(("failed on", questions(plugin.failures)));
     }
+    // The longest comes last.
+    facts.push(("configuration", plugin.config_schema.clone()));
     output::facts(&facts)
+}
+
+fn questions(count: u64) -> String {
+    match count {
+        0 => "nothing".to_string(),
+        1 => "1 question".to_string(),
+        count => format!("{count} questions"),
+    }
 }
 
 fn state(plugin: &v1::Plugin) -> &'static str {

@@ -49,14 +49,15 @@ pub(super) fn render(report: &Report, places: &Places<'_>) -> String {
                 plugin.rule.name.clone(),
                 plugin.rule.version.clone(),
                 plugin.dropped.to_string(),
+                plugin.failures.to_string(),
                 digest,
             ]
         };
         let rows: Vec<_> = report.plugins.iter().map(row).collect();
         out.push_str(&output::format_table(
             language.pick(
-                &["PLUGIN", "VERSION", "DROPPED", "DIGEST"],
-                &["插件", "版本", "丢弃", "摘要"],
+                &["PLUGIN", "VERSION", "DROPPED", "FAILED", "DIGEST"],
+                &["插件", "版本", "丢弃", "出错", "摘要"],
             ),
             &rows,
         ));

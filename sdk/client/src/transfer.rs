@@ -100,33 +100,29 @@ impl Client {
             .into_inner())
     }
 
-    /// Installs a plugin's component.
+    /// Installs a plugin's component, and grants it some of what it asks for.
     ///
     /// # Errors
-    /// When the daemon refuses it.
+    /// When the daemon refuses it, or what it is to be granted.
     pub async fn install_plugin(
         &self,
         component: Vec<u8>,
+        grant: &[String],
         request_id: &str,
-    ) -> Result<v1::Plugin, ClientError> {
+    ) -> Result<v1::InstallPluginResponse, ClientError> {
         use v1::install_plugin_request::Message;
         let header = Message::Header(v1::InstallHeader {
             request_id: request_id.to_string(),
             size: Some(component.len() as u64),
             digest: Some(digest(&component)),
+            grant: grant.to_vec(),
         });
         let messages = std::iter::once(header).chain(chunks(component).map(Message::Chunk));
         let messages = messages.map(|message| v1::InstallPluginRequest {
             message: Some(message),
         });
-        let response = self
-            .plugins()
-            .install(tokio_stream::iter(messages))
-            .await?
-            .into_inner();
-        response.plugin.ok_or_else(|| {
-            ClientError::local(Code::Internal, "the daemon answered without a plugin")
-        })
+        let response = self.plugins().install(tokio_stream::iter(messages)).await?;
+        Ok(response.into_inner())
     }
 
     /// Asks a component that is not installed about a dataset's records, as the header says.

@@ -47,9 +47,6 @@ pub struct PluginSpec {
     /// On what terms it takes part.
     #[serde(flatten)]
     pub terms: PluginTerms,
-    /// Whether a new version that is installed meanwhile takes its place between batches.
-    #[serde(default)]
-    pub follow: bool,
     /// As what it is asked, where it is of several kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<PluginKind>,
@@ -85,6 +82,9 @@ pub struct PluginTerms {
     /// The records on which it may fail before the workflow pauses.
     #[serde(default = "default_max_failures")]
     pub max_failures: u32,
+    /// Whether a new version that is installed meanwhile takes its place between steps.
+    #[serde(default)]
+    pub follow: bool,
 }
 
 fn default_max_failures() -> u32 {
@@ -99,6 +99,7 @@ impl Default for PluginTerms {
             max_tokens: None,
             model: None,
             max_failures: DEFAULT_MAX_FAILURES,
+            follow: false,
         }
     }
 }

@@ -74,7 +74,7 @@ pub struct SeedsReport {
     /// How many there are of each language, task type and topic.
     pub cells: Vec<SeedCell>,
     /// What is lacking, and what to do about it.
-    pub warnings: Vec<SeedWarning>,
+    pub warnings: Vec<WorkflowWarning>,
 }
 
 /// The seeds of one language, task type and topic.
@@ -90,11 +90,11 @@ pub struct SeedCell {
     pub n: u64,
 }
 
-/// Something that seeds lack.
+/// Something about a workflow that a person should know and that stops nothing, such as what its seeds lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeedWarning {
+pub struct WorkflowWarning {
     /// A stable code in snake case, such as `seeds_few`.
     pub code: String,
-    /// What is lacking and what to add, for people.
+    /// What, and what to do about it, for people.
     pub message: String,
 }

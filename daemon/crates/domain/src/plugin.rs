@@ -60,6 +60,9 @@ pub struct PluginSummary {
     pub granted: Granted,
     /// The BLAKE3 digest of the component's bytes.
     pub digest: Digest,
+    /// The SHA-256 of the same bytes in hexadecimal, as `sha256sum` prints it; empty where it is not known.
+    #[serde(default)]
+    pub sha256: String,
     /// The JSON schema of its configuration, as its `describe` gives it; empty for none.
     pub config_schema: String,
     /// The size of the component in bytes.

@@ -281,6 +281,9 @@ pub struct PluginReport {
     pub rule: RuleRef,
     /// The records it dropped.
     pub dropped: u64,
+    /// The questions that it failed on.
+    #[serde(default)]
+    pub failures: u64,
     /// How often it used what it was granted.
     #[serde(default, skip_serializing_if = "PluginUses::is_empty")]
     pub uses: PluginUses,

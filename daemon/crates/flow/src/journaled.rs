@@ -99,6 +99,7 @@ struct Recorded<T> {
     kept: u64,
     reasons: BTreeMap<String, u64>,
     out: u64,
+    /// The records that plugins dropped, by digest; by name in the journals of earlier daemons.
     plugin_drops: BTreeMap<String, u64>,
     peak_rss_mb: u64,
     /// What remote models did for it.
@@ -241,7 +242,7 @@ impl Run {
             reasons: count_by(&verdicts, |verdict| Some(verdict.reason.clone())),
             out: outcome.out,
             plugin_drops: count_by(&verdicts, |verdict| {
-                verdict.rule.digest.map(|_| verdict.rule.name.clone())
+                verdict.rule.digest.map(|digest| digest.to_string())
             }),
             peak_rss_mb: self.ports.clock.peak_rss_mb(),
             remote: self.ledger.take_step(),

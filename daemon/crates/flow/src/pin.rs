@@ -16,10 +16,10 @@ use crate::run::read_dataset;
 use crate::spec::{Fault, nearest_name};
 
 /// Finds the fault of a model that cannot generate.
-fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault> {
+fn refuse_encoder(path: &str, model: &ModelSummary) -> Option<Fault> {
     let name = model.name.as_str();
     is_encoder(&model.architecture).then(|| Fault {
-        line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
+        line: 0,
         path: path.to_string(),
         message: format!(
             "{name} is an encoder ({}): it gives embeddings and cannot generate",
@@ -32,7 +32,7 @@ fn refuse_encoder(path: &str, model: &ModelSummary, yaml: &str) -> Option<Fault>
 }
 
 /// Finds the faults of rules that need the probabilities of given texts, which servers do not tell.
-fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Vec<Fault> {
+fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec) -> Vec<Fault> {
     let fault = |(path, rule): (String, &ChainRule)| {
         let (word, named) = match rule {
             ChainRule::Perplexity(rule) => ("perplexity", &rule.model),
@@ -42,7 +42,7 @@ fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Vec<Fault>
         let name = named.as_ref().unwrap_or(&spec.model);
         let model = ports.models.get(name).ok()?;
         model.is_remote().then(|| Fault {
-            line: line_of(yaml, word, ""),
+            line: 0,
             path: format!("{path}.{word}.model"),
             message: format!(
                 "{name} runs on a server, which does not tell how likely a given text is"
@@ -62,7 +62,6 @@ fn refuse_overlap(
     spec: &WorkflowSpec,
     seeds: Option<&DatasetSummary>,
     held_out: Option<&DatasetSummary>,
-    yaml: &str,
 ) -> Vec<Fault> {
     let (Some(seeds), Some(held_out)) = (seeds, held_out) else {
         return Vec::new();
@@ -72,7 +71,7 @@ fn refuse_overlap(
         return Vec::new();
     }
     let fault = |message: String, expected: String, found: String| Fault {
-        line: line_of(yaml, "held_out", held_out.name.as_str()),
+        line: 0,
         path: "held_out".into(),
         message,
         expected,
@@ -121,7 +120,7 @@ fn refuse_overlap(
 }
 
 /// Finds the fault of a form of answers that cannot be compiled.
-fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Option<Fault> {
+fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec) -> Option<Fault> {
     let constraint = spec.stages.respond.as_ref()?.constraint.as_ref()?;
     let checked = constraint
         .constraint()
@@ -132,7 +131,7 @@ fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Option<F
         ConstraintSpec::JsonSchema(text) => ("json_schema", text.clone()),
     };
     checked.err().map(|message| Fault {
-        line: line_of(yaml, field, ""),
+        line: 0,
         path: format!("stages.respond.constraint.{field}"),
         message,
         expected: "a form that llguidance can compile and that some text has".to_string(),
@@ -146,7 +145,6 @@ fn refuse_training(
     ports: &Ports,
     spec: &WorkflowSpec,
     model: Option<&ModelSummary>,
-    yaml: &str,
 ) -> Option<Fault> {
     let mut options = spec.stages.train.as_ref()?.options.clone();
     if options.task_type.has_head() && options.labels.is_empty() {
@@ -158,15 +156,15 @@ fn refuse_training(
     let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
     let named = message.split_once(": ");
     let named = named.filter(|(field, _)| field.chars().all(is_word));
-    let (line, path, message) = match named {
+    let (path, message) = match named {
         Some((field, rest)) => {
             let path = format!("stages.train.{field}");
-            (line_of(yaml, field, ""), path, rest.to_string())
+            (path, rest.to_string())
         }
-        None => (line_of(yaml, "train", ""), "stages.train".into(), message),
+        None => ("stages.train".into(), message),
     };
     Some(Fault {
-        line,
+        line: 0,
         path,
         message,
         expected: "options that fit the model".into(),
@@ -189,19 +187,20 @@ fn misfit(ports: &Ports, model: &ModelSummary, adapter: &CheckpointSummary) -> O
     }
 }
 
-/// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault.
-pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinned, Vec<Fault>> {
+/// Finds everything a workflow names, so that it stays on these versions; every missing thing is a fault, whose line
+/// [`Places`](crate::spec::Places) find.
+pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> Result<Pinned, Vec<Fault>> {
     let named = spec.named_models();
     let mut faults: Vec<Fault> = named
         .iter()
         // What embeds may be an encoder, and best is one.
         .filter(|(path, _)| !path.ends_with(".embedding.model"))
-        .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?, yaml))
+        .filter_map(|(path, name)| refuse_encoder(path, &ports.models.get(name).ok()?))
         .collect();
-    faults.extend(refuse_unscored(ports, spec, yaml));
+    faults.extend(refuse_unscored(ports, spec));
     let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
         faults.push(Fault {
-            line: line_of(yaml, path.rsplit('.').next().unwrap_or(path), name),
+            line: 0,
             path: path.to_string(),
             message: format!("there is no {what} {name:?}; {how}"),
             expected: if known.is_empty() {
@@ -303,7 +302,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         && seeds.digest == measured.digest
     {
         faults.push(Fault {
-            line: line_of(yaml, "eval_dataset", measured.name.as_str()),
+            line: 0,
             path: "stages.train.eval_dataset".into(),
             message: "it has the very examples that are trained on, so it would measure nothing"
                 .into(),
@@ -316,7 +315,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         && seeds.digest == held_out.digest
     {
         faults.push(Fault {
-            line: line_of(yaml, "held_out", held_out.name.as_str()),
+            line: 0,
             path: "held_out".into(),
             message: "the held-out tasks are the seeds themselves, so they would measure nothing"
                 .into(),
@@ -330,16 +329,15 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
         spec,
         seeds.as_ref(),
         held_out.as_ref(),
-        yaml,
     ));
-    faults.extend(refuse_constraint(ports, spec, yaml));
+    faults.extend(refuse_constraint(ports, spec));
     for (field, adapter) in &found {
         let misfit = model
             .as_ref()
             .and_then(|model| misfit(ports, model, adapter));
         if let Some(message) = misfit {
             faults.push(Fault {
-                line: line_of(yaml, field, adapter.id.as_str()),
+                line: 0,
                 path: format!("stages.train.{field}"),
                 message,
                 expected: format!("an adapter of {}", spec.model),
@@ -351,11 +349,11 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
     let local = model
         .as_ref()
         .filter(|model| !model.is_remote() && !is_encoder(&model.architecture));
-    faults.extend(refuse_training(ports, spec, local, yaml));
+    faults.extend(refuse_training(ports, spec, local));
     let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
     if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
         faults.push(Fault {
-            line: line_of(yaml, "model", spec.model.as_str()),
+            line: 0,
             path: "model".into(),
             message: "a remote model can only generate, and the stages train or evaluate it".into(),
             expected: "a model on this machine; a remote one may stand in stages.generate.model and stages.respond.model".into(),
@@ -363,25 +361,19 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec, yaml: &str) -> Result<Pinn
             nearest: None,
         });
     }
-    faults.extend(memory_fault(ports, spec, model.as_ref(), yaml));
-    let (plugins, wrong) = plugins::pin(ports, spec, |name| line_of(yaml, "name", name));
+    faults.extend(memory_fault(ports, spec, model.as_ref()));
+    let (plugins, wrong) = plugins::pin(ports, spec);
     faults.extend(wrong);
     let sources = labels::sources(seeds.as_ref(), held_out.as_ref(), eval_dataset.as_ref());
     let start = found.first().map(|(_, checkpoint)| checkpoint);
     let labels = labels::resolve(ports, spec, sources, start).unwrap_or_else(|wrong| {
-        faults.extend(wrong.into_iter().map(|fault| Fault {
-            line: line_of(yaml, fault.path.rsplit('.').next().unwrap_or_default(), ""),
-            ..fault
-        }));
+        faults.extend(wrong);
         Vec::new()
     });
     if faults.is_empty()
         && let Some(fault) = labels::too_few(spec, seeds.as_ref(), &labels)
     {
-        faults.push(Fault {
-            line: line_of(yaml, "task_type", ""),
-            ..fault
-        });
+        faults.push(fault);
     }
     match model {
         Some(model) if faults.is_empty() => Ok(Pinned {
@@ -406,12 +398,7 @@ fn pinned_by_run_of(ports: &Ports, id: &CheckpointId) -> Option<Pinned> {
 /// Finds the fault of a model that this machine will never have the memory for, so that hours of work do not end there.
 ///
 /// What is free at the time is looked at when the model is loaded.
-fn memory_fault(
-    ports: &Ports,
-    spec: &WorkflowSpec,
-    model: Option<&ModelSummary>,
-    yaml: &str,
-) -> Option<Fault> {
+fn memory_fault(ports: &Ports, spec: &WorkflowSpec, model: Option<&ModelSummary>) -> Option<Fault> {
     let (model, limit) = (model?, ports.engine.memory_limit()?);
     let (weights, train) = (model.details.memory_bytes, spec.stages.train.as_ref());
     let trained = train.is_some();
@@ -429,7 +416,7 @@ fn memory_fault(
     let name = model.name.as_str();
     let work = if trained { "be trained" } else { "generate" };
     Some(Fault {
-        line: line_of(yaml, "model", name),
+        line: 0,
         path: "model".into(),
         message: format!(
             "{name} needs {} MiB of memory to {work}, and there are {}; take a smaller model, {}",
@@ -444,12 +431,4 @@ fn memory_fault(
         found: format!("{name:?}"),
         nearest: None,
     })
-}
-
-/// Finds the line where `field: name` stands, for faults found after the tree is gone; 0 where it cannot be told.
-fn line_of(yaml: &str, field: &str, name: &str) -> u32 {
-    let at = yaml
-        .lines()
-        .position(|line| line.contains(&format!("{field}:")) && line.contains(name));
-    at.and_then(|i| u32::try_from(i + 1).ok()).unwrap_or(0)
 }

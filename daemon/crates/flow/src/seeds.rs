@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use autodidact_domain::figures::{SeedCell, SeedWarning, SeedsReport};
+use autodidact_domain::figures::{SeedCell, SeedsReport, WorkflowWarning};
 use autodidact_domain::{Example, Language, TaskType};
 
 use crate::contamination::{SameTasks, TaskText};
@@ -93,12 +93,12 @@ fn type_of(seed: &Example) -> &'static str {
 struct Warnings {
     /// In which they are told.
     language: Language,
-    found: Vec<SeedWarning>,
+    found: Vec<WorkflowWarning>,
 }
 
 impl Warnings {
     fn add(&mut self, code: &str, en: String, zh: String) {
-        self.found.push(SeedWarning {
+        self.found.push(WorkflowWarning {
             code: code.to_string(),
             message: self.language.pick(en, zh),
         });

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use autodidact_domain::event::StageProgress;
-use autodidact_domain::figures::SeedWarning;
+use autodidact_domain::figures::WorkflowWarning;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::preflight::Preflight;
@@ -25,7 +25,7 @@ use crate::preflight;
 use crate::review::{self, Standing};
 use crate::run::{read_dataset, run_workflow};
 use crate::seeds;
-use crate::spec::{Fault, read_what_is_there};
+use crate::spec::{Fault, Reading, read_what_is_there};
 
 /// The most workflows that run at once; the engine serves them in turn, so more would only wait.
 const MAX_RUNNING: usize = 16;
@@ -49,7 +49,7 @@ pub struct Checked {
     /// What it says, with every default filled in.
     pub spec: WorkflowSpec,
     /// What a person should know that stops nothing.
-    pub warnings: Vec<SeedWarning>,
+    pub warnings: Vec<WorkflowWarning>,
 }
 
 struct Running {
@@ -75,7 +75,7 @@ impl Supervisor {
     }
 
     /// Checks a workflow file against its schema and against what is registered, without starting anything. Warnings stop nothing:
-    /// they tell what the seeds lack that prompts would be made from.
+    /// they tell what the seeds lack that prompts would be made from, and which plugins stand where they have nothing to judge.
     ///
     /// # Errors
     /// Every fault at once.
@@ -85,10 +85,11 @@ impl Supervisor {
             true => read_dataset(&self.ports, pinned.seeds.as_ref()).unwrap_or_default(),
             false => Vec::new(),
         };
-        let warnings = match seeds.is_empty() {
+        let mut warnings = match seeds.is_empty() {
             true => Vec::new(),
             false => seeds::check(&spec.languages, &seeds).warnings,
         };
+        warnings.extend(plugins::without_answers(&spec, &pinned.plugins));
         Ok(Checked { spec, warnings })
     }
 
@@ -102,15 +103,19 @@ impl Supervisor {
     }
 
     fn check_and_pin(&self, yaml: &str) -> Result<(WorkflowSpec, Pinned), Vec<Fault>> {
-        let (spec, mut faults) = read_what_is_there(yaml)?;
+        let Reading {
+            spec,
+            mut faults,
+            places,
+        } = read_what_is_there(yaml)?;
         let Some(spec) = spec else {
             return Err(faults);
         };
-        match pin(&self.ports, &spec, yaml) {
+        match pin(&self.ports, &spec) {
             Ok(pinned) if faults.is_empty() => Ok((spec, pinned)),
             Ok(_) => Err(faults),
             Err(missing) => {
-                faults.extend(missing);
+                faults.extend(missing.into_iter().map(|fault| places.place(fault)));
                 faults.sort_by_key(|fault| fault.line);
                 Err(faults)
             }
@@ -282,7 +287,7 @@ impl Supervisor {
             | WorkflowState::Failed
             | WorkflowState::Pending => {
                 self.join(name);
-                let (plugins, faults) = plugins::pin(&self.ports, &summary.spec, |_| 0);
+                let (plugins, faults) = plugins::pin(&self.ports, &summary.spec);
                 if !faults.is_empty() {
                     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
                     return Err(PortError::Invalid(faults.join("; ")));

@@ -516,11 +516,11 @@ fn unknown_and_misplaced_models_are_refused_with_their_line() {
         .expect_err("a remote model cannot be trained");
     let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("can only generate"), "{told:?}");
     assert!(
-        told[0].contains("perplexity.model: far runs on a server"),
+        told[1].contains("perplexity.model: far runs on a server"),
         "{told:?}"
     );
-    assert!(told[1].contains("can only generate"), "{told:?}");
     assert!(
         told[2].contains("difficulty.model: far runs on a server"),
         "{told:?}"

@@ -132,7 +132,7 @@ impl Access {
             Ok(done) => return Ok(Ok(done)),
             Err(ServiceError::Refused(text)) => return Ok(Err(text)),
             Err(ServiceError::TooLong) => Failure::Overrun(format!(
-                "waited longer than {} ms for the model",
+                "waited longer than {} ms for the model (wait_s of [plugins.NAME])",
                 permitted.wait.as_millis()
             )),
             Err(ServiceError::Port(error)) => Failure::Fatal(error),

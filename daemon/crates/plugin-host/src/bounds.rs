@@ -40,7 +40,7 @@ impl ResourceLimiter for Bounds {
         let total = grown(self.memory_bytes, current, desired);
         if total > self.max_memory_bytes {
             self.denied = Some(format!(
-                "wanted more than {} MiB of memory",
+                "wanted more than {} MiB of memory (memory_mib of [plugins.NAME])",
                 self.max_memory_bytes >> 20
             ));
             return Ok(false);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use autodidact_domain::{Capability, Digest, PluginKind, PluginName};
+use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -105,7 +106,7 @@ pub(crate) fn check(
 pub(crate) fn check_description(
     description: Described,
     loaded: &Loaded,
-    size: usize,
+    bytes: &[u8],
 ) -> Result<StoredComponent, PluginError> {
     let refused = |detail: String| Err(PluginError::Refused(detail));
     let name = match PluginName::new(description.name) {
@@ -152,10 +153,17 @@ pub(crate) fn check_description(
         kinds,
         capabilities,
         config_schema,
-        size: size as u64,
+        size: bytes.len() as u64,
+        sha256: sha256(bytes),
         quarantine: None,
         excused: false,
     })
+}
+
+/// Digests bytes as `sha256sum` does.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn listed(kinds: &[PluginKind]) -> String {

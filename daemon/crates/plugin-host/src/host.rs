@@ -17,6 +17,7 @@ use crate::loaded::LoadedComponents;
 use crate::registry::{Registry, StoredComponent, StoredPlugin};
 use crate::sandbox::{Failure, Sandbox};
 use crate::ticker::Ticker;
+use crate::turns::Turns;
 use crate::{Limits, PluginError, files, runtime};
 
 /// Installs, keeps and runs plugins. Safe to share between threads.
@@ -34,8 +35,10 @@ pub struct PluginHost {
     engine: Engine,
     ticker: Ticker,
     cache: CodeCache,
-    /// Held while something is compiled or installed, so that nothing is compiled twice.
+    /// Held while something new is compiled or installed: one at a time, since compiling takes memory.
     compiling: Mutex<()>,
+    /// Held at a component that is compiled or loaded, so that a plugin at work never waits for another's compilation.
+    turns: Turns,
     registry: Mutex<Registry>,
     /// Components that are not installed, how many times they are here, and what they say of themselves.
     visitors: Mutex<BTreeMap<Digest, Visitor>>,
@@ -79,6 +82,7 @@ impl PluginHost {
             ticker,
             cache,
             compiling: Mutex::default(),
+            turns: Turns::default(),
             registry: Mutex::new(registry),
             visitors: Mutex::default(),
             gone: Mutex::default(),
@@ -185,6 +189,11 @@ impl PluginHost {
         let _compiling = lock(&self.compiling);
         let known = lock(&self.registry).components.get(&digest).cloned();
         let stored = match known {
+            // Earlier daemons did not write it down.
+            Some(stored) if stored.sha256.is_empty() => StoredComponent {
+                sha256: component::sha256(bytes),
+                ..stored
+            },
             Some(stored) => stored,
             None => self.examine(digest, bytes)?.1,
         };
@@ -218,6 +227,7 @@ impl PluginHost {
         digest: Digest,
         bytes: &[u8],
     ) -> Result<(Arc<Loaded>, StoredComponent), PluginError> {
+        let _turn = self.turns.take(digest);
         // What was tried before it was installed was compiled then.
         let cached = self.cache.load(&self.engine, digest);
         let is_new = cached.is_none();
@@ -235,7 +245,7 @@ impl PluginHost {
         let mut sandbox = sandbox.map_err(|failure| refused("instantiate", failure))?;
         let described = sandbox.describe(&widest, &self.ticker);
         let description = described.map_err(|failure| refused("describe", failure))?;
-        let stored = component::check_description(description, &loaded, bytes.len())?;
+        let stored = component::check_description(description, &loaded, bytes)?;
         let own = self.own_limits.get(stored.name.as_str());
         let most = own.unwrap_or(&self.limits).memory_bytes;
         if sandbox.memory_bytes() > most {
@@ -303,7 +313,7 @@ impl PluginHost {
         if let Some(loaded) = lock(&self.loaded).get(digest) {
             return Ok(loaded);
         }
-        let _compiling = lock(&self.compiling);
+        let _turn = self.turns.take(digest);
         if !lock(&self.registry).components.contains_key(&digest) {
             return Err(PluginError::UnknownDigest(digest));
         }

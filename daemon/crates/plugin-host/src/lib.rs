@@ -26,6 +26,7 @@ mod runtime;
 mod sandbox;
 mod schema;
 mod ticker;
+mod turns;
 mod v0_1_0;
 
 pub use builtin::builtin_components;

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use autodidact_domain::PluginKind;
-use wasmparser::{Parser, Payload};
+use wasmparser::{Parser, Payload, Validator};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
 use wit_parser::Resolve;
 
@@ -34,6 +34,8 @@ pub(crate) fn lift(module: &[u8]) -> Result<Vec<u8>, PluginError> {
 }
 
 fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    // What is no module makes the encoder panic, which the log would show as a defect of ours.
+    Validator::new().validate_all(module)?;
     let described = metadata::decode(module)?.0.is_some();
     let mut module = module.to_vec();
     if !described {

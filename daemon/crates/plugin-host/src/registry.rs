@@ -46,6 +46,9 @@ pub(crate) struct StoredComponent {
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) config_schema: String,
     pub(crate) size: u64,
+    /// The SHA-256 of its bytes; empty where an earlier daemon installed it.
+    #[serde(default)]
+    pub(crate) sha256: String,
     /// Why it is in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) quarantine: Option<String>,
@@ -158,6 +161,7 @@ pub(crate) fn visitor(digest: Digest, component: &StoredComponent) -> PluginSumm
         digest,
         config_schema: component.config_schema.clone(),
         size: component.size,
+        sha256: component.sha256.clone(),
         builtin: false,
         enabled: true,
         quarantine: component.quarantine.clone(),

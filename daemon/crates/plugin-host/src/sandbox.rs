@@ -57,6 +57,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 pub(crate) struct State {
     pub(crate) bounds: Bounds,
     pub(crate) access: Access,
+    /// The most bytes that a call may give back.
+    output_bytes: usize,
     /// The thread's time when the present call began, and how much it may take without what others do for it.
     began: Duration,
     time: Duration,
@@ -104,6 +106,7 @@ impl Sandbox {
         let state = State {
             bounds: Bounds::new(limits),
             access: Access::default(),
+            output_bytes: limits.output_bytes,
             began: thread_time(),
             time: limits.time(0),
             interrupt: None,
@@ -273,11 +276,21 @@ fn failure(error: &wasmtime::Error, state: &mut State, time: Duration) -> Failur
         return failure;
     }
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-        return Failure::Overrun(format!("took longer than {} ms", time.as_millis()));
+        return Failure::Overrun(format!(
+            "took longer than {} ms (call_ms and record_ms of [plugins.NAME])",
+            time.as_millis()
+        ));
     }
     if let Some(denied) = &state.bounds.denied {
         return Failure::Trapped(denied.clone());
     }
     let cause = error.root_cause().to_string();
+    // wasmtime's type for it is its own.
+    if cause.contains("fuel allocated for hostcalls") {
+        return Failure::Trapped(format!(
+            "gave back more than {} KiB (output_kib of [plugins.NAME])",
+            state.output_bytes >> 10
+        ));
+    }
     Failure::Trapped(cause.chars().take(MAX_ERROR_CHARS).collect())
 }

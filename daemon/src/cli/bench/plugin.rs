@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use autodidact_domain::ports::Plugins as _;
 use autodidact_domain::random::Random;
-use autodidact_domain::{Digest, Interrupt, PluginCall, PluginKind, PluginRecord};
+use autodidact_domain::{Interrupt, PluginCall, PluginKind, PluginRecord, PluginSummary};
 use autodidact_plugin_host::{Limits, PluginHost, builtin_components};
 use clap::Args;
 use serde_json::{Value, json};
@@ -69,6 +69,8 @@ pub(in crate::cli) struct PluginArgs {
 
 /// Measures and prints.
 pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Result<(), Failure> {
+    // What cannot be measured is told before minutes go by.
+    let own = args.plugin.as_deref().map(Own::install).transpose()?;
     forget_peak_memory();
     let texts = draw(args.records as usize);
     let records: Vec<PluginRecord<'_>> = texts
@@ -185,70 +187,88 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
         measured.print(json)?;
     }
 
-    match &args.plugin {
-        Some(path) => own(args, path, &records, interrupt, json),
+    match own {
+        Some(own) => own.measure(args, &records, interrupt, json),
         None => Ok(()),
     }
 }
 
-/// Measures a component of the user's.
-fn own(
-    args: &PluginArgs,
-    path: &Path,
-    records: &[PluginRecord<'_>],
-    interrupt: &Interrupt,
-    json: bool,
-) -> Result<(), Failure> {
-    let refused =
-        |error: &dyn std::fmt::Display| Failure::local(format!("{}: {error}", path.display()));
-    let component = std::fs::read(path).map_err(|error| refused(&error))?;
-    // A folder of its own, so that it may have the name of a built-in one.
-    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let installed = open(folder.path(), 64, 1)?.install(&component, false);
-    let installed = installed.map_err(|error| refused(&error))?;
-    if !installed.kinds.contains(&PluginKind::Filter) {
-        return Err(refused(&"it is no filter"));
-    }
-    let digest: Digest = installed.digest;
-    let call = PluginCall::plain(digest, &Value::Null);
-    let figure = |compute: &str, batch: usize, unit| Figure {
-        work: "plugin",
-        unit,
-        model: installed.name.to_string(),
-        compute: compute.to_string(),
-        threads: 1,
-        batch,
-        rates: Vec::new(),
-        preflight_mb: None,
-    };
-    let mut first = figure("from the cache", 1, "ms to the first answer");
-    for _ in 0..args.runs {
-        stop_if_told(interrupt)?;
-        let host = open(folder.path(), 64, 1)?;
-        let start = Instant::now();
-        let answer = host.filter(&call, &records[..1]);
-        answer.map_err(|error| refused(&error))?;
-        first.rates.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    first.print(json)?;
-    for batch in args.batch.iter().copied() {
-        let host = open(folder.path(), batch, 1)?;
-        let mut measured = figure("component", batch, "us/record");
-        for run in 0..=args.runs {
-            stop_if_told(interrupt)?;
-            let start = Instant::now();
-            let answers = host.filter(&call, records);
-            let answers = answers.map_err(|error| refused(&error))?;
-            if run > 0 {
-                let took = start.elapsed().as_secs_f64();
-                measured.rates.push(took * 1e6 / records.len() as f64);
-            } else if let Some(Err(error)) = answers.answers.first() {
-                return Err(refused(error));
-            }
+/// A component of the user's.
+struct Own<'a> {
+    path: &'a Path,
+    /// A folder of its own, so that it may have the name of a built-in one.
+    folder: tempfile::TempDir,
+    plugin: PluginSummary,
+}
+
+impl<'a> Own<'a> {
+    fn install(path: &'a Path) -> Result<Self, Failure> {
+        let component = std::fs::read(path).map_err(|error| refused(path, &error))?;
+        let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+        let installed = open(folder.path(), 64, 1)?.install(&component, false);
+        let plugin = installed.map_err(|error| refused(path, &error))?;
+        if !plugin.kinds.contains(&PluginKind::Filter) {
+            return Err(refused(path, &"it is no filter"));
         }
-        measured.print(json)?;
+        Ok(Self {
+            path,
+            folder,
+            plugin,
+        })
     }
-    Ok(())
+
+    fn measure(
+        &self,
+        args: &PluginArgs,
+        records: &[PluginRecord<'_>],
+        interrupt: &Interrupt,
+        json: bool,
+    ) -> Result<(), Failure> {
+        let call = PluginCall::plain(self.plugin.digest, &Value::Null);
+        let open = |batch| open(self.folder.path(), batch, 1);
+        let figure = |compute: &str, batch: usize, unit| Figure {
+            work: "plugin",
+            unit,
+            model: self.plugin.name.to_string(),
+            compute: compute.to_string(),
+            threads: 1,
+            batch,
+            rates: Vec::new(),
+            preflight_mb: None,
+        };
+        let mut first = figure("from the cache", 1, "ms to the first answer");
+        for _ in 0..args.runs {
+            stop_if_told(interrupt)?;
+            let host = open(64)?;
+            let start = Instant::now();
+            let answer = host.filter(&call, &records[..1]);
+            answer.map_err(|error| refused(self.path, &error))?;
+            first.rates.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        first.print(json)?;
+        for batch in args.batch.iter().copied() {
+            let host = open(batch)?;
+            let mut measured = figure("component", batch, "us/record");
+            for run in 0..=args.runs {
+                stop_if_told(interrupt)?;
+                let start = Instant::now();
+                let answers = host.filter(&call, records);
+                let answers = answers.map_err(|error| refused(self.path, &error))?;
+                if run > 0 {
+                    let took = start.elapsed().as_secs_f64();
+                    measured.rates.push(took * 1e6 / records.len() as f64);
+                } else if let Some(Err(error)) = answers.answers.first() {
+                    return Err(refused(self.path, error));
+                }
+            }
+            measured.print(json)?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::local(format!("{}: {error}", path.display()))
 }
 
 fn open(folder: &Path, batch_records: usize, threads: usize) -> Result<PluginHost, Failure> {

@@ -91,7 +91,7 @@ fn run_step(folder: &Path, step: &[String], needs: &str) -> Result<(), Failure> 
     output::note(format!("$ {told}"));
     let needs = match needs {
         "" => String::new(),
-        needs => format!("; it needs: {needs}"),
+        needs => format!("; if a tool is missing, get it: {needs}"),
     };
     // What programs print is for people: stdout is this command's own.
     let status = Command::new(&step[0])

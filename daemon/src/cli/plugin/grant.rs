@@ -5,24 +5,24 @@ use std::path::{Path, PathBuf};
 use autodidact_client::{Client, v1};
 use clap::Args;
 
-use super::tell;
+use super::{CAPABILITIES, tell};
 use crate::cli::dataset::read_bounded;
-use crate::cli::{Failure, Global, request_id};
+use crate::cli::{Failure, Global, output, request_id};
 
 #[derive(Args)]
 pub(crate) struct GrantArgs {
     /// The plugin
     name: String,
     /// What it may use from now on, of what it asks for: log, generate, embed, score, data
-    #[arg(value_name = "CAPABILITY")]
+    #[arg(value_name = "CAPABILITY", value_parser = CAPABILITIES)]
     grant: Vec<String>,
     /// What it may not use any more
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = CAPABILITIES)]
     revoke: Vec<String>,
     /// The most tokens of models that it may use in a workflow, prompts counted
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
     max_tokens: Option<u64>,
-    /// A file that it may read, by the name under which it asks for it; may be given several times
+    /// A file that it may read, by the name under which it asks for it [default name: the file's own]; may be given several times
     #[arg(long, value_name = "NAME=PATH", value_parser = named_file)]
     file: Vec<(String, PathBuf)>,
 }
@@ -49,7 +49,19 @@ pub(super) async fn run(client: &Client, args: GrantArgs, global: &Global) -> Re
         files,
     };
     let answer = client.plugins().grant(request).await?.into_inner();
-    tell(&answer.plugin.unwrap_or_default(), global)
+    let plugin = answer.plugin.unwrap_or_default();
+    if !global.json {
+        let granted = plugin.granted.clone().unwrap_or_default().capabilities;
+        let may = match granted.as_slice() {
+            [] => "nothing".to_string(),
+            granted => granted.join(", "),
+        };
+        output::line(format!(
+            "{} may use {may} in every workflow that is submitted from now on and says nothing else\n",
+            plugin.name
+        ))?;
+    }
+    tell(&plugin, global)
 }
 
 /// Reads `NAME=PATH`; a path alone gives its file name.

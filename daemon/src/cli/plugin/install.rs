@@ -19,7 +19,7 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
     /// Grant it what it asks for, in every workflow: log, generate, embed, score
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = ["log", "generate", "embed", "score"])]
     grant: Vec<String>,
 }
 
@@ -36,24 +36,49 @@ pub(super) async fn run(
     if let Some(expected) = &args.sha256 {
         check(&args.from, &bytes, expected)?;
     }
-    let mut plugin = client.install_plugin(bytes, &request_id()).await?;
-    if !args.grant.is_empty() {
-        let request = v1::GrantPluginRequest {
-            request_id: request_id(),
-            name: plugin.name.clone(),
-            grant: args.grant,
-            ..v1::GrantPluginRequest::default()
-        };
-        let granted = client.plugins().grant(request).await;
-        if granted.is_err() {
-            output::note(format!(
-                "{} is installed, and was granted nothing",
-                plugin.name
-            ));
-        }
-        plugin = granted?.into_inner().plugin.unwrap_or_default();
+    let request_id = request_id();
+    let installed = client.install_plugin(bytes, &args.grant, &request_id);
+    let installed = installed.await?;
+    let plugin = installed.plugin.unwrap_or_default();
+    if !global.json {
+        output::line(what_happened(&plugin, installed.before.as_ref()))?;
     }
     tell(&plugin, global)
+}
+
+/// Says what an installation changed, and what is left to do.
+fn what_happened(plugin: &v1::Plugin, before: Option<&v1::Plugin>) -> String {
+    let (name, version) = (&plugin.name, &plugin.version);
+    let mut happened = match before {
+        None => format!("{name} {version} is installed"),
+        Some(before) if before.digest == plugin.digest => {
+            format!("{name} {version} was installed already")
+        }
+        Some(before) => format!(
+            "{name} {version} is installed in the place of {}; workflows that were submitted with that stay on it, unless they follow",
+            before.version
+        ),
+    };
+    let granted = plugin.granted.clone().unwrap_or_default().capabilities;
+    let missing: Vec<&str> = plugin.capabilities.iter().map(String::as_str).collect();
+    let missing: Vec<&str> = missing
+        .into_iter()
+        .filter(|asked| !granted.iter().any(|granted| granted == asked))
+        .collect();
+    if !missing.is_empty() {
+        let file = match missing.contains(&"data") {
+            true => " --file NAME=PATH",
+            false => "",
+        };
+        happened += &format!(
+            "\nit asks for what it may not use yet: `autodidact plugin grant {name} {}{file}`",
+            missing.join(" ")
+        );
+    }
+    if !plugin.enabled {
+        happened += &format!("\nit is disabled: `autodidact plugin enable {name}`");
+    }
+    happened + "\n"
 }
 
 fn is_address(from: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use autodidact_domain::PluginName;
+use autodidact_plugin_host::builtin_components;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -78,6 +79,14 @@ impl Lang {
 pub(super) fn run(args: &NewArgs, global: &Global) -> Result<(), Failure> {
     let name = PluginName::new(args.name.as_str());
     let name = name.map_err(|error| Failure::usage(&error.to_string()))?;
+    if builtin_components()
+        .iter()
+        .any(|(known, _)| *known == name.as_str())
+    {
+        return Err(Failure::usage(&format!(
+            "{name} comes with the daemon, which would refuse yours; give it another name"
+        )));
+    }
     let folder = args
         .into
         .clone()

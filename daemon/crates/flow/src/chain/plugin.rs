@@ -40,8 +40,7 @@ impl PluginLink {
         let plugin = plugins::find(pinned, &spec.name)?;
         let kind = plugins::kind_in_chain(&plugin, stage, spec.kind).map_err(FlowError::Stopped)?;
         Ok(Self {
-            bound: Bound::new(plugin, kind, &spec.config, spec.on_error, &spec.terms)
-                .following(spec.follow),
+            bound: Bound::new(plugin, kind, &spec.config, spec.on_error, &spec.terms),
             kind,
             spec: spec.clone(),
         })
@@ -230,6 +229,7 @@ mod tests {
             capabilities: Vec::new(),
             granted: Default::default(),
             digest: Digest::of(b"worth"),
+            sha256: String::new(),
             config_schema: String::new(),
             size: 1,
             builtin: false,
@@ -250,7 +250,6 @@ mod tests {
                 config: serde_json::json!({}),
                 on_error: OnPluginError::Drop,
                 terms: Default::default(),
-                follow: false,
                 kind: None,
                 least,
                 most,

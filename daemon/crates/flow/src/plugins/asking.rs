@@ -29,8 +29,6 @@ pub(crate) struct Bound {
     on_error: OnPluginError,
     terms: PluginTerms,
     granted: Granted,
-    /// Whether a new version takes its place.
-    follow: bool,
 }
 
 impl Bound {
@@ -48,14 +46,7 @@ impl Bound {
             config: config.clone(),
             on_error,
             terms: terms.clone(),
-            follow: false,
         }
-    }
-
-    /// Lets a new version take its place between batches.
-    pub(crate) fn following(mut self, follow: bool) -> Self {
-        self.follow = follow;
-        self
     }
 
     /// Finds the version that is asked now: where the workflow follows new ones, the one in force, if it can stand in this place.
@@ -63,7 +54,7 @@ impl Bound {
     /// # Errors
     /// [`FlowError::Held`] where it is in quarantine.
     pub(crate) fn now(&self, run: &Run) -> Result<Cow<'_, Self>, FlowError> {
-        let now = match self.follow {
+        let now = match self.terms.follow {
             true => self.newest(run)?,
             false => Cow::Borrowed(self),
         };
@@ -101,10 +92,16 @@ impl Bound {
         }
         Ok(match wrong {
             Some(_) => Cow::Borrowed(self),
-            None => Cow::Owned(
-                Self::new(newest, self.kind, &self.config, self.on_error, &self.terms)
-                    .following(true),
-            ),
+            None => {
+                run.plugins.follows(&newest);
+                Cow::Owned(Self::new(
+                    newest,
+                    self.kind,
+                    &self.config,
+                    self.on_error,
+                    &self.terms,
+                ))
+            }
         })
     }
 
@@ -184,7 +181,7 @@ impl Bound {
     /// Says what a quarantine is for, and how to go on.
     fn held(&self, reason: &str) -> String {
         let (name, version) = (&self.plugin.name, &self.plugin.version);
-        let how = match self.follow {
+        let how = match self.terms.follow {
             true => "install a mended version",
             false => "install a mended version and resume with `--new-plugins`",
         };

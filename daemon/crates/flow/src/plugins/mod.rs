@@ -6,7 +6,7 @@ mod services;
 mod trial;
 
 pub(crate) use asking::{Bound, PLUGIN_ERROR};
-pub(crate) use pin::{find, kind_in_chain, pin};
+pub(crate) use pin::{find, kind_in_chain, pin, without_answers};
 pub use services::LogListener;
 pub(crate) use services::{Accounts, PluginWork};
 pub use trial::{Trial, TrialSummary, TriedRecord};

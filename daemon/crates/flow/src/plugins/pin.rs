@@ -1,8 +1,10 @@
 //! Finds the plugins that a workflow names, and everything that is wrong with how it does.
 
+use autodidact_domain::figures::WorkflowWarning;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{ChainRule, PluginSpec, PluginTerms};
 use autodidact_domain::{Capability, Granted, PluginKind, PluginSummary, WorkflowSpec};
+use serde_json::Value;
 
 use crate::error::FlowError;
 use crate::spec::{Fault, nearest_name};
@@ -11,7 +13,7 @@ use crate::spec::{Fault, nearest_name};
 struct Named<'a> {
     path: String,
     name: &'a str,
-    config: &'a serde_json::Value,
+    config: &'a Value,
     terms: &'a PluginTerms,
     /// The link of a chain that it is; none where it stands for a template.
     link: Option<&'a PluginSpec>,
@@ -40,18 +42,14 @@ impl Named<'_> {
     }
 }
 
-/// Finds the plugins that a workflow names, each once, and every fault of them; `line_of` finds the line of a name.
-pub(crate) fn pin(
-    ports: &Ports,
-    spec: &WorkflowSpec,
-    line_of: impl Fn(&str) -> u32,
-) -> (Vec<PluginSummary>, Vec<Fault>) {
+/// Finds the plugins that a workflow names, each once, and every fault of them
+pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> (Vec<PluginSummary>, Vec<Fault>) {
     let mut plugins: Vec<PluginSummary> = Vec::new();
     let mut faults = Vec::new();
     for named in named(spec) {
         let name = named.name;
         let fault = |path: &str, message: String, expected: String| Fault {
-            line: line_of(name),
+            line: 0,
             path: path.to_string(),
             message,
             expected,
@@ -97,12 +95,14 @@ pub(crate) fn pin(
         }
         if let Err(error) = ports.plugins.check_config(plugin.digest, named.config) {
             let message = format!("plugin {name:?} refuses its configuration: {error}");
+            let schema = serde_json::from_str(&plugin.config_schema).unwrap_or_default();
             faults.push(Fault {
                 found: named.config.to_string(),
+                nearest: misspelt(&schema, named.config),
                 ..fault(
                     &format!("{}.config", named.path),
                     message,
-                    plugin.config_schema.clone(),
+                    expected_config(name, &schema),
                 )
             });
         }
@@ -111,6 +111,62 @@ pub(crate) fn pin(
         }
     }
     (plugins, faults)
+}
+
+/// Says what a configuration may have, as its schema tells.
+fn expected_config(name: &str, schema: &Value) -> String {
+    let fields = schema["properties"].as_object();
+    let fields: Vec<&str> = fields
+        .into_iter()
+        .flat_map(|f| f.keys())
+        .map(String::as_str)
+        .collect();
+    let whole = format!("`autodidact plugin show {name}` shows its schema");
+    match fields.as_slice() {
+        [] => format!("a mapping that fits it: {whole}"),
+        fields => format!("a mapping of {}: {whole}", fields.join(", ")),
+    }
+}
+
+/// Finds the right name of the first field that a schema does not know, where one is near enough to be meant.
+fn misspelt(schema: &Value, config: &Value) -> Option<String> {
+    let known = schema["properties"].as_object()?;
+    config
+        .as_object()?
+        .iter()
+        .find_map(|(name, value)| match known.get(name) {
+            Some(schema) => misspelt(schema, value),
+            None => nearest_name(name, known.keys().map(String::as_str)),
+        })
+}
+
+/// Warns of validators in the filter's chain, where records have no answers yet.
+pub(crate) fn without_answers(
+    spec: &WorkflowSpec,
+    plugins: &[PluginSummary],
+) -> Vec<WorkflowWarning> {
+    let language = spec.languages[0];
+    let warn = |named: Named<'_>| {
+        let link = named
+            .link
+            .filter(|_| named.path.starts_with("stages.filter"))?;
+        let plugin = find(plugins, named.name).ok()?;
+        let kind = kind_in_chain(&plugin, "filter", link.kind).ok()?;
+        (kind == PluginKind::Validator).then(|| WorkflowWarning {
+            code: "validator_before_answers".to_string(),
+            message: language.pick(
+                format!(
+                    "{}: plugin {} is a validator, and the filter's records have no answers yet: it sees empty ones, and may drop them all. Put it into stages.validate.chain, unless it judges instructions alone",
+                    named.path, named.name
+                ),
+                format!(
+                    "{}：插件 {} 是校验器，而 filter 阶段的记录还没有回答：它看到的回答是空的，可能全部丢弃。请把它放到 stages.validate.chain，除非它只看指令",
+                    named.path, named.name
+                ),
+            ),
+        })
+    };
+    named(spec).filter_map(warn).collect()
 }
 
 fn named(spec: &WorkflowSpec) -> impl Iterator<Item = Named<'_>> {
@@ -250,4 +306,29 @@ pub(crate) fn kind_in_chain(
             wanted.map_or("filter, validator or scorer", PluginKind::name)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_misspelt_field_is_told_at_any_depth() {
+        let range = json!({"type": "object", "properties": {"least": {}, "most": {}}});
+        let schema = json!({"properties": {"instruction": range, "output": range}});
+        for (config, expected) in [
+            (json!({"instruktion": {}}), Some("instruction")),
+            (json!({"output": {"leest": 1}}), Some("least")),
+            (json!({"output": {"most": 1}}), None),
+            (json!({"zebra": 1}), None),
+        ] {
+            assert_eq!(misspelt(&schema, &config).as_deref(), expected, "{config}");
+        }
+        assert_eq!(
+            expected_config("length", &schema),
+            "a mapping of instruction, output: `autodidact plugin show length` shows its schema"
+        );
+    }
 }

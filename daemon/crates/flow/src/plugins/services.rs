@@ -10,7 +10,8 @@ use autodidact_domain::capability::{DEFAULT_MAX_TOKENS, LogLevel, PluginServices
 use autodidact_domain::ports::Ports;
 use autodidact_domain::{
     Account, Completion, Digest, EventBody, GenerateRequest, Granted, Interrupt, InterruptReason,
-    Language, ModelRef, PluginUses, PortError, Prompt, ResponseLoss, ScoreRequest,
+    Language, ModelRef, PluginSummary, PluginUses, PortError, Prompt, ResponseLoss, RuleRef,
+    ScoreRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// The lines of the log that are taken from a plugin in a workflow.
 const MAX_LOG_LINES: u64 = 10_000;
 
-/// What the plugins of a workflow used, by name, and how often they failed, by digest.
+/// What the plugins of a workflow used, by name, how often they failed, by digest, and which versions took another's place.
 ///
 /// What was in earlier steps comes from the journal, so that a budget and the patience with a plugin end at the same question however
 /// often a run is cut off.
@@ -47,6 +48,13 @@ pub(crate) struct PluginWork {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     failures: BTreeMap<Digest, u64>,
+    /// The versions that took the place of those that the workflow was submitted with, and their names.
+    #[serde(
+        default,
+        rename = "plugin_followed",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    followed: BTreeMap<Digest, (String, String)>,
 }
 
 #[derive(Default)]
@@ -77,6 +85,7 @@ impl Accounts {
         for (digest, failures) in &work.failures {
             *state.before.failures.entry(*digest).or_default() += failures;
         }
+        state.before.followed.extend(work.followed.clone());
     }
 
     /// Shows what a plugin used in the steps that are in the journal.
@@ -92,6 +101,33 @@ impl Accounts {
             uses.add(step);
         }
         uses
+    }
+
+    /// Shows what a component failed on in the steps that are in the journal.
+    pub(crate) fn failures_of(&self, digest: Digest) -> u64 {
+        let failures = &self.state().before.failures;
+        failures.get(&digest).copied().unwrap_or_default()
+    }
+
+    /// Shows the versions of a plugin that took another's place in the steps that are in the journal.
+    pub(crate) fn followed(&self, plugin: &str) -> Vec<RuleRef> {
+        let state = self.state();
+        let of_name = state.before.followed.iter();
+        let of_name = of_name.filter(|(_, (name, _))| name == plugin);
+        of_name
+            .map(|(digest, (name, version))| RuleRef {
+                name: name.clone(),
+                version: version.clone(),
+                digest: Some(*digest),
+                config_digest: None,
+            })
+            .collect()
+    }
+
+    /// Notes that a version takes another's place in the step at work.
+    pub(super) fn follows(&self, version: &PluginSummary) {
+        let named = (version.name.to_string(), version.version.clone());
+        self.state().step.followed.insert(version.digest, named);
     }
 
     /// Counts failures; tells how many there are now.

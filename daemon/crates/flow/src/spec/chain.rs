@@ -56,7 +56,14 @@ pub(super) fn read_chain(node: Node<'_>, path: &str, place: Place) -> Vec<ChainR
     items
         .iter()
         .enumerate()
-        .filter_map(|(i, item)| read_link(*item, &format!("{chain_path}[{i}]"), place))
+        .filter_map(|(i, item)| {
+            let path = format!("{chain_path}[{i}]");
+            let link = read_link(*item, &path, place);
+            if link.is_none() {
+                item.note_unread(path);
+            }
+            link
+        })
         .collect()
 }
 

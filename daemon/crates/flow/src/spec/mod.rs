@@ -3,6 +3,7 @@
 mod chain;
 mod fault;
 mod generate;
+mod places;
 mod plugin;
 mod reader;
 mod review;
@@ -18,6 +19,7 @@ pub use fault::{Fault, nearest_name};
 #[cfg(test)]
 pub(crate) use generate::TEMPLATES;
 pub(crate) use generate::builtin_template;
+use places::Places;
 pub use reader::KnownField;
 use reader::{Faults, Fields, Node};
 
@@ -34,18 +36,28 @@ const MAX_WORKFLOW_NAME: usize = 40;
 /// Every fault found, sorted by line; none of the file's other parts are thrown away for the first one.
 pub fn parse_workflow(yaml: &str) -> Result<WorkflowSpec, Vec<Fault>> {
     match read_what_is_there(yaml) {
-        Ok((Some(spec), faults)) if faults.is_empty() => Ok(spec),
-        Ok((_, faults)) | Err(faults) => Err(faults),
+        Ok(Reading {
+            spec: Some(spec),
+            faults,
+            ..
+        }) if faults.is_empty() => Ok(spec),
+        Ok(Reading { faults, .. }) | Err(faults) => Err(faults),
     }
 }
 
-/// Reads a workflow file, faults and all: the spec, where it has a name and a model, with defaults where values are wrong.
+/// What could be read of a workflow file.
+pub(crate) struct Reading {
+    /// The workflow, where it has a name and a model, with defaults where values are wrong.
+    pub(crate) spec: Option<WorkflowSpec>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) places: Places,
+}
+
+/// Reads a workflow file, faults and all.
 ///
 /// # Errors
 /// The fault that keeps the file from being read at all.
-pub(crate) fn read_what_is_there(
-    yaml: &str,
-) -> Result<(Option<WorkflowSpec>, Vec<Fault>), Vec<Fault>> {
+pub(crate) fn read_what_is_there(yaml: &str) -> Result<Reading, Vec<Fault>> {
     check_shape(yaml).map_err(|fault| vec![*fault])?;
     let documents = MarkedYaml::load_from_str(yaml).map_err(|error| {
         vec![syntax_fault(
@@ -65,7 +77,12 @@ pub(crate) fn read_what_is_there(
     };
     let faults = Faults::default();
     let spec = read_workflow(Node::new(document, &faults), &faults);
-    Ok((spec, faults.into_sorted()))
+    let places = Places::of(document, faults.take_unread());
+    Ok(Reading {
+        spec,
+        faults: faults.into_sorted(),
+        places,
+    })
 }
 
 /// A workflow with every stage and every rule, and nothing else: the reader asks it for every field there is.

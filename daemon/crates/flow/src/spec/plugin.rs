@@ -30,7 +30,6 @@ pub(super) fn read_link(
     let (name, config) = read_name_and_config(&mut fields, node, path);
     let on_error = read_on_error(&mut fields, &["drop", "keep", "stop"]);
     let terms = read_terms(&mut fields);
-    let follow = fields.flag("follow", false);
     let kinds = LINKS.map(PluginKind::name);
     let kind = read_kind(&mut fields, &kinds);
     let any = -1.0e9..=1.0e9;
@@ -50,7 +49,6 @@ pub(super) fn read_link(
         config,
         on_error,
         terms,
-        follow,
         kind,
         least,
         most,
@@ -116,6 +114,7 @@ fn read_terms(fields: &mut Fields<'_>) -> PluginTerms {
         max_tokens: fields.optional_whole("max_tokens", 1..=u64::from(u32::MAX)),
         model: fields.parsed("model"),
         max_failures: fields.small("max_failures", 1..=1_000_000, default.max_failures),
+        follow: fields.flag("follow", default.follow),
     }
 }
 

@@ -13,6 +13,8 @@ use super::fault::{Fault, nearest_name};
 pub(super) struct Faults {
     faults: RefCell<Vec<Fault>>,
     asked: RefCell<Vec<KnownField>>,
+    /// The links of chains that could not be read.
+    unread: RefCell<Vec<String>>,
 }
 
 /// A field that a workflow file may have.
@@ -39,6 +41,10 @@ impl Faults {
         });
     }
 
+    pub(super) fn take_unread(&self) -> Vec<String> {
+        self.unread.take()
+    }
+
     pub(super) fn into_asked(self) -> Vec<KnownField> {
         self.asked.into_inner()
     }
@@ -60,6 +66,11 @@ pub(super) struct Node<'a> {
 impl<'a> Node<'a> {
     pub(super) fn new(yaml: &'a MarkedYaml<'a>, faults: &'a Faults) -> Self {
         Self { yaml, faults }
+    }
+
+    /// Notes that the link of a chain at this node could not be read, so that the links after it move up.
+    pub(super) fn note_unread(&self, path: String) {
+        self.faults.unread.borrow_mut().push(path);
     }
 
     pub(super) fn line(&self) -> u32 {

@@ -24,9 +24,11 @@ pub(crate) struct Standing {
     pub(crate) quarantined: BTreeMap<Digest, String>,
     excused: BTreeSet<Digest>,
     pub(crate) newer: BTreeSet<String>,
-    /// After so many calls of filters this one has a newer version.
+    /// After so many calls of this one, a filter or a template that writes, it has a newer version.
     pub(crate) newer_after: Option<(String, u64)>,
-    filtered: u64,
+    calls: BTreeMap<Digest, u64>,
+    /// The templates that wrote and read, a call each.
+    pub(crate) templates: Vec<Digest>,
 }
 
 /// What the host says of records after too many failures.
@@ -58,7 +60,10 @@ impl Plugins for Fake {
             let plugins = &self.0.read().plugins;
             let after = plugins.newer_after.as_ref();
             plugins.newer.contains(name)
-                || after.is_some_and(|(late, calls)| late == name && plugins.filtered >= *calls)
+                || after.is_some_and(|(late, calls)| {
+                    let asked = plugins.calls.get(&Digest::of(name.as_bytes()));
+                    late == name && asked >= Some(calls)
+                })
         };
         let version = if newer { "0.2.0" } else { "0.1.0" };
         let asks = [Capability::Log, Capability::Generate];
@@ -75,6 +80,7 @@ impl Plugins for Fake {
                 true => Digest::of(format!("{name} {version}").as_bytes()),
                 false => Digest::of(name.as_bytes()),
             },
+            sha256: String::new(),
             config_schema: String::new(),
             size: 1,
             builtin: true,
@@ -137,7 +143,7 @@ impl Plugins for Fake {
         call: &PluginCall<'_>,
         records: &[PluginRecord<'_>],
     ) -> PortResult<PluginRun<FilterDecision>> {
-        self.0.read().plugins.filtered += 1;
+        *self.0.read().plugins.calls.entry(call.digest).or_default() += 1;
         let mut failures = 0;
         let decide = |record: &PluginRecord<'_>| {
             if failures >= call.max_failures {
@@ -209,6 +215,11 @@ impl Plugins for Fake {
         call: &PluginCall<'_>,
         requests: &[TemplateRequest<'_>],
     ) -> PortResult<PluginRun<RenderedPrompt>> {
+        {
+            let plugins = &mut self.0.read().plugins;
+            *plugins.calls.entry(call.digest).or_default() += 1;
+            plugins.templates.push(call.digest);
+        }
         let render = |request: &TemplateRequest<'_>| {
             if request.language == Language::Zh {
                 return Err("no words for zh".to_string());
@@ -238,9 +249,10 @@ impl Plugins for Fake {
     /// Reads tasks between strokes; fails on what mentions a quarry.
     fn parse(
         &self,
-        _: &PluginCall<'_>,
+        call: &PluginCall<'_>,
         completions: &[TemplateCompletion<'_>],
     ) -> PortResult<PluginRun<Vec<TemplateItem>>> {
+        self.0.read().plugins.templates.push(call.digest);
         let parse = |completion: &TemplateCompletion<'_>| {
             if completion.text.contains("quarry") {
                 return Err("trapped".to_string());

@@ -34,6 +34,15 @@ impl PluginHost {
             let plugin = registry.plugins.get_mut(&summary.name);
             let plugin = plugin.ok_or(PluginError::UnknownDigest(summary.digest))?;
             let granted = &mut plugin.granted;
+            // An earlier version may have asked for more, and was granted it.
+            let is_known = |c: &Capability| asked.contains(c) || granted.has(*c);
+            if let Some(capability) = change.revoke.iter().find(|c| !is_known(c)) {
+                return Err(PluginError::NotAsked {
+                    name: name.to_string(),
+                    capability: *capability,
+                    asked: asked.clone(),
+                });
+            }
             granted.capabilities.extend(&change.grant);
             granted.capabilities.retain(|c| !change.revoke.contains(c));
             granted.capabilities.sort();

@@ -26,7 +26,7 @@ fn repository() -> PathBuf {
         .unwrap()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -362,6 +362,12 @@ fn a_plugin_reads_the_files_that_it_was_given_and_no_other() {
     let gone = ask(&host, plugin.digest, &granted_now, &served, "k").unwrap_err();
     assert!(matches!(gone, PortError::Corrupt(_)), "{gone}");
     let revoked = GrantChange {
+        revoke: vec![Capability::Embed],
+        ..GrantChange::default()
+    };
+    let never_asked = host.grant("hostile", &revoked).unwrap_err().to_string();
+    assert!(never_asked.contains("embed"), "{never_asked}");
+    let revoked = GrantChange {
         revoke: vec![Capability::Data],
         ..GrantChange::default()
     };

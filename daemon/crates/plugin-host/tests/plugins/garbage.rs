@@ -1,6 +1,9 @@
 //! Bytes that are no component, or were one once, are refused and never panic.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, set_hook, take_hook};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use autodidact_domain::PortError;
@@ -96,4 +99,26 @@ fn a_cut_component_is_refused() {
             );
         }
     }
+}
+
+/// Panics that are caught are in the log all the same, as defects of ours.
+#[test]
+fn a_cut_core_module_is_refused_without_a_panic() {
+    let (_folder, host) = open_host();
+    let panics = Arc::new(AtomicUsize::new(0));
+    let (counted, here, others) = (Arc::clone(&panics), thread::current().id(), take_hook());
+    set_hook(Box::new(move |panic| {
+        if thread::current().id() == here {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        others(panic);
+    }));
+    let module = Plugin::default().core_module();
+    for length in (8..module.len()).step_by(7) {
+        // What is cut between two sections may still be a module, and says what it then says.
+        if let Err(error) = host.install(&module[..length], false) {
+            assert!(matches!(error, PortError::Invalid(_)), "{error}");
+        }
+    }
+    assert_eq!(panics.load(Ordering::SeqCst), 0);
 }

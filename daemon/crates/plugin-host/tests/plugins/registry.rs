@@ -49,6 +49,23 @@ fn the_installed_survive_a_restart() {
 }
 
 #[test]
+fn the_digest_that_sha256sum_prints_is_known_also_of_what_an_earlier_daemon_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = component("one", "1.0.0");
+    let sha256 = open(folder.path()).install(&bytes, false).unwrap().sha256;
+    assert_eq!(sha256, super::builtin::sha256(&bytes));
+    let path = folder.path().join("registry.json");
+    let registry = fs::read_to_string(&path).unwrap();
+    let line = format!("\"sha256\": \"{sha256}\",");
+    assert!(registry.contains(&line), "{registry}");
+    fs::write(&path, registry.replace(&line, "")).unwrap();
+    let host = open(folder.path());
+    assert_eq!(host.get("one").unwrap().sha256, "");
+    assert_eq!(host.install(&bytes, false).unwrap().sha256, sha256);
+    assert_eq!(host.get("one").unwrap().sha256, sha256);
+}
+
+#[test]
 fn the_same_bytes_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let host = open(folder.path());

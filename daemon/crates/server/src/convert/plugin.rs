@@ -11,6 +11,7 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
         capabilities,
         granted,
         digest,
+        sha256,
         config_schema,
         size,
         builtin,
@@ -23,6 +24,7 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
         kinds: kinds.iter().map(ToString::to_string).collect(),
         capabilities: capabilities.iter().map(ToString::to_string).collect(),
         digest: digest.to_string(),
+        sha256: sha256.clone(),
         config_schema: config_schema.clone(),
         size: *size,
         builtin: *builtin,
@@ -30,6 +32,7 @@ pub(crate) fn plugin(summary: &PluginSummary) -> v1::Plugin {
         granted: Some(self::granted(granted)),
         quarantine: quarantine.clone(),
         uses: None,
+        failures: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Workflows as they stand, and their faults.
 
 use autodidact_domain::WorkflowSummary;
-use autodidact_domain::figures::SeedWarning;
+use autodidact_domain::figures::WorkflowWarning;
 use autodidact_domain::workflow::Pinned;
 use autodidact_flow::Fault;
 use autodidact_proto::v1;
@@ -47,8 +47,8 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
     }
 }
 
-pub(crate) fn warning(warning: SeedWarning) -> v1::WorkflowWarning {
-    let SeedWarning { code, message } = warning;
+pub(crate) fn warning(warning: WorkflowWarning) -> v1::WorkflowWarning {
+    let WorkflowWarning { code, message } = warning;
     v1::WorkflowWarning { code, message }
 }
 

@@ -2,7 +2,9 @@
 
 use autodidact_domain::capability::GrantChange;
 use autodidact_domain::report::PluginReport;
-use autodidact_domain::{EventBody, PluginName, PluginSummary, PluginUses};
+use autodidact_domain::{
+    Capability, EventBody, PluginName, PluginSummary, PluginUses, WorkflowSummary,
+};
 use autodidact_proto::v1;
 use autodidact_proto::v1::plugin_service_server::PluginService;
 use tonic::{Request, Response, Status, Streaming};
@@ -14,7 +16,7 @@ use crate::convert;
 use crate::in_use::refuse_if_used;
 use crate::pages::page_by_name;
 use crate::requests::{Mutation, once};
-use crate::status::{OrStatus, bad_name};
+use crate::status::{OrStatus, bad_field, bad_name};
 use crate::stream::Outgoing;
 use crate::transfer::{self, Part};
 
@@ -44,13 +46,8 @@ impl PluginService for PluginApi {
             let digest = transfer::check(&bytes, header.size, header.digest.as_ref())?;
             let mutation =
                 Mutation::of_upload("PluginService/Install", &header.request_id, &header, digest);
-            once(context, &mutation, || {
-                let summary = context.ports.plugins.install(&bytes, false).or_status()?;
-                tell(context, &summary.name, "installed")?;
-                Ok(v1::InstallPluginResponse {
-                    plugin: Some(convert::plugin(&summary)),
-                })
-            })
+            let grant = trial::capabilities("grant", &header.grant)?;
+            once(context, &mutation, || install(context, &bytes, grant))
         });
         response.await.map(Response::new)
     }
@@ -62,8 +59,10 @@ impl PluginService for PluginApi {
         let name = plugin_name(&request.into_inner().name)?;
         read(&self.context, move |context| {
             let summary = context.ports.plugins.get(name.as_str()).or_status()?;
+            let (uses, failures) = work_of(context, &name)?;
             let plugin = v1::Plugin {
-                uses: Some(convert::plugin_uses(&uses(context, &name)?)),
+                uses: Some(convert::plugin_uses(&uses)),
+                failures,
                 ..convert::plugin(&summary)
             };
             Ok(v1::GetPluginResponse {
@@ -127,15 +126,15 @@ impl PluginService for PluginApi {
         let mutation = Mutation::of("PluginService/Disable", &request.request_id, &request);
         let name = plugin_name(&request.name)?;
         mutate(&self.context, mutation, move |context| {
-            refuse_if_needed(context, &name)?;
-            let summary = context
-                .ports
-                .plugins
-                .set_enabled(name.as_str(), false)
-                .or_status()?;
+            let plugins = &context.ports.plugins;
+            let summary = plugins.set_enabled(name.as_str(), false).or_status()?;
             tell(context, &name, "disabled")?;
+            let workflows = context.ports.workflows.list().or_status()?.into_iter();
+            let used_by = workflows
+                .filter(|workflow| !workflow.state.is_final() && is_bound(workflow, &name));
             Ok(v1::DisablePluginResponse {
                 plugin: Some(convert::plugin(&summary)),
+                used_by: used_by.map(|w| w.spec.name.to_string()).collect(),
             })
         })
         .await
@@ -199,7 +198,7 @@ impl PluginService for PluginApi {
         let mutation = Mutation::of("PluginService/Remove", &request.request_id, &request);
         let name = plugin_name(&request.name)?;
         mutate(&self.context, mutation, move |context| {
-            refuse_if_needed(context, &name)?;
+            refuse_if_used(context, "plugin", |workflow| is_bound(workflow, &name))?;
             context.ports.plugins.remove(name.as_str()).or_status()?;
             tell(context, &name, "removed")?;
             Ok(v1::RemovePluginResponse {})
@@ -208,9 +207,9 @@ impl PluginService for PluginApi {
     }
 }
 
-/// Sums what a plugin used in all workflows that have a report.
-fn uses(context: &Context, name: &PluginName) -> Result<PluginUses, Status> {
-    let mut sum = PluginUses::default();
+/// Sums what a plugin used and what it failed on in all workflows that have a report.
+fn work_of(context: &Context, name: &PluginName) -> Result<(PluginUses, u64), Status> {
+    let (mut uses, mut failures) = (PluginUses::default(), 0);
     for workflow in context.ports.workflows.list().or_status()? {
         let named = |plugin: &PluginSummary| plugin.name == *name;
         if !workflow.pinned.plugins.iter().any(named) {
@@ -221,26 +220,72 @@ fn uses(context: &Context, name: &PluginName) -> Result<PluginUses, Status> {
             continue;
         };
         let of_name = |plugin: &&PluginReport| plugin.rule.name == name.as_str();
-        report
-            .plugins
-            .iter()
-            .filter(of_name)
-            .for_each(|plugin| sum.add(&plugin.uses));
+        for plugin in report.plugins.iter().filter(of_name) {
+            uses.add(&plugin.uses);
+            failures += plugin.failures;
+        }
     }
-    Ok(sum)
+    Ok((uses, failures))
 }
 
 fn plugin_name(name: &str) -> Result<PluginName, Status> {
     PluginName::new(name).map_err(bad_name("name"))
 }
 
-fn refuse_if_needed(context: &Context, name: &PluginName) -> Result<(), Status> {
-    refuse_if_used(context, "plugin", |workflow| {
-        workflow
-            .pinned
-            .plugins
-            .iter()
-            .any(|plugin| plugin.name == *name)
+/// Tells whether a workflow was submitted with a plugin.
+fn is_bound(workflow: &WorkflowSummary, name: &PluginName) -> bool {
+    let mut plugins = workflow.pinned.plugins.iter();
+    plugins.any(|plugin| plugin.name == *name)
+}
+
+/// Installs a component and grants it what it is to have; where it does not ask for all of that it is not installed.
+fn install(
+    context: &Context,
+    bytes: &[u8],
+    grant: Vec<Capability>,
+) -> Result<v1::InstallPluginResponse, Status> {
+    let plugins = &context.ports.plugins;
+    let visitor = plugins.visit(bytes).or_status()?;
+    // It is compiled once: what visits is installed as it is.
+    let installed = install_visitor(context, &visitor, bytes, grant);
+    plugins.leave(visitor.digest);
+    installed
+}
+
+fn install_visitor(
+    context: &Context,
+    visitor: &PluginSummary,
+    bytes: &[u8],
+    grant: Vec<Capability>,
+) -> Result<v1::InstallPluginResponse, Status> {
+    let (plugins, name) = (&context.ports.plugins, &visitor.name);
+    if let Some(wrong) = grant.iter().find(|c| !visitor.capabilities.contains(c)) {
+        let asked = visitor.capabilities.iter().map(ToString::to_string);
+        let asked: Vec<String> = asked.collect();
+        return Err(bad_field(
+            "grant",
+            format!(
+                "plugin {name} does not ask for {wrong}, so nothing was installed; it asks for {}",
+                match asked.is_empty() {
+                    true => "nothing".to_string(),
+                    false => asked.join(", "),
+                }
+            ),
+        ));
+    }
+    let before = plugins.get(name.as_str()).ok();
+    let mut summary = plugins.install(bytes, false).or_status()?;
+    if !grant.is_empty() {
+        let change = GrantChange {
+            grant,
+            ..GrantChange::default()
+        };
+        summary = plugins.grant(name.as_str(), &change).or_status()?;
+    }
+    tell(context, name, "installed")?;
+    Ok(v1::InstallPluginResponse {
+        plugin: Some(convert::plugin(&summary)),
+        before: before.as_ref().map(convert::plugin),
     })
 }
 

@@ -231,6 +231,7 @@ fn tested(tried: &TriedRecord) -> v1::TestedRecord {
         note: tried.note.clone().unwrap_or_default(),
         score: tried.score,
         output: tried.output.as_deref().map(shown).unwrap_or_default(),
+        answer: tried.answer.as_deref().map(shown).unwrap_or_default(),
     }
 }
 

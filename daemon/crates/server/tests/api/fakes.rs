@@ -725,6 +725,7 @@ impl Plugins for World {
             capabilities: Vec::new(),
             granted: Default::default(),
             digest: Digest::of(component),
+            sha256: String::new(),
             config_schema: String::new(),
             size: component.len() as u64,
             builtin,

@@ -424,14 +424,13 @@ async fn plugins_are_installed_switched_and_told_of() {
     let component = vec![7u8; 3 << 20];
     let installed = daemon
         .client
-        .install_plugin(component.clone(), "i")
+        .install_plugin(component.clone(), &[], "i")
         .await
         .unwrap();
-    assert_eq!(installed.size, component.len() as u64);
-    assert_eq!(
-        daemon.client.install_plugin(component, "i").await.unwrap(),
-        installed
-    );
+    let plugin = installed.plugin.clone().unwrap();
+    assert_eq!(plugin.size, component.len() as u64);
+    let again = daemon.client.install_plugin(component, &[], "i");
+    assert_eq!(again.await.unwrap(), installed);
     let name = || "form".to_string();
     let mut plugins = daemon.client.plugins();
     let disable = v1::DisablePluginRequest {

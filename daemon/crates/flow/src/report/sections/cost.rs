@@ -135,12 +135,15 @@ pub(super) fn plugins(report: &Report) -> Vec<Block> {
             Line::data(plugin.rule.version.as_str()),
             digest.unwrap_or_default().into(),
             plugin.dropped.to_string().into(),
+            plugin.failures.to_string().into(),
         ]
     });
     let rows = rows.collect();
     let mut columns =
         words(language.pick(&["plugin", "version", "digest"], &["插件", "版本", "摘要"]));
-    columns.extend(numbers(language.pick(&["dropped"], &["丢弃"])));
+    columns.extend(numbers(
+        language.pick(&["dropped", "failed on"], &["丢弃", "出错"]),
+    ));
     let mut blocks = vec![
         Block::Heading(title.to_string()),
         Block::Table(Table {

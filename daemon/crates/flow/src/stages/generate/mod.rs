@@ -130,10 +130,10 @@ pub(crate) fn wave(
         let drafts: Vec<Draft<'_>> = (first..first + count)
             .map(|index| draft::draft(run, generation, pool, &mut allotment, index))
             .collect();
-        let prompts = generation.template.write(run, &drafts)?;
+        let template = &*generation.template.now(run)?;
+        let prompts = template.write(run, &drafts)?;
         let mut progress = run.token_progress(round, StageName::Generate);
         let started = run.ports.clock.now_ms();
-        let template = generation.template;
         let said = template.ask(run, generation.model, prompts, &mut progress)?;
         let mut outcome = Outcome::new(Wave {
             candidates: Vec::new(),
@@ -141,7 +141,7 @@ pub(crate) fn wave(
         });
         outcome.generation_seconds =
             run.ports.clock.now_ms().saturating_sub(started) as f64 / 1000.0;
-        let read = generation.template.read(run, &drafts, &said)?;
+        let read = template.read(run, &drafts, &said)?;
         for ((draft, said), items) in drafts.iter().zip(&said).zip(read) {
             if let Ok(completion) = said {
                 outcome.tokens += u64::from(completion.completion_tokens);

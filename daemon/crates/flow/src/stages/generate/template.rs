@@ -1,5 +1,7 @@
 //! Lays prompts out by templates, and reads what comes back.
 
+use std::borrow::Cow;
+
 use autodidact_domain::plugin::{TemplateCompletion, TemplateItem, TemplateRequest};
 use autodidact_domain::verdict::Evidence;
 use autodidact_domain::workflow::{GenerateSpec, PromptStyle, PromptTemplate, TemplateText};
@@ -41,6 +43,7 @@ impl Kind<'_> {
 }
 
 /// Writes the prompts of a stage, and reads what comes back.
+#[derive(Clone)]
 pub(crate) enum Template {
     /// By texts with slots.
     Texts(Box<PromptTemplate>),
@@ -80,6 +83,20 @@ impl Template {
         }
     }
 
+    /// Finds what writes and reads now: where a plugin's new versions are followed, the one in force, which is the step's to its end.
+    ///
+    /// # Errors
+    /// [`FlowError::Held`] where it is in quarantine.
+    pub(super) fn now(&self, run: &Run) -> Result<Cow<'_, Self>, FlowError> {
+        Ok(match self {
+            Self::Texts(_) => Cow::Borrowed(self),
+            Self::Plugin(bound) => match bound.now(run)? {
+                Cow::Borrowed(_) => Cow::Borrowed(self),
+                Cow::Owned(newer) => Cow::Owned(Self::Plugin(Box::new(newer))),
+            },
+        })
+    }
+
     /// Writes prompts; a drop says why there is none.
     pub(super) fn write(
         &self,
@@ -93,7 +110,6 @@ impl Template {
                 (template.style, written.collect::<Vec<_>>())
             }
             Self::Plugin(bound) => {
-                let bound = &*bound.now(run)?;
                 let requests: Vec<_> = new_ones(drafts)
                     .map(|(draft, examples)| asked_of_plugin(draft, examples))
                     .collect();
@@ -196,7 +212,6 @@ impl Template {
                 Ok(said.map(|said| Ok(read(said))).collect())
             }
             Self::Plugin(bound) => {
-                let bound = &*bound.now(run)?;
                 let completions: Vec<_> = said
                     .clone()
                     .filter_map(|(draft, said)| told_to_plugin(draft, said.as_ref().ok()?))

@@ -1,0 +1,115 @@
+//! What plugins may use, and what is counted of it.
+
+use autodidact_domain::journal::StageName;
+use autodidact_domain::{EventBody, WorkflowState};
+use autodidact_flow::Supervisor;
+
+use crate::common::{World, ports};
+use crate::{name, run, verdicts, world};
+
+const JUDGED: &str = "  generate: {target: 24, batch: 6, max_requests: 24, template: plugin, template_plugin: {name: words}}
+  filter: {chain: [exact, plugin: {name: judge, TERMS}]}
+  respond: {batch: 12}";
+
+#[test]
+fn what_a_plugin_uses_of_what_it_was_granted_is_counted() {
+    let (world, state) = run("en", &JUDGED.replace("TERMS", "grant: [generate, log]"));
+    assert_eq!(state, WorkflowState::Done);
+    let state = world.state.lock().unwrap();
+    let report = &state.reports[&name()];
+    let judge = report
+        .plugins
+        .iter()
+        .find(|p| p.rule.name == "judge")
+        .unwrap();
+    let uses = &judge.uses;
+    assert!(uses.completions > 10, "{uses:?}");
+    assert_eq!(uses.log_lines, uses.completions);
+    // This engine says 9 tokens of each prompt, and 3 of each completion.
+    assert_eq!((uses.tokens, uses.refused), (12 * uses.completions, 0));
+    let told = world.told.lock().unwrap();
+    let lines = told
+        .iter()
+        .filter(|body| matches!(body, EventBody::PluginLog { plugin, .. } if plugin == "judge"));
+    assert_eq!(lines.count() as u64, uses.log_lines);
+}
+
+#[test]
+fn a_budget_is_not_passed_and_what_it_has_no_tokens_for_fails() {
+    let stages = JUDGED.replace(
+        "TERMS",
+        "grant: [generate], max_tokens: 100, max_failures: 1000",
+    );
+    let (world, state) = run("en", &stages);
+    assert_eq!(state, WorkflowState::Done);
+    let filtered = verdicts(&world, StageName::Filter);
+    let failed: Vec<_> = filtered
+        .iter()
+        .filter(|v| v.verdict.reason == "plugin_error")
+        .collect();
+    let note = failed[0].verdict.evidence.note.clone().unwrap();
+    // Eight completions of twelve tokens leave four.
+    let expected = "the budget of 100 tokens has 4 left, and some ";
+    assert!(note.starts_with(expected), "{note}");
+    let uses = |world: &World| {
+        let state = world.state.lock().unwrap();
+        let plugins = &state.reports[&name()].plugins;
+        plugins
+            .iter()
+            .find(|p| p.rule.name == "judge")
+            .unwrap()
+            .uses
+            .clone()
+    };
+    assert_eq!((uses(&world).completions, uses(&world).tokens), (8, 96));
+    assert!(uses(&world).refused > 0);
+}
+
+#[test]
+fn what_nobody_granted_is_refused_when_a_workflow_is_submitted() {
+    let refused = |terms: &str| {
+        let world = world();
+        let workflow = format!(
+            "name: plugged\nmodel: tiny\nseeds: seeds\nstages:\n{}",
+            JUDGED.replace("TERMS", terms)
+        );
+        let supervisor = Supervisor::new(ports(&world));
+        let submitted = supervisor.submit(&workflow);
+        supervisor.shutdown();
+        submitted.map(|_| ()).unwrap_err().to_string()
+    };
+    let found = refused("least: 1");
+    assert!(
+        found.contains("plugin judge asks for generate, which nobody granted"),
+        "{found}"
+    );
+    assert!(
+        found.contains("grant: [generate] here, or `autodidact plugin grant judge generate`"),
+        "{found}"
+    );
+    let found = refused("grant: [generate, embed]");
+    assert!(
+        found.contains("plugin judge does not ask for embed"),
+        "{found}"
+    );
+    let found = refused("grant: [think]");
+    assert!(
+        found.contains("log, generate, embed, score, data"),
+        "{found}"
+    );
+    let found = refused("grant: [generate], model: other");
+    assert!(found.contains("plugin.model"), "{found}");
+    // It may do without, where somebody says so; then each record fails.
+    let (world, _) = run(
+        "en",
+        &JUDGED.replace(
+            "TERMS",
+            "allow_missing: true, on_error: keep, max_failures: 1000",
+        ),
+    );
+    let filtered = verdicts(&world, StageName::Filter);
+    let without = filtered
+        .iter()
+        .filter(|v| v.verdict.evidence.note.as_deref() == Some("generate is not granted"));
+    assert!(without.count() > 0);
+}

@@ -12,6 +12,10 @@ const MAX_REASON_BYTES: usize = 64;
 /// The longest text of a guest's that an error shows, in characters.
 const MAX_SHOWN_CHARS: usize = 80;
 
+/// The longest answer that is taken as a correction, in bytes: some 60,000 tokens.
+const MAX_ANSWER_BYTES: usize = 256 << 10;
+/// The longest instruction that is taken out of a completion, in bytes.
+const MAX_INSTRUCTION_BYTES: usize = 64 << 10;
 /// The most items of one completion; some eight are asked for.
 const MAX_ITEMS: usize = 256;
 /// The most texts at which a completion stops.
@@ -39,6 +43,12 @@ pub(super) fn validation(
         validator::Outcome::Accept => Validation::Accept,
         validator::Outcome::Correct(correction) if correction.output.trim().is_empty() => {
             return Err("gave an empty answer as a correction".to_string());
+        }
+        validator::Outcome::Correct(correction) if correction.output.len() > MAX_ANSWER_BYTES => {
+            return Err(format!(
+                "gave an answer of {} bytes as a correction; at most {MAX_ANSWER_BYTES} are taken",
+                correction.output.len()
+            ));
         }
         validator::Outcome::Correct(correction) => Validation::Correct {
             output: correction.output,
@@ -100,6 +110,12 @@ pub(super) fn items(items: Vec<template::Item>) -> Result<Vec<TemplateItem>, Str
         return Err(format!(
             "gave {} items of one completion; at most {MAX_ITEMS} are taken",
             items.len()
+        ));
+    }
+    let mut lengths = items.iter().map(|item| item.instruction.len());
+    if let Some(length) = lengths.find(|length| *length > MAX_INSTRUCTION_BYTES) {
+        return Err(format!(
+            "gave an instruction of {length} bytes; at most {MAX_INSTRUCTION_BYTES} are taken"
         ));
     }
     let items = items.into_iter().map(item);

@@ -166,6 +166,9 @@ pub struct ResponseLoss {
     pub negative_log_likelihood: f64,
     /// The answer's tokens, its end-of-turn token included.
     pub tokens: u32,
+    /// The tokens before them.
+    #[serde(default)]
+    pub prompt_tokens: u32,
 }
 
 impl ResponseLoss {
@@ -184,6 +187,7 @@ mod tests {
         let loss = |negative_log_likelihood, tokens| ResponseLoss {
             negative_log_likelihood,
             tokens,
+            prompt_tokens: 1,
         };
         assert!((loss(6.0 * 2f64.ln(), 6).perplexity() - 2.0).abs() < 1e-12);
         assert_eq!(loss(0.0, 0).perplexity(), 1.0);

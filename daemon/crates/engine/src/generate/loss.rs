@@ -92,7 +92,8 @@ impl LoadedModel {
         let mut losses = vec![
             ResponseLoss {
                 negative_log_likelihood: 0.0,
-                tokens: 0
+                tokens: 0,
+                prompt_tokens: 0,
             };
             rows
         ];
@@ -109,6 +110,8 @@ impl LoadedModel {
                         let mut scored = lay_out(waiting - 1)?;
                         scored.row = waiting - 1;
                         scored.precede(&virtual_ids, self.config.context_length);
+                        let given = scored.is_response.iter().filter(|is_one| !**is_one);
+                        losses[scored.row].prompt_tokens = given.count() as u32;
                         scored
                     }
                 };
@@ -194,7 +197,6 @@ impl LoadedModel {
         };
         scored.truncate(usize::MAX);
         let (tokens, context) = (scored.ids.len() + before, self.config.context_length);
-        self.check_length(tokens)?;
         if tokens > context {
             let virtual_tokens = match before {
                 0 => String::new(),
@@ -204,6 +206,7 @@ impl LoadedModel {
                 "prompt and continuation have {tokens} tokens{virtual_tokens}, and the context holds {context}: shorten them"
             )));
         }
+        self.check_length(tokens)?;
         Ok(scored)
     }
 }

@@ -176,6 +176,7 @@ mod tests {
         let loss = |negative_log_likelihood, tokens| ResponseLoss {
             negative_log_likelihood,
             tokens,
+            prompt_tokens: 1,
         };
         let reason = |after: ResponseLoss, alone: ResponseLoss| {
             judge(&spec, None, difficulty(&after, &alone)).map(|verdict| verdict.reason)

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autodidact_domain::capability::{DEFAULT_MAX_TOKENS, LogLevel, PluginServices, ServiceError};
 use autodidact_domain::ports::Ports;
 use autodidact_domain::{
     Account, Completion, Digest, EventBody, GenerateRequest, Granted, Interrupt, InterruptReason,
-    Language, ModelRef, PluginSummary, PluginUses, PortError, Prompt, ResponseLoss, RuleRef,
+    Language, ModelRef, PluginSummary, PluginUses, PortError, PortResult, Prompt, ResponseLoss,
     ScoreRequest,
 };
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,14 @@ use serde::{Deserialize, Serialize};
 use crate::embedders::embed_by_language;
 use crate::journaled::Run;
 
-/// The bytes of a prompt that count as a token where the engine does not say how many it had.
-const BYTES_PER_TOKEN: u64 = 4;
+/// The tokens that a chat template may put around a conversation, with the words that some begin with, and around each of its turns.
+const TEMPLATE_TOKENS: u64 = 64;
+const TURN_TOKENS: u64 = 8;
 
 /// The lines of the log that are taken from a plugin in a workflow.
 const MAX_LOG_LINES: u64 = 10_000;
 
-/// What the plugins of a workflow used, by name, how often they failed, by digest, and which versions took another's place.
+/// What the plugins of a workflow used, by name, and how often they failed, by digest.
 ///
 /// What was in earlier steps comes from the journal, so that a budget and the patience with a plugin end at the same question however
 /// often a run is cut off.
@@ -48,13 +49,6 @@ pub(crate) struct PluginWork {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     failures: BTreeMap<Digest, u64>,
-    /// The versions that took the place of those that the workflow was submitted with, and their names.
-    #[serde(
-        default,
-        rename = "plugin_followed",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    followed: BTreeMap<Digest, (String, String)>,
 }
 
 #[derive(Default)]
@@ -65,6 +59,10 @@ struct State {
     before: PluginWork,
     /// The versions that were told of, by name.
     told: BTreeMap<String, Digest>,
+    /// The plugins that the workflow is bound to, where new versions were taken since the run began.
+    bound: Option<Vec<PluginSummary>>,
+    /// Why components refuse configurations, by the digests of both; none where they take them.
+    refusals: BTreeMap<(Digest, Digest), Option<String>>,
 }
 
 impl Accounts {
@@ -85,7 +83,6 @@ impl Accounts {
         for (digest, failures) in &work.failures {
             *state.before.failures.entry(*digest).or_default() += failures;
         }
-        state.before.followed.extend(work.followed.clone());
     }
 
     /// Shows what a plugin used in the steps that are in the journal.
@@ -109,25 +106,43 @@ impl Accounts {
         failures.get(&digest).copied().unwrap_or_default()
     }
 
-    /// Shows the versions of a plugin that took another's place in the steps that are in the journal.
-    pub(crate) fn followed(&self, plugin: &str) -> Vec<RuleRef> {
-        let state = self.state();
-        let of_name = state.before.followed.iter();
-        let of_name = of_name.filter(|(_, (name, _))| name == plugin);
-        of_name
-            .map(|(digest, (name, version))| RuleRef {
-                name: name.clone(),
-                version: version.clone(),
-                digest: Some(*digest),
-                config_digest: None,
-            })
-            .collect()
+    /// Gives the plugins that the workflow is bound to: those that it was pinned to, and new versions that were taken since, the latest
+    /// last. The first of a name is the one for places that follow none.
+    pub(crate) fn bound(&self, pinned: &[PluginSummary]) -> Vec<PluginSummary> {
+        let bound = self.state().bound.clone();
+        bound.unwrap_or_else(|| pinned.to_vec())
     }
 
-    /// Notes that a version takes another's place in the step at work.
-    pub(super) fn follows(&self, version: &PluginSummary) {
-        let named = (version.name.to_string(), version.version.clone());
-        self.state().step.followed.insert(version.digest, named);
+    /// Binds the workflow to a new version too; gives all that it is bound to.
+    pub(super) fn bind(
+        &self,
+        mut bound: Vec<PluginSummary>,
+        newest: PluginSummary,
+    ) -> Vec<PluginSummary> {
+        let first = bound.iter().position(|plugin| plugin.name == newest.name);
+        let mut places = 0..;
+        bound.retain(|plugin| {
+            let place = places.next();
+            plugin.digest != newest.digest || place == first
+        });
+        bound.push(newest);
+        self.state().bound = Some(bound.clone());
+        bound
+    }
+
+    /// Tells why a component refuses a configuration, which is asked once.
+    pub(super) fn refusal(
+        &self,
+        component: Digest,
+        config: Digest,
+        check: impl FnOnce() -> Option<String>,
+    ) -> Option<String> {
+        let known = self.state().refusals.get(&(component, config)).cloned();
+        // Not under the lock: what is asked may take its time.
+        let refusal = known.unwrap_or_else(check);
+        let mut state = self.state();
+        state.refusals.insert((component, config), refusal.clone());
+        refusal
     }
 
     /// Counts failures; tells how many there are now.
@@ -241,18 +256,53 @@ impl Services {
         self.model.as_ref().ok_or_else(none)
     }
 
-    /// Refuses what the budget has no tokens for.
-    fn spend(&self, most: u64) -> Result<(), ServiceError> {
+    /// Tells how many of the next questions, by what each may take at the most, the budget has tokens for: one at least.
+    ///
+    /// # Errors
+    /// [`ServiceError::Refused`] where it has none for the first.
+    fn affordable(&self, most: impl Iterator<Item = u64>) -> Result<usize, ServiceError> {
         let used = self.accounts.tokens(&self.plugin);
-        if used.saturating_add(most) <= self.max_tokens {
-            return Ok(());
+        let left = self.max_tokens.saturating_sub(used);
+        let (mut sum, mut count, mut first) = (0u64, 0, 0);
+        for most in most {
+            sum = sum.saturating_add(most);
+            if sum > left {
+                first = if count == 0 { most } else { 0 };
+                break;
+            }
+            count += 1;
         }
-        self.refused();
-        Err(ServiceError::Refused(format!(
-            "the budget of {} tokens has {} left, and some {most} are asked for",
-            self.max_tokens,
-            self.max_tokens.saturating_sub(used)
-        )))
+        match count {
+            0 => {
+                self.refused();
+                Err(ServiceError::Refused(format!(
+                    "the budget of {} tokens has {left} left, and what is asked for may take {first}",
+                    self.max_tokens
+                )))
+            }
+            count => Ok(count),
+        }
+    }
+
+    /// Puts questions in their order, as many at once as the budget surely has tokens for, so that it is not passed however many a text
+    /// turns out to have.
+    fn in_parts<Q, A>(
+        &self,
+        mut questions: Vec<Q>,
+        most: impl Fn(&Q) -> u64,
+        within: Duration,
+        mut ask: impl FnMut(&Interrupt, Vec<Q>) -> PortResult<Vec<A>>,
+    ) -> Result<Vec<A>, ServiceError> {
+        let (started, mut answers) = (Instant::now(), Vec::with_capacity(questions.len()));
+        while !questions.is_empty() {
+            let count = self.affordable(questions.iter().map(&most))?;
+            let rest = questions.split_off(count);
+            let part = std::mem::replace(&mut questions, rest);
+            let left = within.saturating_sub(started.elapsed());
+            let said = self.within(left, |interrupt| ask(interrupt, part));
+            answers.extend(said.map_err(|error| self.failure(error))?);
+        }
+        Ok(answers)
     }
 
     /// Does something under an interrupt that is raised once it took longer than it may, whatever it waits for.
@@ -275,7 +325,7 @@ impl Services {
     fn failure(&self, error: PortError) -> ServiceError {
         match error {
             PortError::Interrupted if !self.interrupt.is_raised() => ServiceError::TooLong,
-            PortError::Invalid(wrong) => {
+            PortError::Invalid(wrong) | PortError::TooLong(wrong) => {
                 self.refused();
                 ServiceError::Refused(wrong)
             }
@@ -306,30 +356,29 @@ impl PluginServices for Services {
         within: Duration,
     ) -> Result<Vec<Completion>, ServiceError> {
         let most = |request: &GenerateRequest| {
-            prompt_tokens(&request.prompt) + u64::from(request.sampling.max_tokens)
+            tokens_at_most(&request.prompt) + u64::from(request.sampling.max_tokens)
         };
-        let most = requests.iter().map(most).sum();
-        self.spend(most)?;
         let (engine, model) = (&self.ports.engine, self.model()?);
         let account = self.account.as_ref();
-        let said = self.within(within, |part| {
-            engine.generate_paid(model, requests, account, part, &mut |_| {})
-        });
-        let said = said.map_err(|error| self.failure(error))?;
-        let tokens = said
-            .iter()
-            .map(|c| u64::from(c.prompt_tokens) + u64::from(c.completion_tokens));
-        let tokens: u64 = tokens.sum();
-        self.accounts.count(&self.plugin, |uses| {
-            uses.completions += said.len() as u64;
-            uses.tokens += tokens;
-        });
-        Ok(said)
+        self.in_parts(requests, most, within, |part, requests| {
+            let said = engine.generate_paid(model, requests, account, part, &mut |_| {})?;
+            let tokens = said
+                .iter()
+                .map(|c| u64::from(c.prompt_tokens) + u64::from(c.completion_tokens));
+            let tokens: u64 = tokens.sum();
+            self.accounts.count(&self.plugin, |uses| {
+                uses.completions += said.len() as u64;
+                uses.tokens += tokens;
+            });
+            Ok(said)
+        })
     }
 
     fn embed(&self, texts: Vec<String>, within: Duration) -> Result<Vec<Vec<f32>>, ServiceError> {
         let count = texts.len() as u64;
-        self.spend(texts.iter().map(|text| tokens_of(text)).sum())?;
+        // All together, since all of them decide on the model that embeds them.
+        let most = texts.iter().map(|text| text_tokens_at_most(text)).sum();
+        self.affordable(std::iter::once(most))?;
         let model = self.model()?;
         let made = self.within(within, |part| {
             embed_by_language(&self.ports, self.language, model, texts, part)
@@ -347,25 +396,22 @@ impl PluginServices for Services {
         requests: Vec<ScoreRequest>,
         within: Duration,
     ) -> Result<Vec<ResponseLoss>, ServiceError> {
-        let prompts: u64 = requests
-            .iter()
-            .map(|request| prompt_tokens(&request.prompt))
-            .sum();
-        let continuations = requests
-            .iter()
-            .map(|request| tokens_of(&request.continuation));
-        self.spend(prompts + continuations.sum::<u64>())?;
-        let model = self.model()?;
-        let scored = self.within(within, |part| {
-            self.ports.engine.score(model, requests, part)
-        });
-        let scored = scored.map_err(|error| self.failure(error))?;
-        let tokens: u64 = scored.iter().map(|loss| u64::from(loss.tokens)).sum();
-        self.accounts.count(&self.plugin, |uses| {
-            uses.scores += scored.len() as u64;
-            uses.tokens += prompts + tokens;
-        });
-        Ok(scored)
+        let most = |request: &ScoreRequest| {
+            tokens_at_most(&request.prompt) + text_tokens_at_most(&request.continuation)
+        };
+        let (engine, model) = (&self.ports.engine, self.model()?);
+        self.in_parts(requests, most, within, |part, requests| {
+            let scored = engine.score(model, requests, part)?;
+            let tokens = scored
+                .iter()
+                .map(|loss| u64::from(loss.prompt_tokens) + u64::from(loss.tokens));
+            let tokens: u64 = tokens.sum();
+            self.accounts.count(&self.plugin, |uses| {
+                uses.scores += scored.len() as u64;
+                uses.tokens += tokens;
+            });
+            Ok(scored)
+        })
     }
 
     fn file_read(&self) {
@@ -378,13 +424,19 @@ impl PluginServices for Services {
     }
 }
 
-fn prompt_tokens(prompt: &Prompt) -> u64 {
+/// Tells how many tokens a prompt may have at the most.
+fn tokens_at_most(prompt: &Prompt) -> u64 {
     match prompt {
-        Prompt::Text(text) => tokens_of(text),
-        Prompt::Chat(turns) => turns.iter().map(|turn| tokens_of(&turn.content)).sum(),
+        Prompt::Text(text) => text_tokens_at_most(text),
+        Prompt::Chat(turns) => {
+            let turns = turns.iter();
+            let turns = turns.map(|turn| text_tokens_at_most(&turn.content) + TURN_TOKENS);
+            turns.sum::<u64>() + TEMPLATE_TOKENS
+        }
     }
 }
 
-fn tokens_of(text: &str) -> u64 {
-    (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
+/// A token has a byte at least; some tokenizers begin with one of their own.
+fn text_tokens_at_most(text: &str) -> u64 {
+    text.len() as u64 + 1
 }

@@ -271,6 +271,7 @@ impl Engine for Fake {
             .map(|(i, _)| ResponseLoss {
                 negative_log_likelihood: 8.0 - better + i as f64 % 3.0,
                 tokens: 4,
+                prompt_tokens: 9,
             })
             .collect())
     }
@@ -290,6 +291,7 @@ impl Engine for Fake {
                 negative_log_likelihood: f64::from(words) * (3.0 - 1e-3 * asked)
                     + 40.0 * odd as f64,
                 tokens: words,
+                prompt_tokens: 9,
             }
         };
         Ok(requests.iter().map(loss).collect())

@@ -242,6 +242,7 @@ impl Engine for World {
         let loss = |request: &ScoreRequest| ResponseLoss {
             negative_log_likelihood: request.continuation.len() as f64 * std::f64::consts::LN_2,
             tokens: request.continuation.len() as u32,
+            prompt_tokens: 1,
         };
         Ok(requests.iter().map(loss).collect())
     }

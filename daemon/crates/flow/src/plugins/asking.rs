@@ -64,21 +64,20 @@ impl Bound {
         }
     }
 
+    /// Finds the version in force, or, where that cannot stand in this place, the latest that did.
     fn newest(&self, run: &Run) -> Result<Cow<'_, Self>, FlowError> {
         let name = self.plugin.name.as_str();
-        let plugins = &run.ports.plugins;
-        let Ok(newest) = plugins.get(name) else {
-            return Ok(Cow::Borrowed(self));
+        let bound = run.plugins.bound(&run.workflow.pinned.plugins);
+        let mut earlier = bound.iter().rev().filter(|p| p.name == self.plugin.name);
+        let before = earlier.find(|p| self.misfit(run, p).is_none());
+        let before = before.unwrap_or(&self.plugin);
+        let newest = match run.ports.plugins.get(name) {
+            Ok(newest) if newest.digest != before.digest => newest,
+            _ => return Ok(self.as_version(before)),
         };
-        if newest.digest == self.plugin.digest {
-            return Ok(Cow::Borrowed(self));
-        }
-        let wrong = match plugins.check_config(newest.digest, &self.config) {
-            _ if !newest.enabled => Some("it is disabled".to_string()),
-            _ if !newest.kinds.contains(&self.kind) => Some(format!("it is no {}", self.kind)),
-            Err(error) => Some(format!("it refuses the configuration: {error}")),
-            // It may ask for less than is granted here, or for more.
-            Ok(()) => wrong_grant(&newest, &self.terms).map(|(_, wrong, _)| wrong),
+        let wrong = match newest.enabled {
+            true => self.misfit(run, &newest),
+            false => Some("it is disabled".to_string()),
         };
         let (version, short) = (&newest.version, newest.digest.short());
         if run.plugins.is_news(name, newest.digest) {
@@ -86,23 +85,48 @@ impl Bound {
                 None => format!("plugin {name} goes on as version {version} ({short})"),
                 Some(wrong) => format!(
                     "plugin {name} stays version {}: version {version} ({short}) cannot stand in for it, since {wrong}",
-                    self.plugin.version
+                    before.version
                 ),
             })?;
         }
-        Ok(match wrong {
-            Some(_) => Cow::Borrowed(self),
-            None => {
-                run.plugins.follows(&newest);
-                Cow::Owned(Self::new(
-                    newest,
-                    self.kind,
-                    &self.config,
-                    self.on_error,
-                    &self.terms,
-                ))
-            }
-        })
+        if wrong.is_some() {
+            return Ok(self.as_version(before));
+        }
+        // Bound to it the workflow keeps it, whatever is installed next and however often it is cut off.
+        let bound = run.plugins.bind(bound.clone(), newest.clone());
+        let workflow = &run.spec().name;
+        run.ports.workflows.set_plugins(workflow, bound)?;
+        Ok(self.as_version(&newest))
+    }
+
+    /// Says why a version cannot stand in this place, where it cannot.
+    fn misfit(&self, run: &Run, plugin: &PluginSummary) -> Option<String> {
+        if !plugin.kinds.contains(&self.kind) {
+            return Some(format!("it is no {}", self.kind));
+        }
+        let check = || {
+            let checked = run.ports.plugins.check_config(plugin.digest, &self.config);
+            checked.err().map(|error| error.to_string())
+        };
+        let config = Digest::of(self.config.to_string().as_bytes());
+        match run.plugins.refusal(plugin.digest, config, check) {
+            Some(error) => Some(format!("it refuses the configuration: {error}")),
+            // It may ask for less than is granted here, or for more.
+            None => wrong_grant(plugin, &self.terms).map(|(_, wrong, _)| wrong),
+        }
+    }
+
+    fn as_version(&self, plugin: &PluginSummary) -> Cow<'_, Self> {
+        if plugin.digest == self.plugin.digest {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self::new(
+            plugin.clone(),
+            self.kind,
+            &self.config,
+            self.on_error,
+            &self.terms,
+        ))
     }
 
     /// Lays out with what it is asked.

@@ -23,8 +23,8 @@ use autodidact_domain::report::{
 };
 use autodidact_domain::workflow::Calibration;
 use autodidact_domain::{
-    CheckpointId, DatasetSummary, Digest, Example, Language, PluginSummary, PluginUses, PortError,
-    RuleRef, WorkflowSpec, WorkflowState,
+    CheckpointId, DatasetSummary, Digest, Example, Language, PluginUses, PortError, RuleRef,
+    WorkflowSpec, WorkflowState,
 };
 
 use crate::complexity::complexity;
@@ -306,41 +306,33 @@ fn before_after(outcome: &RunOutcome, held_out: &[Example]) -> Option<BeforeAfte
 }
 
 fn plugin_reports(run: &Run) -> Vec<PluginReport> {
+    let mut reports: Vec<PluginReport> = Vec::new();
     let dropped = |by: &str| run.totals.plugin_drops.get(by).copied().unwrap_or(0);
-    let version = |rule: RuleRef, digest: Digest| PluginReport {
-        rule,
-        dropped: dropped(&digest.to_string()),
-        failures: run.plugins.failures_of(digest),
-        uses: PluginUses::default(),
-    };
-    let report = |plugin: &PluginSummary| {
-        let name = plugin.name.as_str();
+    for plugin in run.plugins.bound(&run.workflow.pinned.plugins) {
+        let (name, digest) = (plugin.name.as_str(), Some(plugin.digest));
+        if reports.iter().any(|known| known.rule.digest == digest) {
+            continue;
+        }
         let rule = RuleRef {
             name: name.to_string(),
             version: plugin.version.clone(),
-            digest: Some(plugin.digest),
+            digest,
             config_digest: None,
         };
-        let pinned = version(rule, plugin.digest);
-        let pinned = PluginReport {
-            dropped: pinned.dropped + dropped(name),
-            // Versions share what their name is granted.
-            uses: run.plugins.of(name),
-            ..pinned
+        // Versions share what their name is granted, and earlier daemons counted by names.
+        let is_first = reports.iter().all(|known| known.rule.name != name);
+        let (uses, by_name) = match is_first {
+            true => (run.plugins.of(name), dropped(name)),
+            false => (PluginUses::default(), 0),
         };
-        let followed = run.plugins.followed(name).into_iter();
-        let followed = followed.filter_map(|rule| Some((rule.digest?, rule)));
-        let followed = followed.filter(|(digest, _)| *digest != plugin.digest);
-        std::iter::once(pinned)
-            .chain(followed.map(|(digest, rule)| version(rule, digest)))
-            .collect::<Vec<_>>()
-    };
-    run.workflow
-        .pinned
-        .plugins
-        .iter()
-        .flat_map(report)
-        .collect()
+        reports.push(PluginReport {
+            rule,
+            dropped: dropped(&plugin.digest.to_string()) + by_name,
+            failures: run.plugins.failures_of(plugin.digest),
+            uses,
+        });
+    }
+    reports
 }
 
 /// Reads stage figures back off a report, for workflows that ran under an earlier daemon.

@@ -12,7 +12,7 @@ use autodidact_domain::plugin::{
 use autodidact_domain::ports::Plugins;
 use autodidact_domain::{
     Capability, Digest, GenerateRequest, Language, PluginCall, PluginKind, PluginName,
-    PluginRecord, PluginRun, PluginSummary, PortResult, Prompt, Sampling,
+    PluginRecord, PluginRun, PluginSummary, PortError, PortResult, Prompt, Sampling,
 };
 use serde_json::Value;
 
@@ -24,8 +24,8 @@ pub(crate) struct Standing {
     pub(crate) quarantined: BTreeMap<Digest, String>,
     excused: BTreeSet<Digest>,
     pub(crate) newer: BTreeSet<String>,
-    /// After so many calls of this one, a filter or a template that writes, it has a newer version.
-    pub(crate) newer_after: Option<(String, u64)>,
+    /// After so many calls of one, a filter or a template that writes, it has a newer version; `0.3.0` takes no configuration.
+    pub(crate) newer_after: Vec<(&'static str, u64, &'static str)>,
     calls: BTreeMap<Digest, u64>,
     /// The templates that wrote and read, a call each.
     pub(crate) templates: Vec<Digest>,
@@ -43,6 +43,14 @@ const PLUGINS: [(&str, &[PluginKind]); 6] = [
     ("judge", &[PluginKind::Scorer]),
 ];
 
+/// The first version has the digest of its name.
+pub(crate) fn digest_of(name: &str, version: &str) -> Digest {
+    match version {
+        "0.1.0" => Digest::of(name.as_bytes()),
+        _ => Digest::of(format!("{name} {version}").as_bytes()),
+    }
+}
+
 impl Plugins for Fake {
     fn install(&self, _: &[u8], _: bool) -> PortResult<PluginSummary> {
         Plugins::get(self, "form")
@@ -56,16 +64,21 @@ impl Plugins for Fake {
     fn get(&self, name: &str) -> PortResult<PluginSummary> {
         let known = PLUGINS.iter().find(|(known, _)| *known == name);
         let (_, kinds) = known.ok_or_else(|| missing("plugin", name))?;
-        let newer = {
+        let version = {
             let plugins = &self.0.read().plugins;
-            let after = plugins.newer_after.as_ref();
-            plugins.newer.contains(name)
-                || after.is_some_and(|(late, calls)| {
-                    let asked = plugins.calls.get(&Digest::of(name.as_bytes()));
-                    late == name && asked >= Some(calls)
-                })
+            let versions = ["0.1.0", "0.2.0", "0.3.0"].map(|version| digest_of(name, version));
+            let asked = versions
+                .iter()
+                .filter_map(|digest| plugins.calls.get(digest));
+            let asked: u64 = asked.sum();
+            let newer = plugins.newer_after.iter().rev();
+            let mut newer = newer.filter(|(late, calls, _)| *late == name && asked >= *calls);
+            match (newer.next(), plugins.newer.contains(name)) {
+                (Some((.., version)), _) => *version,
+                (None, true) => "0.2.0",
+                (None, false) => "0.1.0",
+            }
         };
-        let version = if newer { "0.2.0" } else { "0.1.0" };
         let asks = [Capability::Log, Capability::Generate];
         Ok(PluginSummary {
             name: PluginName::new(name).expect("a plain name"),
@@ -76,10 +89,7 @@ impl Plugins for Fake {
                 _ => Vec::new(),
             },
             granted: Default::default(),
-            digest: match newer {
-                true => Digest::of(format!("{name} {version}").as_bytes()),
-                false => Digest::of(name.as_bytes()),
-            },
+            digest: digest_of(name, version),
             sha256: String::new(),
             config_schema: String::new(),
             size: 1,
@@ -133,8 +143,12 @@ impl Plugins for Fake {
         Ok(())
     }
 
-    fn check_config(&self, _: Digest, _: &Value) -> PortResult<()> {
-        Ok(())
+    fn check_config(&self, digest: Digest, _: &Value) -> PortResult<()> {
+        let refuses = PLUGINS.map(|(name, _)| digest_of(name, "0.3.0"));
+        match refuses.contains(&digest) {
+            true => Err(PortError::Invalid("it takes none".to_string())),
+            false => Ok(()),
+        }
     }
 
     /// Drops what mentions a violin, and fails on what mentions a quarry; after too many failures it is not asked.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use autodidact_domain::WorkflowState;
 use autodidact_domain::journal::StageName;
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::WorkflowState;
 use autodidact_flow::Supervisor;
 
 use crate::common::{Fake, World, ports};

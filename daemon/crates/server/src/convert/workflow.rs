@@ -42,7 +42,10 @@ fn pinned(pinned: &Pinned) -> v1::Pinned {
         held_out: held_out.as_ref().map(super::dataset),
         eval_dataset: eval_dataset.as_ref().map(super::dataset),
         model: Some(super::model(model, &[])),
-        plugins: plugins.iter().map(super::plugin).collect(),
+        plugins: (0..plugins.len())
+            .filter(|i| plugins[..*i].iter().all(|p| p.digest != plugins[*i].digest))
+            .map(|i| super::plugin(&plugins[i]))
+            .collect(),
         labels: labels.clone(),
     }
 }

@@ -202,7 +202,7 @@ fn for_people(error: &ErrorBody) -> String {
     {
         text.push_str(&format!("; did you mean {nearest:?}?"));
     }
-    text
+    output::visible(&text)
 }
 
 impl From<ClientError> for Failure {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use autodidact_domain::shown::{on_one_line, steers};
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -50,8 +51,14 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), Failu
     text(&format_table(headings, rows))
 }
 
-/// Lays rows out under headings; a Chinese character takes two columns of a terminal.
+/// Lays rows out under headings; a Chinese character takes two columns of a terminal. What would steer it is shown by its escape.
 pub(crate) fn format_table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let shown = |row: &Vec<String>| -> Vec<String> {
+        row.iter()
+            .map(|cell| on_one_line(cell, usize::MAX))
+            .collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -72,16 +79,18 @@ pub(crate) fn format_table(headings: &[&str], rows: &[Vec<String>]) -> String {
         out.push('\n');
     };
     add(&mut headings.iter().copied());
-    for row in rows {
+    for row in &rows {
         add(&mut row.iter().map(String::as_str));
     }
     out
 }
 
-/// Writes names and values in two columns.
+/// Writes names and values in two columns, a value's further lines below its first.
 pub(crate) fn facts(facts: &[(&str, String)]) -> Result<(), Failure> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let further = format!("\n{}", " ".repeat(width + 2));
     for (name, value) in facts {
+        let value = visible(value).replace('\n', &further);
         line(format!("{name:<width$}  {value}").trim_end())?;
     }
     Ok(())
@@ -111,13 +120,6 @@ pub(crate) fn excerpt_of(text: &str, columns: usize) -> String {
         }
     }
     shown
-}
-
-/// Tells whether a character steers a terminal: a control character, or one that turns the direction of what follows
-/// (Unicode Standard Annex 9, section 2).
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Shows a number of bytes for people.
@@ -190,6 +192,12 @@ mod tests {
             format_table(&["NAME", "N"], &rows),
             "NAME       N\na          1\nlong name\n"
         );
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_stands_in_no_cell() {
+        let rows = vec![vec!["a\u{1b}[2J\nerror: b".into()]];
+        assert_eq!(format_table(&["X"], &rows), "X\na\\u{1b}[2J error: b\n");
     }
 
     #[test]

@@ -9,8 +9,10 @@ mod test;
 use std::path::Path;
 
 use autodidact_client::v1;
+use autodidact_domain::Capability;
 use autodidact_proto::json as messages;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 
 use super::dataset::read_bounded;
 use super::{Failure, Global, connect, output, request_id};
@@ -126,8 +128,17 @@ Examples:
     },
 }
 
-/// What plugins may be granted.
-const CAPABILITIES: [&str; 5] = ["log", "generate", "embed", "score", "data"];
+/// Reads what plugins may be granted.
+fn capability() -> PossibleValuesParser {
+    Capability::ALL.map(|(_, name)| name).into()
+}
+
+/// Reads what needs no file with it.
+fn plain_capability() -> PossibleValuesParser {
+    let plain = Capability::ALL.into_iter();
+    let plain = plain.filter(|(capability, _)| *capability != Capability::Data);
+    PossibleValuesParser::new(plain.map(|(_, name)| name))
+}
 
 /// The largest component that is sent or fetched; the daemon has a lower bound.
 const MAX_COMPONENT_BYTES: usize = 64 << 20;

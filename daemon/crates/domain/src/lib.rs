@@ -30,6 +30,7 @@ pub mod preview;
 pub mod random;
 pub mod report;
 pub mod review;
+pub mod shown;
 pub mod spending;
 pub mod training;
 pub mod verdict;

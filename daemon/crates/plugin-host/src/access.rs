@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use autodidact_domain::capability::{LogLevel, PluginServices, ServiceError};
+use autodidact_domain::shown::steers;
 use autodidact_domain::{Capability, Granted, PortError};
 
 use crate::sandbox::Failure;
@@ -208,7 +209,7 @@ fn not_granted(capability: Capability) -> String {
 fn one_line(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_LINE_BYTES);
     let shown = text[..end].chars();
-    let shown = shown.map(|c| if c.is_control() { ' ' } else { c });
+    let shown = shown.map(|c| if steers(c) { ' ' } else { c });
     let cut = if end < text.len() { "…" } else { "" };
     shown.chain(cut.chars()).collect()
 }

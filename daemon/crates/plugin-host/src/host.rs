@@ -250,8 +250,9 @@ impl PluginHost {
         let most = own.unwrap_or(&self.limits).memory_bytes;
         if sandbox.memory_bytes() > most {
             return Err(PluginError::Refused(format!(
-                "instantiate: wanted more than {} MiB of memory",
-                most >> 20
+                "instantiate: wanted more than {} MiB of memory (memory_mib of [plugins.{}])",
+                most >> 20,
+                stored.name
             )));
         }
         if is_new {

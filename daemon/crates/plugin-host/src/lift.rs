@@ -5,6 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use autodidact_domain::PluginKind;
+use autodidact_domain::shown::on_one_line;
 use wasmparser::{Parser, Payload, Validator};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
 use wit_parser::Resolve;
@@ -20,7 +21,7 @@ const MAX_ERROR_CHARS: usize = 1000;
 /// # Errors
 /// [`PluginError::Refused`] for a module that exports no kind, lacks what the interfaces want, or cannot be read.
 pub(crate) fn lift(module: &[u8]) -> Result<Vec<u8>, PluginError> {
-    let refused = |text: String| PluginError::Refused(text.chars().take(MAX_ERROR_CHARS).collect());
+    let refused = |text: String| PluginError::Refused(on_one_line(&text, MAX_ERROR_CHARS));
     // The encoder is made for what compilers write, not for hostile bytes.
     match catch_unwind(AssertUnwindSafe(|| encode(module))) {
         Ok(Ok(component)) => Ok(component),

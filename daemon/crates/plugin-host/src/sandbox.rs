@@ -6,6 +6,7 @@ use autodidact_domain::plugin::{
     FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
     Validation,
 };
+use autodidact_domain::shown::on_one_line;
 use autodidact_domain::{Interrupt, PluginRecord, PortError};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
@@ -267,7 +268,7 @@ fn instantiate(store: &mut Store<State>, loaded: &Loaded) -> wasmtime::Result<Gu
 }
 
 fn refused(text: String) -> Failure {
-    Failure::Refused(text.chars().take(MAX_ERROR_CHARS).collect())
+    Failure::Refused(on_one_line(&text, MAX_ERROR_CHARS))
 }
 
 /// Explains an error of wasmtime's.
@@ -292,5 +293,5 @@ fn failure(error: &wasmtime::Error, state: &mut State, time: Duration) -> Failur
             state.output_bytes >> 10
         ));
     }
-    Failure::Trapped(cause.chars().take(MAX_ERROR_CHARS).collect())
+    Failure::Trapped(on_one_line(&cause, MAX_ERROR_CHARS))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use autodidact_client::{Client, v1};
 use clap::Args;
 
-use super::{CAPABILITIES, tell};
+use super::{capability, tell};
 use crate::cli::dataset::read_bounded;
 use crate::cli::{Failure, Global, output, request_id};
 
@@ -13,11 +13,11 @@ use crate::cli::{Failure, Global, output, request_id};
 pub(crate) struct GrantArgs {
     /// The plugin
     name: String,
-    /// What it may use from now on, of what it asks for: log, generate, embed, score, data
-    #[arg(value_name = "CAPABILITY", value_parser = CAPABILITIES)]
+    /// What it may use from now on, of what it asks for
+    #[arg(value_name = "CAPABILITY", value_parser = capability())]
     grant: Vec<String>,
     /// What it may not use any more
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = CAPABILITIES)]
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capability())]
     revoke: Vec<String>,
     /// The most tokens of models that it may use in a workflow, prompts counted
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]

@@ -7,7 +7,7 @@ use autodidact_domain::Interrupt;
 use clap::Args;
 use sha2::{Digest as _, Sha256};
 
-use super::{MAX_COMPONENT_BYTES, read_component, tell};
+use super::{MAX_COMPONENT_BYTES, plain_capability, read_component, tell};
 use crate::cli::{Failure, Global, output, request_id};
 
 #[derive(Args)]
@@ -18,8 +18,8 @@ pub(crate) struct InstallArgs {
     /// The SHA-256 that the file must have; an address needs it
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
-    /// Grant it what it asks for, in every workflow: log, generate, embed, score
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = ["log", "generate", "embed", "score"])]
+    /// Grant it what it asks for, in every workflow
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = plain_capability())]
     grant: Vec<String>,
 }
 

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use autodidact_client::{Client, PluginTest, v1};
+use autodidact_domain::PluginKind;
 use autodidact_proto::json as messages;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{CAPABILITIES, read_component, uses_told};
+use super::{capability, read_component, uses_told};
 use crate::cli::{Failure, Global, output};
 
 use v1::test_plugin_response::Message;
@@ -41,10 +43,10 @@ pub(crate) struct TestArgs {
     #[arg(long, value_name = "JSON", default_value = "{}")]
     plugin_config: String,
     /// As what it is asked, where it is of several kinds
-    #[arg(long, value_parser = ["filter", "template", "validator", "scorer"])]
+    #[arg(long, value_parser = PossibleValuesParser::from(PluginKind::ALL.map(|(_, name)| name)))]
     kind: Option<String>,
     /// What it may use in this test [default: what it was granted]
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = CAPABILITIES)]
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capability())]
     grant: Vec<String>,
     /// The most tokens of models that it may use
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]

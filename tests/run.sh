@@ -110,5 +110,5 @@ cargo test --release --workspace --no-fail-fast -- --nocapture --test-threads="$
   grep -E '^test .*FAILED|^error' "$cache/test.log" >&2
   exit 1
 }
-grep -E '^(test result|skipped:|seed [0-9]+: |quickstart took|[0-9]+ kills hit)' "$cache/test.log"
+grep -E '^(test result|skipped:|seed [0-9]+: |quickstart took|[0-9]+ kills hit)|not run, since' "$cache/test.log"
 say "all passed"

@@ -160,6 +160,59 @@ fn plugins_in_c() -> Result<()> {
     check("c")
 }
 
+/// A project in JavaScript becomes one in TypeScript as the SDK's page says.
+#[test]
+fn a_plugin_in_typescript() -> Result<()> {
+    if let Err(missing) = tools_of("javascript")? {
+        tell(&format!("not run, since {missing}: a_plugin_in_typescript"));
+        return Ok(());
+    }
+    let page = std::fs::read_to_string(repository().join("sdk/javascript/README.md"))?;
+    let (_, page) = page.split_once("## TypeScript").context("the section")?;
+    let block = |language: &str| -> Result<&str> {
+        let (_, block) = page
+            .split_once(&format!("```{language}\n"))
+            .with_context(|| format!("a block of {language}"))?;
+        Ok(block.split_once("\n```").context("its end")?.0)
+    };
+    let work = tempfile::tempdir()?;
+    let made = ["plugin", "new", "typed", "--lang", "javascript"];
+    must(run(work.path(), &[], &made)?, "plugin new")?;
+    let project = work.path().join("typed");
+    let shell = |command: &str| -> Result<String> {
+        let shell = Command::new("sh")
+            .args(["-ec", command])
+            .current_dir(&project)
+            .output();
+        must(shell.context("run sh")?, command)
+    };
+    shell(block("sh")?)?;
+    let bundle = block("toml")?.split_once("    [\"npx\"").context("npx")?.1;
+    let (bundle, _) = bundle.split_once("],\n").context("the step's end")?;
+    let manifest = project.join("plugin.toml");
+    let steps = std::fs::read_to_string(&manifest)?
+        .replace("src/plugin.js", "build/plugin.js")
+        .replace(
+            "    [\"node\"",
+            &format!("    [\"npx\"{bundle}],\n    [\"node\""),
+        );
+    std::fs::write(&manifest, steps)?;
+    std::fs::write(project.join("tsconfig.json"), block("json")?)?;
+    shell("npx tsc --noEmit --strict")?;
+    let component = build(&project, &[])?;
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    let test = ["plugin", "test", &component, "--dataset", "seeds-en"];
+    let shown = home.text(&test)?;
+    ensure!(
+        shown.contains("typed ") && !shown.contains("plugin_error"),
+        "{shown}"
+    );
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
 #[test]
 fn plugins_in_zig() -> Result<()> {
     check("zig")

@@ -403,6 +403,21 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
             .contains("kept")
     );
 
+    // Who watches is told at once.
+    let file = home.path().join("watched.yaml");
+    std::fs::write(&file, workflow.replace("harmed", "watched"))?;
+    let watched = home.run(&[
+        "workflow",
+        "submit",
+        &file.to_string_lossy(),
+        "--watch",
+        "--json",
+    ])?;
+    let told = String::from_utf8_lossy(&watched.stdout).into_owned();
+    let warning = told.lines().find(|line| line.contains("failed on 5 of 7"));
+    let warning = warning.with_context(|| format!("no warning: {told}"))?;
+    assert!(warning.contains("plugin hostile"), "{warning}");
+
     // Killed while the plugin does its worst, it comes out the same.
     let undisturbed = outcome(&home, "harmed")?;
     home.submit(&workflow.replace("harmed", "killed"))?;

@@ -125,7 +125,7 @@ fn a_command_says_what_happened_and_changes_nothing_where_it_is_refused() -> Res
     home.text(&["plugin", "remove", "shout-c"])?;
     let module = module.to_string_lossy();
     let refused = home.run(&["plugin", "install", &module, "--grant", "log"])?;
-    let why = "plugin shout-c does not ask for log, so nothing was installed; it asks for nothing";
+    let why = "plugin shout-c does not ask for log; it asks for nothing; nothing was installed";
     assert!(told(&refused).contains(why), "{}", told(&refused));
     assert!(!home.text(&["plugin", "list"])?.contains("shout-c"));
 
@@ -253,6 +253,54 @@ fn a_plugin_cannot_fill_the_log() -> Result<()> {
     let written = home.log().matches("and another thing").count();
     // Lines are fleeting: a full channel loses some, and none is told twice.
     assert!((100..=10_000).contains(&written), "{written} lines");
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// Takes some tenths of a second for every record.
+const SLOW: &str = r#"
+#define AD_NAME "slow"
+#define AD_VERSION "1.0.0"
+#define AD_CONFIG_SCHEMA ""
+#define AD_FILTER
+#include "autodidact_plugin.h"
+
+static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config(config, NULL, 0, error); }
+
+static ad_decision ad_decide(const ad_record *record) {
+    (void)record;
+    for (volatile uint32_t i = 0; i < 200000000; i++) {}
+    return ad_keep();
+}
+"#;
+
+#[test]
+fn a_long_test_says_how_far_it_is_and_can_be_ended() -> Result<()> {
+    let Some(python) = python_for("a_long_test_says_how_far_it_is_and_can_be_ended") else {
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let settings = "[plugins.slow]\ncall_ms = 60000\nrecord_ms = 60000\n";
+    std::fs::write(home.path().join("autodidact.toml"), settings)?;
+    let daemon = home.serve(&[])?;
+    home.install_c(&python, "slow", SLOW, &[])?;
+    home.import_instructions("records", (0..3000).map(|i| format!("Say {i}.")))?;
+    // Minutes of work, of which a first part is seen.
+    let test = home.spawn(&["plugin", "test", "slow", "--dataset", "records"])?;
+    wait_for("a line on how far it is", LIMIT, || {
+        home.log().contains(" so far")
+    })?;
+    let log = home.log();
+    let line = log.lines().find(|line| line.contains(" so far"));
+    assert!(line.is_some_and(|l| l.contains("asked about ")), "{log}");
+    test.terminate()?;
+    // Nobody waits for the rest, so the daemon does not do it.
+    wait_for("a daemon at rest", LIMIT, || {
+        let spent = || daemon.cpu_time().unwrap_or_default();
+        let before = spent();
+        std::thread::sleep(Duration::from_secs(1));
+        spent() - before < Duration::from_millis(300)
+    })?;
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Home, compile_c, python_for, repository};
+use autodidact_tests::{Home, compile_c, python_for, repository, wait_for};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -226,6 +226,36 @@ fn versions_that_swap_under_load_lose_no_record() -> Result<()> {
         assert_eq!(plugin["dropped"], by_version[version], "{plugin}");
         assert_eq!(plugin["failures"], 0, "{plugin}");
     }
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_taken_now_is_told_of_once_and_taken_later() -> Result<()> {
+    let name = "a_file_that_cannot_be_taken_now_is_told_of_once_and_taken_later";
+    let Some(python) = python_for(name) else {
+        return Ok(());
+    };
+    let work = tempfile::tempdir()?;
+    let component = std::fs::read(build(&python, work.path(), "0.1.0")?)?;
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    // Where its report belongs stands a folder.
+    let folder = home.path().join("plugins");
+    let stands = folder.join("shout.wasm.report.json");
+    std::fs::create_dir_all(stands.join("in the way"))?;
+    std::fs::write(folder.join("shout.wasm"), &component)?;
+    let told = || {
+        let log = home.log();
+        log.matches("is tried again until it can be taken").count()
+    };
+    wait_for("it is told of", LIMIT, || told() > 0)?;
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(told(), 1, "{}", home.log());
+    std::fs::remove_dir_all(&stands)?;
+    wait_for("it is taken", LIMIT, || stands.is_file())?;
+    let report: Value = serde_json::from_slice(&std::fs::read(&stands)?)?;
+    assert_eq!(report["plugin"]["name"], "shout-c", "{report}");
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }

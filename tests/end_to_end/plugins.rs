@@ -428,6 +428,57 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
+/// Asks how likely an answer is to each record's instruction.
+const MEASURES: &str = r#"
+#define AD_NAME "measures"
+#define AD_VERSION "1.0.0"
+#define AD_CONFIG_SCHEMA ""
+#define AD_CAPABILITIES AD_USES_SCORE
+#define AD_FILTER
+#define AD_WHOLE_BATCHES
+#include "autodidact_plugin.h"
+#include "autodidact_host.h"
+
+static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config(config, NULL, 0, error); }
+
+static bool ad_decide_all(const ad_record *records, uint32_t length, ad_decision *decisions, ad_text *error) {
+    (void)decisions;
+    ad_continuation *continuations = ad_take(4, length * sizeof *continuations);
+    for (uint32_t r = 0; r < length; r++) {
+        continuations[r].prompt = ad_question(records[r].instruction);
+        continuations[r].text = ad_text_of("Yes.");
+    }
+    return ad_measure(continuations, length, error) != NULL;
+}
+"#;
+
+#[test]
+fn a_text_that_no_context_holds_fails_its_own_record() -> Result<()> {
+    let Some(python) = python_for("a_text_that_no_context_holds_fails_its_own_record") else {
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let daemon = home.serve(&[])?;
+    home.prepare()?;
+    home.install_c(&python, "measures", MEASURES, &[])?;
+    let long = "Name a river and another one. ".repeat(20_000);
+    home.import_instructions("records", ["Name a river.", &long, "List three colours."])?;
+    home.submit("name: long\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: measures, grant: [score], max_tokens: 10000000}}]}\n")?;
+    home.wait_until_done("long", LIMIT)?;
+    let told = home.json(&["workflow", "verdicts", "long"])?;
+    let verdicts = told["verdicts"].as_array().context("verdicts")?;
+    assert_eq!(verdicts.len(), 3);
+    for verdict in verdicts {
+        let is_long = verdict["text"].as_str().is_some_and(|t| t.len() > 1000);
+        let expected = if is_long { "plugin_error" } else { "kept" };
+        assert_eq!(verdict["reason"], expected, "{}", verdict["evidence"]);
+        let note = verdict["evidence"]["note"].as_str().unwrap_or_default();
+        assert_eq!(note.contains("the context holds"), is_long, "{note}");
+    }
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
 /// Tells what came of a workflow: its dataset, and every verdict without its place and time.
 fn outcome(home: &Home, workflow: &str) -> Result<(String, Vec<Value>)> {
     let told = home.json(&["workflow", "verdicts", workflow])?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::generation::{Completion, GenerateRequest, ResponseLoss, ScoreRequest};
-use crate::{Digest, Interrupt, PortError};
+use crate::{Digest, Interrupt, PluginName, PortError};
 
 /// What a plugin may use besides its own time and memory, where a person grants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +47,49 @@ impl Capability {
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// A plugin was to have what it does not ask for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("plugin {plugin} does not ask for {capability}; it asks for {}", listed(.asked))]
+pub struct NotAsked {
+    /// The plugin.
+    pub plugin: PluginName,
+    /// What it was to have.
+    pub capability: Capability,
+    /// What it asks for.
+    pub asked: Vec<Capability>,
+}
+
+/// Holds what a plugin is to have to what it asks for.
+///
+/// # Errors
+/// [`NotAsked`] for the first that it does not ask for.
+pub fn check_asked(
+    plugin: &PluginName,
+    asked: &[Capability],
+    granted: &[Capability],
+) -> Result<(), NotAsked> {
+    match granted.iter().find(|c| !asked.contains(c)) {
+        None => Ok(()),
+        Some(capability) => Err(NotAsked {
+            plugin: plugin.clone(),
+            capability: *capability,
+            asked: asked.to_vec(),
+        }),
+    }
+}
+
+/// Lists capabilities as people write them.
+pub fn listed(capabilities: &[Capability]) -> String {
+    match capabilities {
+        [] => "nothing".to_string(),
+        some => some
+            .iter()
+            .map(|capability| capability.name())
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::GrantChange;
+use crate::capability::{Capability, GrantChange};
 use crate::exchange::{AdapterFile, ExportProgress, ExportedModel};
 use crate::generation::{ResponseLoss, ScoreRequest};
 use crate::journal::{RecordedVerdict, StageName};
@@ -362,6 +362,13 @@ pub trait ModelSource: Send + Sync {
 pub trait Plugins: Send + Sync {
     /// Checks, compiles and registers a component. Installing the same bytes again changes nothing.
     fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary>;
+    /// Installs a person's component and grants it what that person says, in one step: where it does not ask for all of that, nothing
+    /// is installed. Tells what stood under its name before.
+    fn install_granted(
+        &self,
+        component: &[u8],
+        grant: &[Capability],
+    ) -> PortResult<(PluginSummary, Option<PluginSummary>)>;
     /// Checks and compiles a component without installing it, so that it can be asked by its digest until it leaves.
     fn visit(&self, component: &[u8]) -> PortResult<PluginSummary>;
     /// Lets a component that visits go.

@@ -139,7 +139,6 @@ fn checked(collected: BTreeSet<String>) -> Result<Vec<String>, Vec<Fault>> {
     }
     let start: String = longest.map_or(String::new(), |label| label.chars().take(60).collect());
     Err(vec![Fault {
-        line: 0,
         path: "stages.train.labels".into(),
         message: format!(
             "the data has {} different labels, the longest of {bytes} bytes: {start:?}; these seem to be answers",
@@ -147,7 +146,7 @@ fn checked(collected: BTreeSet<String>) -> Result<Vec<String>, Vec<Fault>> {
         ),
         expected: format!("at most {MAX_LABELS} labels of at most {MAX_LABEL_BYTES} bytes"),
         found: format!("{} labels", collected.len()),
-        nearest: None,
+        ..Fault::default()
     }])
 }
 
@@ -182,7 +181,6 @@ pub(crate) fn too_few(
     let train = spec.stages.train.as_ref()?;
     let trains_head = train.options.task_type.has_head() && seeds.is_some();
     (trains_head && labels.len() < 2).then(|| Fault {
-        line: 0,
         path: "stages.train.labels".into(),
         message: "there is nothing to tell apart".into(),
         expected: "at least two labels, declared or in the data".into(),
@@ -190,7 +188,7 @@ pub(crate) fn too_few(
             Some(label) => format!("{label:?} alone"),
             None => "none".into(),
         },
-        nearest: None,
+        ..Fault::default()
     })
 }
 
@@ -257,11 +255,10 @@ fn look_at(
 
 fn fault(path: &str, message: String, expected: &str, summary: &DatasetSummary) -> Fault {
     Fault {
-        line: 0,
         path: path.to_string(),
         message,
         expected: expected.to_string(),
         found: format!("{:?}", summary.name.as_str()),
-        nearest: None,
+        ..Fault::default()
     }
 }

@@ -19,7 +19,6 @@ use crate::spec::{Fault, nearest_name};
 fn refuse_encoder(path: &str, model: &ModelSummary) -> Option<Fault> {
     let name = model.name.as_str();
     is_encoder(&model.architecture).then(|| Fault {
-        line: 0,
         path: path.to_string(),
         message: format!(
             "{name} is an encoder ({}): it gives embeddings and cannot generate",
@@ -27,7 +26,7 @@ fn refuse_encoder(path: &str, model: &ModelSummary) -> Option<Fault> {
         ),
         expected: "a model that generates".to_string(),
         found: format!("{name:?}"),
-        nearest: None,
+        ..Fault::default()
     })
 }
 
@@ -42,14 +41,13 @@ fn refuse_unscored(ports: &Ports, spec: &WorkflowSpec) -> Vec<Fault> {
         let name = named.as_ref().unwrap_or(&spec.model);
         let model = ports.models.get(name).ok()?;
         model.is_remote().then(|| Fault {
-            line: 0,
             path: format!("{path}.{word}.model"),
             message: format!(
                 "{name} runs on a server, which does not tell how likely a given text is"
             ),
             expected: "a model on this machine".to_string(),
             found: format!("{:?}", name.as_str()),
-            nearest: None,
+            ..Fault::default()
         })
     };
     spec.chain_rules().filter_map(fault).collect()
@@ -71,12 +69,11 @@ fn refuse_overlap(
         return Vec::new();
     }
     let fault = |message: String, expected: String, found: String| Fault {
-        line: 0,
         path: "held_out".into(),
         message,
         expected,
         found,
-        nearest: None,
+        ..Fault::default()
     };
     let read = |summary| read_dataset(ports, Some(summary));
     let (records, tasks) = match (read(seeds), read(held_out)) {
@@ -131,12 +128,11 @@ fn refuse_constraint(ports: &Ports, spec: &WorkflowSpec) -> Option<Fault> {
         ConstraintSpec::JsonSchema(text) => ("json_schema", text.clone()),
     };
     checked.err().map(|message| Fault {
-        line: 0,
         path: format!("stages.respond.constraint.{field}"),
         message,
         expected: "a form that llguidance can compile and that some text has".to_string(),
         found,
-        nearest: None,
+        ..Fault::default()
     })
 }
 
@@ -164,12 +160,11 @@ fn refuse_training(
         None => ("stages.train".into(), message),
     };
     Some(Fault {
-        line: 0,
         path,
         message,
         expected: "options that fit the model".into(),
         found: spec.model.to_string(),
-        nearest: None,
+        ..Fault::default()
     })
 }
 
@@ -200,7 +195,6 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> Result<Pinned, Vec<Faul
     faults.extend(refuse_unscored(ports, spec));
     let mut missing = |path: &str, what: &str, name: &str, known: Vec<String>, how: &str| {
         faults.push(Fault {
-            line: 0,
             path: path.to_string(),
             message: format!("there is no {what} {name:?}; {how}"),
             expected: if known.is_empty() {
@@ -210,6 +204,7 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> Result<Pinned, Vec<Faul
             },
             found: format!("{name:?}"),
             nearest: nearest_name(name, known.iter().map(String::as_str)),
+            ..Fault::default()
         });
     };
     for (path, name) in named {
@@ -302,26 +297,24 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> Result<Pinned, Vec<Faul
         && seeds.digest == measured.digest
     {
         faults.push(Fault {
-            line: 0,
             path: "stages.train.eval_dataset".into(),
             message: "it has the very examples that are trained on, so it would measure nothing"
                 .into(),
             expected: "a dataset with other examples, or validation_split".into(),
             found: format!("{:?}", measured.name.as_str()),
-            nearest: None,
+            ..Fault::default()
         });
     }
     if let (Some(seeds), Some(held_out), Some(_)) = (&seeds, &held_out, &spec.stages.evaluate)
         && seeds.digest == held_out.digest
     {
         faults.push(Fault {
-            line: 0,
             path: "held_out".into(),
             message: "the held-out tasks are the seeds themselves, so they would measure nothing"
                 .into(),
             expected: "a dataset with other tasks than the seeds".into(),
             found: format!("{:?}", held_out.name.as_str()),
-            nearest: None,
+            ..Fault::default()
         });
     }
     faults.extend(refuse_overlap(
@@ -337,12 +330,11 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> Result<Pinned, Vec<Faul
             .and_then(|model| misfit(ports, model, adapter));
         if let Some(message) = misfit {
             faults.push(Fault {
-                line: 0,
                 path: format!("stages.train.{field}"),
                 message,
                 expected: format!("an adapter of {}", spec.model),
                 found: format!("{:?}", adapter.id.as_str()),
-                nearest: None,
+                ..Fault::default()
             });
         }
     }
@@ -353,12 +345,11 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> Result<Pinned, Vec<Faul
     let needs_local = spec.stages.train.is_some() || spec.stages.evaluate.is_some();
     if needs_local && model.as_ref().is_some_and(ModelSummary::is_remote) {
         faults.push(Fault {
-            line: 0,
             path: "model".into(),
             message: "a remote model can only generate, and the stages train or evaluate it".into(),
             expected: "a model on this machine; a remote one may stand in stages.generate.model and stages.respond.model".into(),
             found: format!("{:?}", spec.model.as_str()),
-            nearest: None,
+            ..Fault::default()
         });
     }
     faults.extend(memory_fault(ports, spec, model.as_ref()));
@@ -416,7 +407,6 @@ fn memory_fault(ports: &Ports, spec: &WorkflowSpec, model: Option<&ModelSummary>
     let name = model.name.as_str();
     let work = if trained { "be trained" } else { "generate" };
     Some(Fault {
-        line: 0,
         path: "model".into(),
         message: format!(
             "{name} needs {} MiB of memory to {work}, and there are {}; take a smaller model, {}",
@@ -429,6 +419,6 @@ fn memory_fault(ports: &Ports, spec: &WorkflowSpec, model: Option<&ModelSummary>
         ),
         expected: format!("a model that takes at most {} MiB", limit >> 20),
         found: format!("{name:?}"),
-        nearest: None,
+        ..Fault::default()
     })
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use autodidact_domain::{Capability, Digest, PortError};
+use autodidact_domain::capability::NotAsked;
+use autodidact_domain::{Digest, PortError};
 
 /// An error of the plugin host.
 #[derive(Debug, thiserror::Error)]
@@ -34,17 +35,15 @@ pub enum PluginError {
     #[error("plugin {0:?} comes with the daemon and cannot be removed; disable it instead")]
     Builtin(String),
     /// A person granted what the plugin does not ask for.
-    #[error("plugin {name:?} does not ask for {capability}; it asks for {}", listed(.asked))]
-    NotAsked {
-        /// The plugin.
-        name: String,
-        /// What was granted.
-        capability: Capability,
-        /// What it asks for.
-        asked: Vec<Capability>,
-    },
+    #[error(transparent)]
+    NotAsked(#[from] NotAsked),
+    /// What a person grants with it cannot be granted, so a component was not installed.
+    #[error("{0}; nothing was installed")]
+    NotInstalled(Box<PluginError>),
     /// Reading files was granted without any.
-    #[error("plugin {0:?} would have no file to read: give it some with data (`--file NAME=PATH`)")]
+    #[error(
+        "plugin {0:?} would have no file to read: `autodidact plugin grant {0} data --file NAME=PATH` gives it one, once it is installed"
+    )]
     NoFiles(String),
     /// Files were given without leave to read them.
     #[error("plugin {0:?} may not read files: grant it data together with them")]
@@ -95,17 +94,6 @@ impl PluginError {
     }
 }
 
-fn listed(asked: &[Capability]) -> String {
-    match asked {
-        [] => "nothing".to_string(),
-        asked => asked
-            .iter()
-            .map(|capability| capability.name())
-            .collect::<Vec<_>>()
-            .join(", "),
-    }
-}
-
 impl From<PluginError> for PortError {
     fn from(error: PluginError) -> Self {
         let message = error.to_string();
@@ -127,7 +115,8 @@ impl From<PluginError> for PortError {
             },
             PluginError::Refused(_)
             | PluginError::Builtin(_)
-            | PluginError::NotAsked { .. }
+            | PluginError::NotAsked(_)
+            | PluginError::NotInstalled(_)
             | PluginError::NoFiles(_)
             | PluginError::NoData(_)
             | PluginError::DataFile(_)

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use autodidact_domain::{Digest, PluginSummary};
+use autodidact_domain::capability::GrantChange;
+use autodidact_domain::{Capability, Digest, PluginSummary};
 use wasmtime::Engine;
 
 use crate::cache::CodeCache;
@@ -184,7 +185,13 @@ impl PluginHost {
         }
     }
 
-    fn install_component(&self, bytes: &[u8], builtin: bool) -> Result<PluginSummary, PluginError> {
+    /// Installs a component with what a person grants it, in one write. Tells what stood under its name before.
+    fn install_component(
+        &self,
+        bytes: &[u8],
+        builtin: bool,
+        grant: &[Capability],
+    ) -> Result<(PluginSummary, Option<PluginSummary>), PluginError> {
         let digest = Digest::of(bytes);
         let _compiling = lock(&self.compiling);
         let known = lock(&self.registry).components.get(&digest).cloned();
@@ -198,27 +205,22 @@ impl PluginHost {
             None => self.examine(digest, bytes)?.1,
         };
         self.check_name_is_free(&stored, digest, builtin)?;
+        // What is refused leaves no file behind.
+        stand_in(&lock(&self.registry), digest, &stored, builtin, grant)?;
         let path = self.component_path(digest);
         // Also mends a file that was damaged or lost.
         if files::read(&path)?.is_none_or(|found| found != bytes) {
             files::write_atomic(&path, bytes)?;
         }
         let mut registry = lock(&self.registry);
-        let mut changed = registry.clone();
-        let before = registry.plugins.get(&stored.name);
-        let plugin = StoredPlugin {
-            in_force: digest,
-            enabled: before.is_none_or(|plugin| plugin.enabled),
-            builtin: builtin || before.is_some_and(|plugin| plugin.builtin),
-            granted: before
-                .map(|plugin| plugin.granted.clone())
-                .unwrap_or_default(),
-        };
         let name = stored.name.clone();
+        let before = registry.summary(name.as_str()).ok();
+        let mut changed = registry.clone();
+        let plugin = stand_in(&registry, digest, &stored, builtin, grant)?;
         changed.plugins.insert(name.clone(), plugin);
         changed.components.insert(digest, stored);
         self.replace(&mut registry, changed)?;
-        registry.summary(name.as_str())
+        Ok((registry.summary(name.as_str())?, before))
     }
 
     /// Compiles a new component and has it describe itself. The caller holds `compiling`.
@@ -392,6 +394,35 @@ impl PluginHost {
         change(component.ok_or(PluginError::UnknownDigest(digest))?);
         self.replace(&mut registry, changed)
     }
+}
+
+/// Makes what stands under a component's name once it is installed with a grant.
+fn stand_in(
+    registry: &Registry,
+    digest: Digest,
+    stored: &StoredComponent,
+    builtin: bool,
+    grant: &[Capability],
+) -> Result<StoredPlugin, PluginError> {
+    let before = registry.plugins.get(&stored.name);
+    let mut plugin = StoredPlugin {
+        in_force: digest,
+        enabled: before.is_none_or(|plugin| plugin.enabled),
+        builtin: builtin || before.is_some_and(|plugin| plugin.builtin),
+        granted: before
+            .map(|plugin| plugin.granted.clone())
+            .unwrap_or_default(),
+    };
+    if !grant.is_empty() {
+        let change = GrantChange {
+            grant: grant.to_vec(),
+            ..GrantChange::default()
+        };
+        let granted = &mut plugin.granted;
+        grants::apply(&change, &stored.name, &stored.capabilities, granted)
+            .map_err(|error| PluginError::NotInstalled(Box::new(error)))?;
+    }
+    Ok(plugin)
 }
 
 /// Takes a lock. What a panicking thread left is whole: every change is made on a copy or in one step.

@@ -44,8 +44,8 @@ const CHAIN: [(&str, &str); 5] = [
 
 #[derive(Args)]
 #[command(after_help = "\
-Records are drawn, half of them Chinese. The built-in filter length is measured beside its own source compiled natively, and their
-decisions are held equal; then how long a component takes from the cache of compiled code to its first answer, and a chain of five
+Records are drawn, half of them Chinese. The built-in filter length is measured in turn with its own source compiled natively, and
+their decisions are held equal; then how long a component takes from the cache of compiled code to its first answer, and a chain of five
 built-in filters on one core and on all.
 
 Examples:
@@ -108,24 +108,25 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
     };
     let per_record = |time: Duration| time.as_secs_f64() * 1e6 / records.len() as f64;
 
+    let [instruction, output] = BOUNDS.map(|b| json!({"least": b.least, "most": b.most}));
+    let config = json!({"instruction": instruction, "output": output});
+    // In turn, so that whatever else the machine does weighs on all of them alike.
     let mut native = figure("length", "native", 1, 1);
-    let mut expected = Vec::new();
+    let hosts = args.batch.iter().map(|batch| open(*batch, 1));
+    let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+    let batches = args.batch.iter();
+    let mut measured: Vec<Figure> = batches
+        .map(|batch| figure("length", "component", *batch, 1))
+        .collect();
     for run in 0..=args.runs {
         let start = Instant::now();
         let judge = |r: &PluginRecord<'_>| measure::judge(r.instruction, r.output, BOUNDS);
-        expected = records.iter().map(judge).collect();
+        let expected: Vec<_> = records.iter().map(judge).collect();
+        let took = start.elapsed();
         if run > 0 {
-            native.rates.push(per_record(start.elapsed()));
+            native.rates.push(per_record(took));
         }
-    }
-    native.print(json)?;
-
-    let [instruction, output] = BOUNDS.map(|b| json!({"least": b.least, "most": b.most}));
-    let config = json!({"instruction": instruction, "output": output});
-    for batch in args.batch.iter().copied() {
-        let host = open(batch, 1)?;
-        let mut measured = figure("length", "component", batch, 1);
-        for run in 0..=args.runs {
+        for (host, measured) in hosts.iter().zip(&mut measured) {
             stop_if_told(interrupt)?;
             let start = Instant::now();
             let decisions = host.filter(&PluginCall::plain(digest_of("length"), &config), &records);
@@ -135,22 +136,21 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
                 continue;
             }
             let decisions = decisions.map_err(|error| failed(&error))?;
-            let same = decisions
-                .answers
-                .iter()
-                .zip(&expected)
-                .all(|(found, expected)| {
-                    let found = found.as_ref().ok();
-                    let reason = found.map(|found| found.drop_reason.as_deref());
-                    reason == Some(expected.as_ref().map(|expected| expected.reason))
-                });
+            let mut decided = decisions.answers.iter().zip(&expected);
+            let same = decided.all(|(found, expected)| {
+                let found = found.as_ref().ok();
+                let reason = found.map(|found| found.drop_reason.as_deref());
+                reason == Some(expected.as_ref().map(|expected| expected.reason))
+            });
             if !same {
                 return Err(Failure::local(
                     "the component decides otherwise than its source compiled natively",
                 ));
             }
         }
-        measured.print(json)?;
+    }
+    for figure in std::iter::once(&native).chain(&measured) {
+        figure.print(json)?;
     }
 
     let mut first = Figure {
@@ -170,10 +170,13 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
     first.print(json)?;
 
     let chain = CHAIN.map(|(name, config)| (digest_of(name), read(config)));
+    let mut measured = Vec::new();
     for threads in [1, cores()] {
-        let host = open(64, threads)?;
-        let mut measured = figure("a chain of five", "component", 64, threads);
-        for run in 0..=args.runs {
+        let figure = figure("a chain of five", "component", 64, threads);
+        measured.push((open(64, threads)?, figure));
+    }
+    for run in 0..=args.runs {
+        for (host, measured) in &mut measured {
             stop_if_told(interrupt)?;
             let start = Instant::now();
             for (digest, config) in &chain {
@@ -184,7 +187,9 @@ pub(super) fn run(args: &PluginArgs, json: bool, interrupt: &Interrupt) -> Resul
                 measured.rates.push(per_record(start.elapsed()));
             }
         }
-        measured.print(json)?;
+    }
+    for (_, figure) in &measured {
+        figure.print(json)?;
     }
 
     match own {

@@ -105,6 +105,14 @@ fn what_cannot_be_scored_is_refused_before_any_work() {
             "{fault}"
         );
     }
+    // What no context holds is the request's fault, also where there is no memory for a tenth of it.
+    model.allow(Some(1 << 20));
+    let endless = text("a", &"#~".repeat(1_000_000));
+    let outcome = model.score(None, &[endless], &mut || {}, &calm());
+    assert!(
+        matches!(outcome, Err(EngineError::Invalid(_))),
+        "{outcome:?}"
+    );
 }
 
 #[test]

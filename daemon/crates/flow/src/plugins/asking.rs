@@ -104,13 +104,10 @@ impl Bound {
         if !plugin.kinds.contains(&self.kind) {
             return Some(format!("it is no {}", self.kind));
         }
-        let check = || {
-            let checked = run.ports.plugins.check_config(plugin.digest, &self.config);
-            checked.err().map(|error| error.to_string())
-        };
+        let check = || run.ports.plugins.check_config(plugin.digest, &self.config);
         let config = Digest::of(self.config.to_string().as_bytes());
         match run.plugins.refusal(plugin.digest, config, check) {
-            Some(error) => Some(format!("it refuses the configuration: {error}")),
+            Some(error) => Some(format!("its configuration cannot be used: {error}")),
             // It may ask for less than is granted here, or for more.
             None => wrong_grant(plugin, &self.terms).map(|(_, wrong, _)| wrong),
         }

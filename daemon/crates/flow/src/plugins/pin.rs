@@ -1,5 +1,6 @@
 //! Finds the plugins that a workflow names, and everything that is wrong with how it does.
 
+use autodidact_domain::capability::{check_asked, listed};
 use autodidact_domain::figures::WorkflowWarning;
 use autodidact_domain::ports::Ports;
 use autodidact_domain::workflow::{ChainRule, PluginSpec, PluginTerms};
@@ -49,12 +50,11 @@ pub(crate) fn pin(ports: &Ports, spec: &WorkflowSpec) -> (Vec<PluginSummary>, Ve
     for named in named(spec) {
         let name = named.name;
         let fault = |path: &str, message: String, expected: String| Fault {
-            line: 0,
             path: path.to_string(),
             message,
             expected,
             found: format!("{name:?}"),
-            nearest: None,
+            ..Fault::default()
         };
         let Ok(plugin) = ports.plugins.get(name) else {
             let known = ports.plugins.list().unwrap_or_default();
@@ -220,18 +220,9 @@ pub(super) fn wrong_grant(
     terms: &PluginTerms,
 ) -> Option<(&'static str, String, String)> {
     let (name, asked) = (&plugin.name, &plugin.capabilities);
-    let listed = |capabilities: &[Capability]| {
-        let names: Vec<&str> = capabilities.iter().map(|c| c.name()).collect();
-        names.join(", ")
-    };
     let granted = granted(plugin, terms);
-    if let Some(not_asked) = granted.capabilities.iter().find(|c| !asked.contains(c)) {
-        let expected = match asked.is_empty() {
-            true => "no grant: it asks for nothing".to_string(),
-            false => format!("some of {}", listed(asked)),
-        };
-        let wrong = format!("plugin {name} does not ask for {not_asked}");
-        return Some(("grant", wrong, expected));
+    if let Err(wrong) = check_asked(name, asked, &granted.capabilities) {
+        return Some(("grant", wrong.to_string(), String::new()));
     }
     if granted.has(Capability::Data) && granted.files.is_empty() {
         return Some((

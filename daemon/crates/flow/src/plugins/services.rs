@@ -130,18 +130,25 @@ impl Accounts {
         bound
     }
 
-    /// Tells why a component refuses a configuration, which is asked once.
+    /// Tells why a component refuses a configuration, which it is asked once; what passes, such as a disk that refuses, keeps it from
+    /// being used for now, and it is asked again.
     pub(super) fn refusal(
         &self,
         component: Digest,
         config: Digest,
-        check: impl FnOnce() -> Option<String>,
+        check: impl FnOnce() -> PortResult<()>,
     ) -> Option<String> {
-        let known = self.state().refusals.get(&(component, config)).cloned();
+        if let Some(known) = self.state().refusals.get(&(component, config)) {
+            return known.clone();
+        }
         // Not under the lock: what is asked may take its time.
-        let refusal = known.unwrap_or_else(check);
-        let mut state = self.state();
-        state.refusals.insert((component, config), refusal.clone());
+        let checked = check();
+        let is_final = matches!(checked, Ok(()) | Err(PortError::Invalid(_)));
+        let refusal = checked.err().map(|error| error.to_string());
+        if is_final {
+            let mut state = self.state();
+            state.refusals.insert((component, config), refusal.clone());
+        }
         refusal
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autodidact_domain::capability::PluginServices;
+use autodidact_domain::capability::{PluginServices, check_asked};
 use autodidact_domain::plugin::{
     FilterDecision, PluginScore, RenderedPrompt, TemplateCompletion, TemplateItem, TemplateRequest,
     Validation,
@@ -236,15 +236,8 @@ impl Trial {
 
     fn check_grant(&self) -> PortResult<()> {
         let (name, asked) = (&self.plugin.name, &self.plugin.capabilities);
-        if let Some(not_asked) = self
-            .granted
-            .capabilities
-            .iter()
-            .find(|c| !asked.contains(c))
-        {
-            let message = format!("plugin {name} does not ask for {not_asked}");
-            return Err(PortError::Invalid(message));
-        }
+        check_asked(name, asked, &self.granted.capabilities)
+            .map_err(|wrong| PortError::Invalid(wrong.to_string()))?;
         if self.granted.has(Capability::Data) && self.granted.files.is_empty() {
             return Err(PortError::Invalid(format!(
                 "plugin {name} has no file to read: install it and grant it some first"

@@ -56,6 +56,14 @@ impl Plugins for Fake {
         Plugins::get(self, "form")
     }
 
+    fn install_granted(
+        &self,
+        _: &[u8],
+        _: &[Capability],
+    ) -> PortResult<(PluginSummary, Option<PluginSummary>)> {
+        Ok((Plugins::get(self, "form")?, None))
+    }
+
     fn list(&self) -> PortResult<Vec<PluginSummary>> {
         let names = PLUGINS.iter();
         names.map(|(name, _)| Plugins::get(self, name)).collect()

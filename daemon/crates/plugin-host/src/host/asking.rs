@@ -130,8 +130,8 @@ impl PluginHost {
                 })?
             }
         };
-        let mut cost = Cost::default();
-        let mut answers = Vec::with_capacity(questions.len());
+        let mut parts = parts.into_iter();
+        let (mut answers, mut cost) = parts.next().unwrap_or_default();
         for (given, part) in parts {
             cost.add(part);
             answers.extend(given);

@@ -1,7 +1,7 @@
 //! What a person grants a plugin for every workflow.
 
-use autodidact_domain::capability::{DataFile, GrantChange};
-use autodidact_domain::{Capability, Digest, PluginSummary};
+use autodidact_domain::capability::{DataFile, GrantChange, NotAsked, check_asked};
+use autodidact_domain::{Capability, Digest, Granted, PluginName, PluginSummary};
 
 use super::{PluginHost, lock};
 use crate::{PluginError, files};
@@ -23,41 +23,15 @@ impl PluginHost {
             files_granted.push((file.clone(), DataFile { digest, size }));
         }
         self.change_plugin(name, |registry, summary| {
-            let asked = &summary.capabilities;
-            if let Some(capability) = change.grant.iter().find(|c| !asked.contains(c)) {
-                return Err(PluginError::NotAsked {
-                    name: name.to_string(),
-                    capability: *capability,
-                    asked: asked.clone(),
-                });
-            }
             let plugin = registry.plugins.get_mut(&summary.name);
             let plugin = plugin.ok_or(PluginError::UnknownDigest(summary.digest))?;
-            let granted = &mut plugin.granted;
-            // An earlier version may have asked for more, and was granted it.
-            let is_known = |c: &Capability| asked.contains(c) || granted.has(*c);
-            if let Some(capability) = change.revoke.iter().find(|c| !is_known(c)) {
-                return Err(PluginError::NotAsked {
-                    name: name.to_string(),
-                    capability: *capability,
-                    asked: asked.clone(),
-                });
-            }
-            granted.capabilities.extend(&change.grant);
-            granted.capabilities.retain(|c| !change.revoke.contains(c));
-            granted.capabilities.sort();
-            granted.capabilities.dedup();
-            granted.max_tokens = change.max_tokens.or(granted.max_tokens);
-            granted.files.extend(files_granted);
-            match granted.has(Capability::Data) {
-                true if granted.files.is_empty() => Err(PluginError::NoFiles(name.to_string())),
-                true => Ok(()),
-                false if !change.files.is_empty() => Err(PluginError::NoData(name.to_string())),
-                false => {
-                    granted.files.clear();
-                    Ok(())
-                }
-            }
+            plugin.granted.files.extend(files_granted);
+            apply(
+                change,
+                &summary.name,
+                &summary.capabilities,
+                &mut plugin.granted,
+            )
         })?;
         lock(&self.registry).summary(name)
     }
@@ -77,6 +51,39 @@ impl PluginHost {
                 bytes.len(),
                 self.limits.data_bytes
             ))),
+        }
+    }
+}
+
+/// Changes what a plugin is granted, whose files lie in `granted` already.
+///
+/// # Errors
+/// [`PluginError::NotAsked`], [`PluginError::NoFiles`] or [`PluginError::NoData`].
+pub(super) fn apply(
+    change: &GrantChange,
+    name: &PluginName,
+    asked: &[Capability],
+    granted: &mut Granted,
+) -> Result<(), PluginError> {
+    check_asked(name, asked, &change.grant)?;
+    // An earlier version may have asked for more, and was granted it.
+    let known = [asked, granted.capabilities.as_slice()].concat();
+    check_asked(name, &known, &change.revoke).map_err(|wrong| NotAsked {
+        asked: asked.to_vec(),
+        ..wrong
+    })?;
+    granted.capabilities.extend(&change.grant);
+    granted.capabilities.retain(|c| !change.revoke.contains(c));
+    granted.capabilities.sort();
+    granted.capabilities.dedup();
+    granted.max_tokens = change.max_tokens.or(granted.max_tokens);
+    match granted.has(Capability::Data) {
+        true if granted.files.is_empty() => Err(PluginError::NoFiles(name.to_string())),
+        true => Ok(()),
+        false if !change.files.is_empty() => Err(PluginError::NoData(name.to_string())),
+        false => {
+            granted.files.clear();
+            Ok(())
         }
     }
 }

@@ -6,7 +6,9 @@ use autodidact_domain::plugin::{
     TemplateRequest, Validation,
 };
 use autodidact_domain::ports::Plugins;
-use autodidact_domain::{Digest, PluginCall, PluginRecord, PluginRun, PluginSummary, PortResult};
+use autodidact_domain::{
+    Capability, Digest, PluginCall, PluginRecord, PluginRun, PluginSummary, PortResult,
+};
 use serde_json::Value;
 
 use super::{PluginHost, Visitor, lock};
@@ -16,7 +18,15 @@ use crate::sandbox::Sandbox;
 
 impl Plugins for PluginHost {
     fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary> {
-        Ok(self.install_component(component, builtin)?)
+        Ok(self.install_component(component, builtin, &[])?.0)
+    }
+
+    fn install_granted(
+        &self,
+        component: &[u8],
+        grant: &[Capability],
+    ) -> PortResult<(PluginSummary, Option<PluginSummary>)> {
+        Ok(self.install_component(component, false, grant)?)
     }
 
     fn visit(&self, component: &[u8]) -> PortResult<PluginSummary> {

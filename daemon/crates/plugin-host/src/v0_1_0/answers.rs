@@ -269,4 +269,38 @@ mod tests {
         ];
         assert_eq!(kinds, expect);
     }
+
+    #[test]
+    fn a_correction_has_a_longest_length() {
+        let correct = |bytes: usize| {
+            let correction = validator::Correction {
+                output: "a".repeat(bytes),
+                note: None,
+            };
+            validation(validator::Outcome::Correct(correction), 100)
+        };
+        assert!(correct(MAX_ANSWER_BYTES).is_ok());
+        assert_eq!(
+            correct(MAX_ANSWER_BYTES + 1),
+            Err("gave an answer of 262145 bytes as a correction; at most 262144 are taken".into())
+        );
+    }
+
+    #[test]
+    fn items_of_a_completion_have_a_longest_length() {
+        let read = |bytes: usize| {
+            let instructions = ["short".to_string(), "字".repeat(bytes / 3)];
+            let made = instructions.map(|instruction| template::Item {
+                instruction,
+                task_type: String::new(),
+                topic: String::new(),
+            });
+            items(made.into()).map(|items| items.len())
+        };
+        assert_eq!(read(MAX_INSTRUCTION_BYTES), Ok(2));
+        assert_eq!(
+            read(MAX_INSTRUCTION_BYTES + 2),
+            Err("gave an instruction of 65538 bytes; at most 65536 are taken".into())
+        );
+    }
 }

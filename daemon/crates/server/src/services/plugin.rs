@@ -16,7 +16,7 @@ use crate::convert;
 use crate::in_use::refuse_if_used;
 use crate::pages::page_by_name;
 use crate::requests::{Mutation, once};
-use crate::status::{OrStatus, bad_field, bad_name};
+use crate::status::{OrStatus, bad_name};
 use crate::stream::Outgoing;
 use crate::transfer::{self, Part};
 
@@ -47,7 +47,7 @@ impl PluginService for PluginApi {
             let mutation =
                 Mutation::of_upload("PluginService/Install", &header.request_id, &header, digest);
             let grant = trial::capabilities("grant", &header.grant)?;
-            once(context, &mutation, || install(context, &bytes, grant))
+            once(context, &mutation, || install(context, &bytes, &grant))
         });
         response.await.map(Response::new)
     }
@@ -238,53 +238,17 @@ fn is_bound(workflow: &WorkflowSummary, name: &PluginName) -> bool {
     plugins.any(|plugin| plugin.name == *name)
 }
 
-/// Installs a component and grants it what it is to have; where it does not ask for all of that it is not installed.
+/// Installs a component and grants it what it is to have.
 fn install(
     context: &Context,
     bytes: &[u8],
-    grant: Vec<Capability>,
+    grant: &[Capability],
 ) -> Result<v1::InstallPluginResponse, Status> {
-    let plugins = &context.ports.plugins;
-    let visitor = plugins.visit(bytes).or_status()?;
-    // It is compiled once: what visits is installed as it is.
-    let installed = install_visitor(context, &visitor, bytes, grant);
-    plugins.leave(visitor.digest);
-    installed
-}
-
-fn install_visitor(
-    context: &Context,
-    visitor: &PluginSummary,
-    bytes: &[u8],
-    grant: Vec<Capability>,
-) -> Result<v1::InstallPluginResponse, Status> {
-    let (plugins, name) = (&context.ports.plugins, &visitor.name);
-    if let Some(wrong) = grant.iter().find(|c| !visitor.capabilities.contains(c)) {
-        let asked = visitor.capabilities.iter().map(ToString::to_string);
-        let asked: Vec<String> = asked.collect();
-        return Err(bad_field(
-            "grant",
-            format!(
-                "plugin {name} does not ask for {wrong}, so nothing was installed; it asks for {}",
-                match asked.is_empty() {
-                    true => "nothing".to_string(),
-                    false => asked.join(", "),
-                }
-            ),
-        ));
-    }
-    let before = plugins.get(name.as_str()).ok();
-    let mut summary = plugins.install(bytes, false).or_status()?;
-    if !grant.is_empty() {
-        let change = GrantChange {
-            grant,
-            ..GrantChange::default()
-        };
-        summary = plugins.grant(name.as_str(), &change).or_status()?;
-    }
-    tell(context, name, "installed")?;
+    let installed = context.ports.plugins.install_granted(bytes, grant);
+    let (plugin, before) = installed.or_status()?;
+    tell(context, &plugin.name, "installed")?;
     Ok(v1::InstallPluginResponse {
-        plugin: Some(convert::plugin(&summary)),
+        plugin: Some(convert::plugin(&plugin)),
         before: before.as_ref().map(convert::plugin),
     })
 }

@@ -739,6 +739,16 @@ impl Plugins for World {
             .insert("form".into(), summary.clone());
         Ok(summary)
     }
+    fn install_granted(
+        &self,
+        component: &[u8],
+        grant: &[Capability],
+    ) -> PortResult<(PluginSummary, Option<PluginSummary>)> {
+        let before = Plugins::get(self, "form").ok();
+        let mut summary = self.install(component, false)?;
+        summary.granted.capabilities = grant.to_vec();
+        Ok((summary, before))
+    }
     fn list(&self) -> PortResult<Vec<PluginSummary>> {
         Ok(self.plugins.lock().unwrap().values().cloned().collect())
     }

@@ -130,8 +130,8 @@ impl Accounts {
         bound
     }
 
-    /// Tells why a component refuses a configuration, which it is asked once; what passes, such as a disk that refuses, keeps it from
-    /// being used for now, and it is asked again.
+    /// Tells why a component cannot take a configuration. What the plugin says is asked once; a port's failure, such as a disk that
+    /// refuses, is no answer of the plugin's and is not kept.
     pub(super) fn refusal(
         &self,
         component: Digest,

@@ -7,6 +7,7 @@ mod capabilities;
 mod core_modules;
 mod every_kind;
 mod garbage;
+mod grants;
 mod hostile;
 mod registry;
 mod swap;

@@ -19,8 +19,8 @@
 // plugin says must follow from the configuration and the record alone.
 
 import { ConfigError } from "./config.js";
-import { records } from "./record.js";
-import { Correction, Decision, Score } from "./verdict.js";
+import { Batch } from "./record.js";
+import { Correction, Decision, KEPT, Score } from "./verdict.js";
 
 export { ConfigError, readConfig } from "./config.js";
 export { ask, chat, goOn, item } from "./prompts.js";
@@ -46,8 +46,10 @@ export function definePlugin(definition) {
   const made = { plugin: { describe: () => describe(definition), checkConfig: caught((config) => void settingsOf(config)) } };
   for (const [kind, [one, all, check]] of Object.entries(RECORD_KINDS)) {
     if (!definition[one] && !definition[all]) continue;
-    const judge = definition[all]?.bind(definition) ?? ((batch, settings) => batch.map((record) => definition[one](record, settings)));
-    const call = caught((config, text, ends) => judge(records(text, ends), settingsOf(config)).map(check));
+    const judge = definition[all]
+      ? (batch, settings) => definition[all](batch.map((record) => record), settings).map(check)
+      : (batch, settings) => batch.map((record) => check(definition[one](record, settings)));
+    const call = caught((config, text, ends) => judge(new Batch(text, ends), settingsOf(config)));
     made[kind] = { [VERBS[kind]]: call };
   }
   if (definition.render) {
@@ -109,7 +111,7 @@ function caught(call) {
 }
 
 function decisionOf(answer) {
-  if (answer instanceof Decision) return answer;
+  if (answer === KEPT || answer instanceof Decision) return answer;
   throw new TypeError(`expected keep() or drop(reason), found ${answer}`);
 }
 

@@ -8,12 +8,11 @@ export type Field = "instruction" | "input" | "output" | "language" | "taskType"
 
 /** One record; texts are empty where there is nothing. A text is decoded when it is asked for, each time: keep what you use twice. */
 export class Record {
-  private readonly _text: Uint8Array;
-  private readonly _bounds: readonly number[];
-  private readonly _at: number;
+  private readonly _batch: Batch;
+  private readonly _first: number;
 
-  /** Shows the record whose first text goes from byte `bounds[at]` to `bounds[at + 1]`; tests take `Record.of`. */
-  constructor(text: Uint8Array, bounds: readonly number[], at: number);
+  /** Shows the record whose first text is the batch's text `first`; tests take `Record.of`. */
+  constructor(batch: Batch, first: number);
 
   /** Makes a record of its texts, for tests: `Record.of({ instruction: "Name a river.", language: "en" })`. */
   static of(texts: Texts): Record;
@@ -40,5 +39,17 @@ export class Record {
   get labels(): string;
 }
 
-/** Shows the records of a batch: its texts in UTF-8, and the byte where each of them ends, seven a record. Keeps `ends` and changes it. */
-export function records(text: Uint8Array, ends: number[]): Record[];
+/** A batch of records: its texts in UTF-8, and the byte where each of them ends, seven a record. */
+export class Batch {
+  private readonly _texts: object;
+  private readonly _ends: readonly number[];
+
+  /** Shows texts, one after the other, and where each of them ends. */
+  constructor(bytes: Uint8Array, ends: readonly number[]);
+
+  /** Gives what `judge` makes of each record, in order. */
+  map<T>(judge: (record: Record) => T): T[];
+
+  /** Decodes one of the texts. */
+  text(at: number): string;
+}

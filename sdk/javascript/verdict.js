@@ -25,11 +25,13 @@ export class Score {
   }
 }
 
-const KEPT = new Decision(null, null, null);
+/** Lets a record go on, for no reason. */
+export const KEPT = new Decision(null, null, null);
 
 /** Lets a record go on. */
-export function keep({ note = null, score = null } = {}) {
-  if (note === null && score === null) return KEPT;
+export function keep(grounds) {
+  if (grounds === undefined) return KEPT;
+  const { note = null, score = null } = grounds;
   return new Decision(null, textOrNull(note, "note"), numberOrNull(score, "score"));
 }
 

@@ -14,9 +14,7 @@ export const { plugin, filter } = definePlugin({
   },
 });
 
-/** Searches, which the engine does by itself, are cheaper than a regular expression. */
+/** Cutting at a text, which the engine does by itself, is cheaper than a regular expression or steps with `indexOf`. */
 function count(text, mark) {
-  let marks = 0;
-  for (let at = text.indexOf(mark); at >= 0; at = text.indexOf(mark, at + 1)) marks += 1;
-  return marks;
+  return text.split(mark).length - 1;
 }

@@ -6,13 +6,13 @@ export type Texts = { readonly [Name in Field]?: string | null | undefined };
 /** The names of a record's texts. */
 export type Field = "instruction" | "input" | "output" | "language" | "taskType" | "topic" | "labels";
 
-/** One record; texts are empty where there is nothing. A text is decoded when it is asked for, each time: keep what you use twice. */
+/** One record; texts are empty where there is nothing. */
 export class Record {
   private readonly _batch: Batch;
-  private readonly _first: number;
+  private readonly _at: number;
 
-  /** Shows the record whose first text is the batch's text `first`; tests take `Record.of`. */
-  constructor(batch: Batch, first: number);
+  /** Shows one of a batch's records; tests take `Record.of`. */
+  constructor(batch: Batch, at: number);
 
   /** Makes a record of its texts, for tests: `Record.of({ instruction: "Name a river.", language: "en" })`. */
   static of(texts: Texts): Record;
@@ -41,15 +41,17 @@ export class Record {
 
 /** A batch of records: its texts in UTF-8, and the byte where each of them ends, seven a record. */
 export class Batch {
-  private readonly _texts: object;
-  private readonly _ends: readonly number[];
+  #private;
 
   /** Shows texts, one after the other, and where each of them ends. */
-  constructor(bytes: Uint8Array, ends: readonly number[]);
+  constructor(bytes: Uint8Array, ends: ArrayLike<number>);
+
+  /** Makes a batch of one record's texts. */
+  static of(texts: readonly string[]): Batch;
 
   /** Gives what `judge` makes of each record, in order. */
   map<T>(judge: (record: Record) => T): T[];
 
-  /** Decodes one of the texts. */
-  text(at: number): string;
+  /** Gives a text of one of the records. */
+  text(field: number, at: number): string;
 }

@@ -213,6 +213,35 @@ fn a_plugin_in_typescript() -> Result<()> {
     Ok(())
 }
 
+/// A plugin's own tests run in Node.js, where texts cross as they do in the host.
+#[test]
+fn a_plugin_in_javascript_is_tested_in_node() -> Result<()> {
+    if let Err(missing) = tools_of("javascript")? {
+        tell(&format!(
+            "not run, since {missing}: a_plugin_in_javascript_is_tested_in_node"
+        ));
+        return Ok(());
+    }
+    let work = tempfile::tempdir()?;
+    let made = ["plugin", "new", "tried", "--lang", "javascript"];
+    must(run(work.path(), &[], &made)?, "plugin new")?;
+    let project = work.path().join("tried");
+    let guest = repository().join("tests/end_to_end/guests/tried.test.js");
+    std::fs::copy(guest, project.join("tried.test.js")).context("copy the test")?;
+    let page = std::fs::read_to_string(repository().join("sdk/javascript/README.md"))?;
+    let (_, command) = page
+        .split_once("`node --import")
+        .context("the page's command")?;
+    let (command, _) = command.split_once('`').context("its end")?;
+    let node = Command::new("sh")
+        .args(["-ec", &format!("node --import{command}")])
+        .current_dir(&project)
+        .output();
+    let told = must(node.context("run node")?, "node")?;
+    ensure!(told.contains("pass 2") && told.contains("fail 0"), "{told}");
+    Ok(())
+}
+
 #[test]
 fn plugins_in_zig() -> Result<()> {
     check("zig")
@@ -248,15 +277,12 @@ const ASKS: [(&str, &str, &str); 6] = [
     ("python", "src/plugin.py", "asks.py"),
 ];
 
-/// As the pages of Python and JavaScript say.
-const WORLD: &str = "\
-package autodidact:plugin@0.1.0;
-
-world mine {
-    include filter-plugin;
-    include capabilities;
+/// As the pages of Python and JavaScript say, whose worlds for a filter are `base`.
+fn world(base: &str) -> String {
+    format!(
+        "package autodidact:plugin@0.1.0;\n\nworld mine {{\n    include {base};\n    include capabilities;\n}}\n"
+    )
 }
-";
 
 /// The log, the model and files say the same to a plugin in any language. `AUTODIDACT_TEST_MODEL` names a GGUF file of SmolLM2 135M
 /// Instruct.
@@ -295,10 +321,14 @@ fn what_is_granted_is_the_same_in_every_language() -> Result<()> {
         std::fs::copy(guest, project.join(source)).context("copy the source")?;
         let worlds = project.join("sdk/wit/0.1.0");
         if worlds.exists() {
-            std::fs::write(worlds.join("mine.wit"), WORLD).context("write the world")?;
+            let base = match language {
+                "javascript" => "filter-plugin-utf16",
+                _ => "filter-plugin",
+            };
+            std::fs::write(worlds.join("mine.wit"), world(base)).context("write the world")?;
             let settings = project.join("plugin.toml");
             let read = std::fs::read_to_string(&settings)?;
-            std::fs::write(&settings, read.replace("filter-plugin", "mine"))?;
+            std::fs::write(&settings, read.replace(base, "mine"))?;
         }
         let component = build(&project, &environment)?;
         home.text(&["plugin", "install", &component])?;

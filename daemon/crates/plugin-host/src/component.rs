@@ -85,7 +85,7 @@ pub(crate) fn check(
             String::new()
         };
         return Err(PluginError::Refused(format!(
-            "it imports {listed}{more}, but a plugin may import log, model and data of autodidact:plugin@{VERSION} alone"
+            "it imports {listed}{more}, but a plugin may import log, model, data and text of autodidact:plugin@{VERSION} alone"
         )));
     }
     let mut linker = Linker::new(engine);
@@ -135,7 +135,9 @@ pub(crate) fn check_description(
     let mut capabilities = description.capabilities;
     capabilities.sort();
     capabilities.dedup();
-    let is_asked_for = |needed: &[Capability]| capabilities.iter().any(|c| needed.contains(c));
+    let is_asked_for = |needed: &[Capability]| {
+        needed.is_empty() || capabilities.iter().any(|c| needed.contains(c))
+    };
     if let Some((interface, needed)) = loaded.imports.iter().find(|(_, n)| !is_asked_for(n)) {
         let needed: Vec<&str> = needed.iter().map(|capability| capability.name()).collect();
         return refused(format!(

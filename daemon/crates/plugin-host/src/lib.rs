@@ -1,6 +1,6 @@
 //! Runs plugins: WebAssembly components that filter, validate or score records or write prompts, each call inside limits.
 //!
-//! [`PluginHost`] is the whole of it. A plugin has no files, clocks, sockets or random numbers: log, model and data are linked, which
+//! [`PluginHost`] is the whole of it. A plugin has no files, clocks, sockets or random numbers: text is linked, and log, model and data, which
 //! refuse where nothing is granted, and a component that imports anything else is refused when it is installed. What it can do is
 //! use time, memory and stack, and give back too much; [`Limits`] bounds all of these per call. A call that fails loses its instance,
 //! and its batch is asked again in halves until the record at fault is alone.

@@ -62,7 +62,7 @@ fn describe(module: &mut Vec<u8>) -> anyhow::Result<()> {
     let header = format!("package autodidact:plugin@{VERSION};\n");
     let files = WIT.iter().map(|text| text.replace(&header, ""));
     let package = format!(
-        "{header}{}\nworld lifted {{ export plugin; {exports}include capabilities; }}",
+        "{header}{}\nworld lifted {{ export plugin; {exports}include capabilities; import text; }}",
         files.collect::<String>()
     );
     let mut resolve = Resolve::default();

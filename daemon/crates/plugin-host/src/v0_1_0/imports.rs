@@ -4,8 +4,8 @@ use autodidact_domain::Capability;
 use autodidact_domain::capability::LogLevel;
 use wasmtime::component::{HasSelf, Linker};
 
-use super::asked;
 use super::bindings::{data, log, model};
+use super::{asked, text};
 use crate::PluginError;
 use crate::access::Access;
 use crate::sandbox::State;
@@ -15,7 +15,8 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<(), PluginError> {
     type Own = HasSelf<Access>;
     let linked = log::add_to_linker::<State, Own>(linker, |state| &mut state.access)
         .and_then(|()| model::add_to_linker::<State, Own>(linker, |state| &mut state.access))
-        .and_then(|()| data::add_to_linker::<State, Own>(linker, |state| &mut state.access));
+        .and_then(|()| data::add_to_linker::<State, Own>(linker, |state| &mut state.access))
+        .and_then(|()| text::link(linker));
     linked.map_err(|error| PluginError::Runtime(error.to_string()))
 }
 

@@ -8,6 +8,7 @@ mod exports;
 mod guest;
 mod imports;
 mod records;
+mod text;
 
 use autodidact_domain::Capability;
 
@@ -19,24 +20,26 @@ pub(crate) use imports::link;
 pub(crate) const VERSION: &str = "0.1.0";
 
 /// The files of the WIT package.
-pub(crate) const WIT: [&str; 7] = [
+pub(crate) const WIT: [&str; 8] = [
     include_str!("../../../../../sdk/wit/0.1.0/plugin.wit"),
     include_str!("../../../../../sdk/wit/0.1.0/filter.wit"),
     include_str!("../../../../../sdk/wit/0.1.0/template.wit"),
     include_str!("../../../../../sdk/wit/0.1.0/validator.wit"),
     include_str!("../../../../../sdk/wit/0.1.0/scorer.wit"),
     include_str!("../../../../../sdk/wit/0.1.0/capabilities.wit"),
+    include_str!("../../../../../sdk/wit/0.1.0/text.wit"),
     include_str!("../../../../../sdk/wit/0.1.0/worlds.wit"),
 ];
 
-/// The interfaces that a component may import, and what it has to ask for one of.
-const IMPORTS: [(&str, &[Capability]); 3] = [
+/// The interfaces that a component may import, and what it has to ask for one of; nothing for what nobody has to grant.
+const IMPORTS: [(&str, &[Capability]); 4] = [
     ("log", &[Capability::Log]),
     (
         "model",
         &[Capability::Generate, Capability::Embed, Capability::Score],
     ),
     ("data", &[Capability::Data]),
+    ("text", &[]),
 ];
 
 /// Finds an interface that may be imported, by its whole name.

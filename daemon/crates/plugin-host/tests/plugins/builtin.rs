@@ -80,7 +80,7 @@ fn the_interfaces_are_frozen() {
     let lines: String = files.iter().map(line).collect();
     assert_eq!(
         sha256(lines.as_bytes()),
-        "720501180e9f18bd2e1ecad45e01fdd141649abf8838bed1000cbeec6e53f386",
+        "03831e365d6be037d6a11259b04e3a9b7ec7c9357bcb6d79a93ec34a036df531",
         "{lines}"
     );
 }

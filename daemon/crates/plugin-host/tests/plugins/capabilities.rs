@@ -25,6 +25,8 @@ const LOG_IMPORT: &str =
     r#"(import "autodidact:plugin/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#;
 const MODEL_IMPORT: &str =
     r#"(import "autodidact:plugin/model@0.1.0" "generate" (func $generate (param i32 i32 i32)))"#;
+const TEXT_IMPORT: &str = r#"(import "autodidact:plugin/text@0.1.0" "utf16"
+    (func $utf16 (param i32 i32 i32 i32 i32 i32 i32)))"#;
 const DATA_IMPORT: &str =
     r#"(import "autodidact:plugin/data@0.1.0" "read" (func $read (param i32 i32 i32)))"#;
 
@@ -408,6 +410,39 @@ fn what_a_plugin_imports_it_has_to_ask_for() {
     });
     assert!(newer.contains("autodidact:plugin/log@0.2.0"), "{newer}");
     assert_eq!(host.list().unwrap(), []);
+}
+
+/// Reads each seventh text of a batch, and gives them back as the batch's error.
+#[test]
+fn texts_are_read_for_whoever_has_no_decoder() {
+    let (_folder, host) = open_host();
+    let said = |first_and_every: &str, ends: &str| {
+        let before = format!(
+            "(call $utf16 (local.get $text) (local.get $text_len) (local.get $ends) {ends} {first_and_every} (i32.const 9304))
+             (i32.store8 (i32.const 16384) (i32.const 1))
+             (call $put (i32.const 16388) (i32.load (i32.const 9304)) (i32.load (i32.const 9308)))
+             (return (i32.const 16384))"
+        );
+        let reading = Plugin {
+            imports: TEXT_IMPORT,
+            before: &before,
+            ..Plugin::default()
+        };
+        let call = PluginCall::plain(installed(&host, &reading), &Value::Null);
+        shown(&host.filter(&call, &[record("图𝄞!", "b")]).unwrap()).remove(0)
+    };
+    let all = "(local.get $ends_len)";
+    assert!(said("(i32.const 0) (i32.const 7)", all).ends_with("图𝄞!"));
+    assert!(said("(i32.const 2) (i32.const 7)", all).ends_with('b'));
+    assert!(!said("(i32.const 9) (i32.const 1)", all).contains('图'));
+    let none = said("(i32.const 0) (i32.const 0)", all);
+    assert!(
+        none.contains("text.utf16 cannot read what it was given: every text of none"),
+        "{none}"
+    );
+    // The text lies where the ends do: what it says they are is a number far beyond it.
+    let beyond = said("(i32.const 0) (i32.const 1)", "(i32.const 100)");
+    assert!(beyond.contains("text "), "{beyond}");
 }
 
 #[test]

@@ -346,7 +346,7 @@ fn imports_are_refused_by_name() {
     let component = wat::parse_str(text).unwrap();
     check_refused(
         &component,
-        "it imports wasi:filesystem/types@0.2.0, wasi:sockets/tcp@0.2.0, but a plugin may import log, model and data of autodidact:plugin@0.1.0 alone",
+        "it imports wasi:filesystem/types@0.2.0, wasi:sockets/tcp@0.2.0, but a plugin may import log, model, data and text of autodidact:plugin@0.1.0 alone",
     );
 }
 

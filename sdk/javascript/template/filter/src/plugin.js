@@ -30,7 +30,7 @@ export const { plugin, filter } = definePlugin({
   },
 
   decide(record, settings) {
-    // A text is decoded each time that it is asked for.
+    // A text is cut out each time that it is asked for.
     const { instruction } = record;
     const tokens = countTokens(instruction);
     if (tokens < settings.min_tokens) return drop("too_short", { note: `${tokens} tokens`, score: tokens });

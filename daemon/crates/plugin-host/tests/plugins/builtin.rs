@@ -80,7 +80,7 @@ fn the_interfaces_are_frozen() {
     let lines: String = files.iter().map(line).collect();
     assert_eq!(
         sha256(lines.as_bytes()),
-        "03831e365d6be037d6a11259b04e3a9b7ec7c9357bcb6d79a93ec34a036df531",
+        "f48cd64f71a8d64ede61c5b08fa2e450677d66955f31a0ae39eedb348e7a3f71",
         "{lines}"
     );
 }

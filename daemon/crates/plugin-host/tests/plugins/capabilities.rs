@@ -412,7 +412,7 @@ fn what_a_plugin_imports_it_has_to_ask_for() {
     assert_eq!(host.list().unwrap(), []);
 }
 
-/// Reads each seventh text of a batch, and gives them back as the batch's error.
+/// The plugin gives back, as its batch's error, what the host read for it.
 #[test]
 fn texts_are_read_for_whoever_has_no_decoder() {
     let (_folder, host) = open_host();
@@ -434,15 +434,32 @@ fn texts_are_read_for_whoever_has_no_decoder() {
     let all = "(local.get $ends_len)";
     assert!(said("(i32.const 0) (i32.const 7)", all).ends_with("图𝄞!"));
     assert!(said("(i32.const 2) (i32.const 7)", all).ends_with('b'));
-    assert!(!said("(i32.const 9) (i32.const 1)", all).contains('图'));
     let none = said("(i32.const 0) (i32.const 0)", all);
     assert!(
         none.contains("text.utf16 cannot read what it was given: every text of none"),
         "{none}"
     );
-    // The text lies where the ends do: what it says they are is a number far beyond it.
+    // Its list of ends goes on where there are none, and then beyond its memory.
     let beyond = said("(i32.const 0) (i32.const 1)", "(i32.const 100)");
-    assert!(beyond.contains("text "), "{beyond}");
+    assert!(
+        beyond.contains("text.utf16 cannot read what it was given: text 7"),
+        "{beyond}"
+    );
+    let outside = said("(i32.const 0) (i32.const 1)", "(i32.const 1000000)");
+    assert!(outside.contains("out of bounds"), "{outside}");
+    // It is asked without end.
+    let endless = Plugin {
+        imports: TEXT_IMPORT,
+        before: "(loop $on
+            (call $utf16 (local.get $text) (local.get $text_len) (local.get $ends) (local.get $ends_len)
+              (i32.const 0) (i32.const 7) (i32.const 9304))
+            (global.set $top (i32.const 65536))
+            (br $on))",
+        ..Plugin::default()
+    };
+    let call = PluginCall::plain(installed(&host, &endless), &Value::Null);
+    let told = shown(&host.filter(&call, &[record("a", "")]).unwrap()).remove(0);
+    assert!(told.contains("took longer than"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use autodidact_tests::{Home, binary, repository, tell};
@@ -14,7 +15,11 @@ use serde_json::Value;
 const KINDS: [&str; 4] = ["filter", "template", "validator", "scorer"];
 
 /// Runs a command of the program where the tools of a language are on the PATH.
-fn run(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> Result<Output> {
+pub(super) fn run(
+    folder: &Path,
+    environment: &[(String, String)],
+    arguments: &[&str],
+) -> Result<Output> {
     Command::new(binary())
         .args(arguments)
         .current_dir(folder)
@@ -23,14 +28,14 @@ fn run(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> R
         .with_context(|| format!("run {arguments:?}"))
 }
 
-fn must(output: Output, what: &str) -> Result<String> {
+pub(super) fn must(output: Output, what: &str) -> Result<String> {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{what}: {told}");
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Where a language's tools are: the environment that its programs need, or why there are none.
-fn tools_of(language: &str) -> Result<Result<Vec<(String, String)>, &'static str>> {
+pub(super) fn tools_of(language: &str) -> Result<Result<Vec<(String, String)>, &'static str>> {
     match language {
         "c" | "zig" | "python" => {
             let python = std::env::var("AUTODIDACT_TEST_PYTHON");
@@ -82,13 +87,31 @@ fn rust_tools() -> Result<Result<Vec<(String, String)>, &'static str>> {
 
 /// Builds a project; gives its component.
 fn build(project: &Path, environment: &[(String, String)]) -> Result<String> {
+    // In the folder that projects in Rust share, the next one's component would take the place of this one's.
+    static SHARED: Mutex<()> = Mutex::new(());
+    let is_shared = project.join("target").is_symlink();
+    let lock = is_shared.then(|| SHARED.lock().unwrap_or_else(PoisonError::into_inner));
     let built = must(
         run(project, environment, &["plugin", "build", "--json"])?,
         "plugin build",
     )?;
     let built: Value = serde_json::from_str(&built)?;
-    let component = project.join(built["component"].as_str().context("component")?);
+    let mut component = project.join(built["component"].as_str().context("component")?);
+    if lock.is_some() {
+        let own = project.join("built.wasm");
+        std::fs::copy(&component, &own).context("copy the component")?;
+        component = own;
+    }
     Ok(component.display().to_string())
+}
+
+/// Has a project in Rust build into one folder with the others, so that the standard library is built once for all of them, where it has to be: in
+/// `AUTODIDACT_TEST_GUEST_TARGET`, where the tests' runs keep it, or beside them.
+fn share_target(work: &Path, project: &Path) -> Result<()> {
+    let kept = std::env::var_os("AUTODIDACT_TEST_GUEST_TARGET");
+    let shared = kept.map_or_else(|| work.join("target"), Into::into);
+    std::fs::create_dir_all(&shared)?;
+    std::os::unix::fs::symlink(&shared, project.join("target")).context("link to the target")
 }
 
 /// Makes, builds, tries and installs a plugin of each kind.
@@ -110,21 +133,20 @@ fn check(language: &str) -> Result<()> {
         let made = ["plugin", "new", &name, "--kind", kind, "--lang", language];
         must(run(work.path(), environment, &made)?, "plugin new")?;
         let project = work.path().join(&name);
-        // The standard library is built once for all of them, where it has to be.
-        let shared = work.path().join("target");
-        std::fs::create_dir_all(&shared)?;
-        std::os::unix::fs::symlink(&shared, project.join("target"))?;
+        if language == "rust" {
+            share_target(work.path(), &project)?;
+        }
         let component = build(&project, environment)?;
-        let test = [
-            "plugin",
-            "test",
-            &component,
-            "--dataset",
-            "seeds-en",
-            "--limit",
-            "20",
-        ];
-        let shown = home.text(&test)?;
+        let on = ["--dataset", "seeds-en", "--limit", "20"];
+        let test = [&["plugin", "test", &component], &on[..]].concat();
+        // A template is tried with what a model says to its prompts.
+        let model = ["--model", "tiny"];
+        let model = if kind == "template" { &model[..] } else { &[] };
+        let shown = home.text(&[&test[..], model].concat())?;
+        ensure!(
+            kind != "template" || shown.contains("parsed"),
+            "{language}: {shown}"
+        );
         ensure!(
             shown.contains(&format!("{name} ")),
             "{language} {kind}: {shown}"
@@ -223,7 +245,7 @@ fn a_plugin_in_javascript_is_tested_in_node() -> Result<()> {
         return Ok(());
     }
     let work = tempfile::tempdir()?;
-    let made = ["plugin", "new", "tried", "--lang", "javascript"];
+    let made = ["plugin", "new", "tried", "--lang", "js"];
     must(run(work.path(), &[], &made)?, "plugin new")?;
     let project = work.path().join("tried");
     let guest = repository().join("tests/end_to_end/guests/tried.test.js");
@@ -317,6 +339,9 @@ fn what_is_granted_is_the_same_in_every_language() -> Result<()> {
         ];
         must(run(work.path(), &environment, &made)?, "plugin new")?;
         let project = work.path().join(&name);
+        if language == "rust" {
+            share_target(work.path(), &project)?;
+        }
         let guest = repository().join("tests/end_to_end/guests").join(guest);
         std::fs::copy(guest, project.join(source)).context("copy the source")?;
         let worlds = project.join("sdk/wit/0.1.0");

@@ -16,6 +16,7 @@ mod loop_tiny;
 mod models;
 mod openai;
 mod plugin_command;
+mod plugin_examples;
 mod plugin_folder;
 mod plugins;
 mod python_client;

@@ -615,6 +615,26 @@ fn the_bench_prints_what_scripts_read() -> Result<()> {
         assert_eq!(line["runs"].as_array().map(Vec::len), Some(2), "{line}");
         assert!(line["median"].as_f64().is_some_and(|rate| rate > 0.0));
     }
+    let flags = ["--records", "500", "--runs", "1", "--batch", "1,64"];
+    let printed = lines(&[&["bench", "plugin"], &flags[..]].concat())?;
+    let told = printed.iter().map(|line| {
+        let text = |field: &str| line[field].as_str().unwrap_or_default().to_string();
+        (text("model"), text("compute"), line["batch"].as_u64())
+    });
+    let rows = [
+        ("length", "native", 1),
+        ("length", "component", 1),
+        ("length", "component", 64),
+        ("length", "from the cache", 1),
+        ("a chain of five", "component", 64),
+        ("a chain of five", "component", 64),
+    ];
+    let rows = rows.map(|(model, compute, batch)| (model.into(), compute.into(), Some(batch)));
+    assert_eq!(told.collect::<Vec<_>>(), rows);
+    for line in &printed {
+        assert_eq!(line["work"], "plugin", "{line}");
+        assert!(line["median"].as_f64().is_some_and(|cost| cost > 0.0));
+    }
     let refused = home.run(&[&start[..], &["--seq", "2000"]].concat())?;
     assert_eq!(refused.status.code(), Some(1));
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();

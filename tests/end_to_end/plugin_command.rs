@@ -51,6 +51,12 @@ fn a_test_shows_what_a_plugin_would_do() -> Result<()> {
     ] {
         assert!(shown.contains(expected), "{expected}: {shown}");
     }
+    for (figure, unit) in [("time a record", "us"), ("peak memory", "B")] {
+        let line = shown.lines().find(|line| line.contains(figure));
+        let line = line.with_context(|| format!("{figure}: {shown}"))?;
+        assert!(line.contains(unit), "{line}");
+        assert!(line.contains(|c: char| ('1'..='9').contains(&c)), "{line}");
+    }
     // What lacks a grant is told how to get it.
     let output = home.run(&["plugin", "test", "rubric", "--dataset", "answers"])?;
     assert!(

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use autodidact_client::{Client, Target, v1};
 use autodidact_tests::{Home, compile_c, python_for, repository, wait_for};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// After which no more events of the past are expected.
+const SILENCE: Duration = Duration::from_millis(500);
 /// The records of the workflow during which a version changes.
 const RECORDS: usize = 40_000;
 
@@ -55,6 +58,34 @@ fn put(home: &Home, name: &str, bytes: &[u8], is_ours: impl Fn(&Value) -> bool) 
         );
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Reads the events of files that were refused, from the first one on: their names, and why.
+fn refusals(home: &Home) -> Result<Vec<(String, String)>> {
+    let socket = home.path().join("run/autodidact.sock");
+    let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
+    runtime.block_on(async {
+        let client = Client::connect(&Target::Unix(socket)).await?;
+        let request = v1::WatchEventsRequest {
+            resume_after: Some(0),
+            durable_only: true,
+            ..Default::default()
+        };
+        let mut events = client.events().watch(request).await?.into_inner();
+        let mut refused = Vec::new();
+        // They come at once, and then there is silence.
+        while let Ok(message) = tokio::time::timeout(SILENCE, events.message()).await {
+            let Some(v1::watch_events_response::Message::Event(event)) =
+                message?.and_then(|message| message.message)
+            else {
+                continue;
+            };
+            if let Some(v1::event::Body::FileRefused(found)) = event.body {
+                refused.push((found.file, found.message));
+            }
+        }
+        Ok(refused)
+    })
 }
 
 #[test]
@@ -128,6 +159,13 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
         report.contains("it has 1073741824 bytes; at most"),
         "{report}"
     );
+    // Who watches was told the same.
+    let told = refusals(&home)?;
+    let files = ["broken.wasm", "small.wasm", "large.wasm"];
+    for (file, why) in files.into_iter().zip(["", "not a WebAssembly", "at most"]) {
+        let is_told = |(of, message): &(String, String)| of == file && message.contains(why);
+        ensure!(told.iter().any(is_told), "{file}: {told:?}");
+    }
     // Two workflows at work: one stays on its version, one takes what is there.
     home.import_instructions("records", some_shout(RECORDS))?;
     for (name, terms) in [("stays", ""), ("follows", ", follow: true")] {
@@ -163,11 +201,14 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
             "stays" => assert_eq!(versions, ["0.1.0"]),
             _ => assert_eq!(versions, ["0.1.0", "0.2.0"]),
         }
-        let rule = &dropped[0]["rule"];
+        let (rule, evidence) = (&dropped[0]["rule"], &dropped[0]["evidence"]);
         assert!(
             rule["config_digest"].is_string() && rule["digest"].is_string(),
             "{rule}"
         );
+        assert_eq!(evidence["score"], 3.0, "{evidence}");
+        let note = evidence["note"].as_str().unwrap_or_default();
+        assert_eq!(note, "exclamation marks, counted in the score");
     }
     // After a restart nothing is installed twice, and what was removed stays so.
     home.text(&["plugin", "remove", "shout-c"])?;
@@ -181,33 +222,50 @@ fn a_new_version_takes_over_between_batches_and_a_bad_one_changes_nothing() -> R
 
 /// Whatever is installed meanwhile: every record has one verdict, of one of the versions, and none goes on unchecked.
 #[test]
-fn versions_that_swap_under_load_lose_no_record() -> Result<()> {
-    let Some(python) = python_for("versions_that_swap_under_load_lose_no_record") else {
+fn two_versions_that_swap_a_thousand_times_under_load_lose_no_record() -> Result<()> {
+    let name = "two_versions_that_swap_a_thousand_times_under_load_lose_no_record";
+    let Some(python) = python_for(name) else {
         return Ok(());
     };
     let work = tempfile::tempdir()?;
-    let versions = ["0.1.0", "0.2.0"].map(|version| build(&python, work.path(), version));
-    let [first, second] = versions;
-    let modules = [first?, second?];
-    let install = |home: &Home, i: usize| {
-        home.text(&["plugin", "install", &modules[i % 2].to_string_lossy()])
-    };
+    let version =
+        |version| -> Result<Vec<u8>> { Ok(std::fs::read(build(&python, work.path(), version)?)?) };
+    let modules = [version("0.1.0")?, version("0.2.0")?];
     let home = Home::new()?;
     let daemon = home.serve(&[])?;
     home.prepare()?;
     home.import_instructions("records", some_shout(RECORDS))?;
-    let told = install(&home, 0)?;
+    let first = work.path().join("shout-0.1.0.wasm");
+    let told = home.text(&["plugin", "install", &first.to_string_lossy()])?;
     assert!(told.starts_with("shout-c 0.1.0 is installed\n"), "{told}");
-    home.submit("name: swapped\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {chain: [{plugin: {name: shout-c, follow: true}}]}\n")?;
-    let (started, mut swaps) = (Instant::now(), 0);
-    while home.state("swapped").as_deref() != Some("done") {
-        swaps += 1;
-        let told = install(&home, swaps)?;
-        assert!(told.contains("is installed in the place of"), "{told}");
-        ensure!(started.elapsed() < LIMIT, "not done: {}", home.log());
+
+    let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
+    let socket = home.path().join("run/autodidact.sock");
+    let client = runtime.block_on(Client::connect(&Target::Unix(socket)))?;
+    let (started, mut swaps, mut workflows) = (Instant::now(), 0, 0);
+    while swaps < 1000 {
+        workflows += 1;
+        home.submit(&format!("name: swapped-{workflows}\nmodel: tiny\nseeds: records\nlanguages: [en]\nstages:\n  filter: {{chain: [{{plugin: {{name: shout-c, follow: true}}}}]}}\n"))?;
+        let workflow = format!("swapped-{workflows}");
+        while home.state(&workflow).as_deref() != Some("done") {
+            for _ in 0..20 {
+                swaps += 1;
+                let module = modules[swaps % 2].clone();
+                let installed = runtime.block_on(client.install_plugin(module, &[], ""))?;
+                let versions = [installed.before, installed.plugin].map(|p| p.map(|p| p.version));
+                assert_ne!(versions[0], versions[1], "swap {swaps}");
+            }
+            ensure!(started.elapsed() < LIMIT, "not done: {}", home.log());
+        }
+        check_swapped(&home, &workflow)?;
     }
-    assert!(swaps > 3, "{swaps} swaps while it was at work");
-    let told = home.json(&["workflow", "verdicts", "swapped"])?;
+    ensure!(daemon.terminate()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// Every record of a workflow has its verdict, and what was dropped says by which version.
+fn check_swapped(home: &Home, workflow: &str) -> Result<()> {
+    let told = home.json(&["workflow", "verdicts", workflow])?;
     let verdicts = told["verdicts"].as_array().context("verdicts")?;
     assert_eq!(verdicts.len(), RECORDS);
     let dropped = verdicts.iter().filter(|v| v["decision"] == "drop");
@@ -220,13 +278,12 @@ fn versions_that_swap_under_load_lose_no_record() -> Result<()> {
     assert_eq!(by_version.values().sum::<usize>(), RECORDS / 50);
     assert_eq!(by_version.len(), 2, "{by_version:?}");
     // The report has both, with what each dropped.
-    let report = home.report("swapped")?;
+    let report = home.report(workflow)?;
     for plugin in report["plugins"].as_array().context("plugins")? {
         let version = plugin["version"].as_str().context("version")?;
         assert_eq!(plugin["dropped"], by_version[version], "{plugin}");
         assert_eq!(plugin["failures"], 0, "{plugin}");
     }
-    ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use autodidact_tests::{Daemon, Home, python_for, repository, tell};
+use autodidact_tests::{Daemon, Home, compile_c, python_for, repository, tell};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -285,13 +285,21 @@ fn a_rubric_asks_the_model_where_it_is_granted_within_its_budget() -> Result<()>
 
 #[test]
 fn a_plugin_comes_from_an_address_with_its_digest() -> Result<()> {
-    let bytes = std::fs::read(repository().join("plugins/length/length.wasm"))?;
-    let digests = std::fs::read_to_string(repository().join("plugins/digests.json"))?;
-    let digests: Value = serde_json::from_str(&digests)?;
-    let digest = digests["length"]["component_sha256"].as_str();
-    let digest = digest.context("its digest")?;
+    let Some(python) = python_for("a_plugin_comes_from_an_address_with_its_digest") else {
+        return Ok(());
+    };
+    let home = Home::new()?;
+    let module = home.path().join("shout.wasm");
+    let source = repository().join("examples/plugins/c/shout.c");
+    compile_c(&python, &source, &module, &[])?;
+    let bytes = std::fs::read(&module)?;
+    let printed = std::process::Command::new("sha256sum")
+        .arg(&module)
+        .output()?;
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    let digest = printed.split(' ').next().context("its digest")?;
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let address = format!("http://{}/length.wasm", listener.local_addr()?);
+    let address = format!("http://{}/shout.wasm", listener.local_addr()?);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
@@ -303,7 +311,6 @@ fn a_plugin_comes_from_an_address_with_its_digest() -> Result<()> {
             let _ = stream.write_all(&bytes);
         }
     });
-    let home = Home::new()?;
     let daemon = home.serve(&[])?;
     let refused = |arguments: &[&str]| -> Result<String> {
         let output = home.run(&[&["plugin", "install"], arguments].concat())?;
@@ -317,19 +324,26 @@ fn a_plugin_comes_from_an_address_with_its_digest() -> Result<()> {
     assert!(other.contains("nothing was installed"), "{other}");
     let far = refused(&["http://192.0.2.1/x.wasm", "--sha256", &wrong])?;
     assert!(far.contains("is not https"), "{far}");
-    // It comes with the daemon, so the same bytes are there already; another component of its name would be refused.
+    let is_listed = || -> Result<bool> {
+        let listed = home.text(&["plugin", "list"])?;
+        Ok(listed.contains("shout-c"))
+    };
+    assert!(!is_listed()?);
     let shown = home.text(&["plugin", "install", &address, "--sha256", digest])?;
-    assert!(shown.contains("name           length"), "{shown}");
+    assert!(shown.contains("name           shout-c"), "{shown}");
+    assert!(is_listed()?);
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     Ok(())
 }
 
-/// Does as the first letter of an instruction says: loops for ever, recurses, grabs memory, traps, or gives an answer that is none.
+/// Does as the first letter of an instruction says: loops for ever, recurses, grabs memory in steps or at once, traps, gives an answer
+/// that is none or far too long, or none at all for its batch.
 const HOSTILE: &str = r#"
 #define AD_NAME "hostile"
 #define AD_VERSION "1.0.0"
 #define AD_CONFIG_SCHEMA ""
 #define AD_FILTER
+#define AD_WHOLE_BATCHES
 #include "autodidact_plugin.h"
 
 static volatile uint32_t never;
@@ -339,10 +353,32 @@ static ad_decision ad_decide(const ad_record *record) {
     char letter = record->instruction.length ? record->instruction.bytes[0] : 0;
     if (letter == 'L') while (!never) {}
     if (letter == 'R') never = deeper(0);
-    if (letter == 'M') while (__builtin_wasm_memory_grow(0, 64) != (__SIZE_TYPE__)-1) {}
-    if (letter == 'M' || letter == 'T') __builtin_trap();
+    if (letter == 'M') {
+        __SIZE_TYPE__ first = __builtin_wasm_memory_size(0), page = first;
+        while (__builtin_wasm_memory_grow(0, 1) != (__SIZE_TYPE__)-1) page++;
+        // What is not written to is not the machine's memory.
+        for (__SIZE_TYPE__ at = first << 16; at < page << 16; at += 4096) *(volatile char *)at = 1;
+    }
+    if (letter == 'G') __builtin_wasm_memory_grow(0, 60000);
+    if (letter == 'M' || letter == 'G' || letter == 'T') __builtin_trap();
     if (letter == 'B') return ad_drop_for("Not A Code", ad_text_of("why"), 1);
+    if (letter == 'H') {
+        __SIZE_TYPE__ page = __builtin_wasm_memory_grow(0, 130);
+        ad_text note = {(const char *)(page << 16), 130 << 16};
+        return ad_drop_for("huge", note, 1);
+    }
     return ad_keep();
+}
+
+static bool ad_decide_all(const ad_record *records, uint32_t length, ad_decision *decisions, ad_text *error) {
+    for (uint32_t r = 0; r < length; r++) {
+        if (records[r].instruction.length && records[r].instruction.bytes[0] == 'E') {
+            *error = ad_text_of("it will not");
+            return false;
+        }
+        decisions[r] = ad_decide(records + r);
+    }
+    return true;
 }
 
 static bool ad_configure(ad_text config, ad_text *error) { return ad_read_config(config, NULL, 0, error); }
@@ -370,7 +406,13 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
         ("Recurse here.", Some("call stack exhausted")),
         ("More memory.", Some("wanted more than 16 MiB of memory")),
         ("Trap here.", Some("unreachable")),
+        (
+            "Grab memory at once.",
+            Some("wanted more than 16 MiB of memory"),
+        ),
         ("Bad reason here.", Some("no reason code")),
+        ("Huge output here.", Some("gave back more than 4096 KiB")),
+        ("Error for the batch.", Some("it will not")),
         ("Keep that record too.", None),
     ];
     home.import_instructions("records", records.map(|(instruction, _)| instruction))?;
@@ -414,9 +456,21 @@ fn a_hostile_plugin_loses_its_own_records_and_nothing_else() -> Result<()> {
         "--json",
     ])?;
     let told = String::from_utf8_lossy(&watched.stdout).into_owned();
-    let warning = told.lines().find(|line| line.contains("failed on 5 of 7"));
+    let warning = told.lines().find(|line| line.contains("failed on 8 of 10"));
     let warning = warning.with_context(|| format!("no warning: {told}"))?;
     assert!(warning.contains("plugin hostile"), "{warning}");
+    for why in records.iter().filter_map(|(_, failure)| *failure) {
+        assert!(warning.contains(why), "{why}: {warning}");
+    }
+
+    // Its memory comes back: these are some 240 grabs of 16 MiB.
+    home.import_instructions("grabs", (0..32).map(|i| format!("More memory {i}.")))?;
+    let before = daemon.peak_memory_mib()?;
+    for _ in 0..4 {
+        home.text(&["plugin", "test", "hostile", "--dataset", "grabs"])?;
+    }
+    let grown = daemon.peak_memory_mib()? - before;
+    assert!(grown < 200.0, "{grown} MiB more");
 
     // Killed while the plugin does its worst, it comes out the same.
     let undisturbed = outcome(&home, "harmed")?;

@@ -41,7 +41,7 @@
 //! ```
 //!
 //! A plugin may be of several kinds: `export_plugin!(Mine: Filter, Scorer)`. Build the crate as a `cdylib` for
-//! `wasm32-unknown-unknown` and make a component of it with `wasm-tools component new`. The README shows the commands.
+//! `wasm32-unknown-unknown`; the daemon takes what comes out as it is, and makes a component of it. The README shows the commands.
 
 #[doc(hidden)]
 pub mod bindings;

@@ -284,6 +284,9 @@ impl<'a> PluginCall<'a> {
     }
 }
 
+/// The most different reasons that one warning tells.
+const MAX_SHOWN_REASONS: usize = 8;
+
 /// What a plugin said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginRun<T> {
@@ -308,11 +311,26 @@ impl<T> PluginRun<T> {
         }
     }
 
-    /// Finds the first failure.
-    pub fn first_failure(&self) -> Option<&str> {
-        self.answers
+    /// Says why it failed, each different reason once and how often, in the order in which they came; nothing where it did not fail.
+    pub fn failures(&self) -> String {
+        let mut reasons: Vec<(&str, usize)> = Vec::new();
+        for reason in self
+            .answers
             .iter()
-            .find_map(|answer| answer.as_ref().err().map(String::as_str))
+            .filter_map(|answer| answer.as_ref().err())
+        {
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, times)) => *times += 1,
+                None => reasons.push((reason, 1)),
+            }
+        }
+        let rest = reasons.split_off(reasons.len().min(MAX_SHOWN_REASONS));
+        let shown = reasons.into_iter().map(|(reason, times)| match times {
+            1 => reason.to_string(),
+            _ => format!("{reason} ({times} times)"),
+        });
+        let left = (!rest.is_empty()).then(|| format!("{} other reasons", rest.len()));
+        shown.chain(left).collect::<Vec<_>>().join("; ")
     }
 
     /// Changes the answers.
@@ -326,5 +344,27 @@ impl<T> PluginRun<T> {
             seconds: self.seconds,
             peak_memory_bytes: self.peak_memory_bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failures(reasons: &[&str]) -> String {
+        let failed = reasons.iter().map(|reason| Err(reason.to_string()));
+        PluginRun::of(std::iter::once(Ok(())).chain(failed).collect()).failures()
+    }
+
+    #[test]
+    fn each_reason_for_failures_is_told_once() {
+        assert_eq!(failures(&[]), "");
+        assert_eq!(failures(&["trapped"]), "trapped");
+        assert_eq!(
+            failures(&["slow", "trapped", "slow"]),
+            "slow (2 times); trapped"
+        );
+        let many = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "9", "10"];
+        assert_eq!(failures(&many), "1; 2; 3; 4; 5; 6; 7; 8; 2 other reasons");
     }
 }

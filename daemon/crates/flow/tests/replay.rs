@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use autodidact_domain::journal::StageName;
@@ -74,7 +75,7 @@ fn settle(supervisor: &Supervisor, world: &World) -> WorkflowState {
     let started = Instant::now();
     loop {
         let state = world.state.lock().expect("no panic").workflows[&name()].state;
-        let cut = world.cut.load(std::sync::atomic::Ordering::SeqCst);
+        let cut = world.cut.load(Ordering::SeqCst);
         if state.is_final() || cut {
             supervisor.shutdown();
             return world.state.lock().expect("no panic").workflows[&name()].state;
@@ -256,13 +257,10 @@ fn a_form_of_answers_that_cannot_be_compiled_is_refused_with_its_line() {
 #[test]
 fn a_run_cut_off_after_any_write_ends_as_a_straight_one() {
     let (straight_world, straight) = straight_run();
-    let writes = u64::MAX
-        - straight_world
-            .steps_left
-            .load(std::sync::atomic::Ordering::SeqCst);
+    let writes = u64::MAX - straight_world.steps_left.load(Ordering::SeqCst);
     assert!(writes > 60, "too short to prove anything: {writes} writes");
     let straight_state = straight_world.state.lock().expect("no panic").clone();
-    for cut_at in 0..writes {
+    let check = |cut_at: u64| {
         let world = world();
         // The datasets are there before; the cut counts the run's own writes.
         world.revive(cut_at);
@@ -312,13 +310,27 @@ fn a_run_cut_off_after_any_write_ends_as_a_straight_one() {
             straight_state.datasets.len(),
             "cut at {cut_at}"
         );
-    }
+    };
+    let (next, check) = (AtomicU64::new(0), &check);
+    let on_each_core = || {
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                cut_at if cut_at < writes => check(cut_at),
+                _ => break,
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(on_each_core);
+        }
+    });
 }
 
 #[test]
 fn a_finished_run_replays_without_any_effect() {
     let (world, report) = straight_run();
-    let effects = world.effects.load(std::sync::atomic::Ordering::SeqCst);
+    let effects = world.effects.load(Ordering::SeqCst);
     world
         .state
         .lock()
@@ -330,10 +342,7 @@ fn a_finished_run_replays_without_any_effect() {
     let supervisor = Supervisor::new(ports(&world));
     supervisor.resume_all().expect("in memory");
     assert_eq!(settle(&supervisor, &world), WorkflowState::Done);
-    assert_eq!(
-        world.effects.load(std::sync::atomic::Ordering::SeqCst),
-        effects
-    );
+    assert_eq!(world.effects.load(Ordering::SeqCst), effects);
     assert_eq!(figures(&world), report);
 }
 

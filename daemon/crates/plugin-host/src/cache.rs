@@ -134,3 +134,31 @@ fn deserialize(engine: &Engine, path: &Path) -> Option<Component> {
     // what was written; and wasmtime checks that its version, configuration and machine fit.
     unsafe { Component::deserialize_file(engine, path) }.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Config;
+
+    use super::*;
+    use crate::Limits;
+
+    #[test]
+    fn code_of_other_settings_has_another_name_and_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let digest = Digest::of(b"one");
+        let open = |engine: &Engine| {
+            CodeCache::open(folder.path().to_path_buf(), engine, [digest].into_iter())
+                .expect("it opens")
+        };
+        let ours = || runtime::make_engine(&Limits::default()).expect("an engine");
+        let mut other = Config::new();
+        other.epoch_interruption(false);
+        let other = Engine::new(&other).expect("an engine");
+        let code = open(&ours()).path(digest, CODE);
+        std::fs::write(&code, b"code").expect("a file");
+        assert_eq!(open(&ours()).path(digest, CODE), code);
+        assert!(code.exists());
+        assert_ne!(open(&other).path(digest, CODE), code);
+        assert!(!code.exists());
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use autodidact_domain::plugin::FilterDecision;
 use autodidact_domain::ports::Plugins as _;
 use autodidact_domain::random::Random;
 use autodidact_domain::{Interrupt, PluginCall, PluginKind, PluginRecord, PluginSummary};
@@ -38,15 +39,16 @@ const CHAIN: [(&str, &str); 5] = [
     ("length", r#"{"instruction": {"least": 2, "most": 60}}"#),
     ("form", "{}"),
     ("repetition", "{}"),
-    ("form", r#"{"disabled": ["starts_lower_case"]}"#),
-    ("length", r#"{"output": {"least": 1, "most": 200}}"#),
+    ("blocked", "{}"),
+    ("language", "{}"),
 ];
 
 #[derive(Args)]
 #[command(after_help = "\
 Records are drawn, half of them Chinese. The built-in filter length is measured in turn with its own source compiled natively, and
 their decisions are held equal; then how long a component takes from the cache of compiled code to its first answer, and a chain of five
-built-in filters on one core and on all.
+built-in filters on one core and on all. A component of yours that is called shout-…, as the examples are, is measured in turn with the
+same filter compiled natively.
 
 Examples:
   autodidact bench plugin
@@ -251,25 +253,64 @@ impl<'a> Own<'a> {
             first.rates.push(start.elapsed().as_secs_f64() * 1e3);
         }
         first.print(json)?;
+        // The examples are one filter in many languages.
+        let mut native = self.plugin.name.as_str().starts_with("shout-").then(|| {
+            let native = figure("native", 1, "us/record");
+            Figure {
+                model: "shout".to_string(),
+                ..native
+            }
+        });
+        let per_record = |took: Duration| took.as_secs_f64() * 1e6 / records.len() as f64;
+        let mut measured = Vec::new();
         for batch in args.batch.iter().copied() {
-            let host = open(batch)?;
-            let mut measured = figure("component", batch, "us/record");
-            for run in 0..=args.runs {
+            measured.push((open(batch)?, figure("component", batch, "us/record")));
+        }
+        for run in 0..=args.runs {
+            let start = Instant::now();
+            let expected: Vec<bool> = match native {
+                Some(_) => records.iter().map(|r| shouts(r.instruction)).collect(),
+                None => Vec::new(),
+            };
+            let took = start.elapsed();
+            if let Some(native) = native.as_mut().filter(|_| run > 0) {
+                native.rates.push(per_record(took));
+            }
+            for (host, measured) in &mut measured {
                 stop_if_told(interrupt)?;
                 let start = Instant::now();
                 let answers = host.filter(&call, records);
-                let answers = answers.map_err(|error| refused(self.path, &error))?;
+                let took = start.elapsed();
+                let answers = answers.map_err(|error| refused(self.path, &error))?.answers;
                 if run > 0 {
-                    let took = start.elapsed().as_secs_f64();
-                    measured.rates.push(took * 1e6 / records.len() as f64);
-                } else if let Some(Err(error)) = answers.answers.first() {
+                    measured.rates.push(per_record(took));
+                    continue;
+                }
+                if let Some(Err(error)) = answers.first() {
                     return Err(refused(self.path, error));
                 }
+                let drops = |answer: &Result<FilterDecision, String>| {
+                    answer
+                        .as_ref()
+                        .is_ok_and(|found| found.drop_reason.is_some())
+                };
+                if expected.iter().zip(&answers).any(|(e, a)| *e != drops(a)) {
+                    let other = "it decides otherwise than the same filter compiled natively";
+                    return Err(refused(self.path, &other));
+                }
             }
-            measured.print(json)?;
         }
-        Ok(())
+        let measured = measured.iter().map(|(_, figure)| figure);
+        native
+            .iter()
+            .chain(measured)
+            .try_for_each(|figure| figure.print(json))
     }
+}
+
+/// What the examples `shout` drop: three exclamation marks or more, of either width.
+fn shouts(instruction: &str) -> bool {
+    instruction.matches(['!', '！']).count() >= 3
 }
 
 fn refused(path: &Path, error: &dyn std::fmt::Display) -> Failure {
@@ -307,7 +348,7 @@ fn draw(count: usize) -> Vec<(&'static str, String, String)> {
     let mut random = Random::at(7, &["bench", "plugin"]);
     let record = |i: usize| {
         let (asked, answered) = (5 + random.below(20), 10 + random.below(50));
-        match i % 2 {
+        let (language, mut instruction, output) = match i % 2 {
             0 => {
                 let mut text = |length: usize| {
                     let drawn = (0..length).map(|_| words[random.below(words.len())]);
@@ -324,7 +365,13 @@ fn draw(count: usize) -> Vec<(&'static str, String, String)> {
                 };
                 ("zh", text(asked), text(answered))
             }
+        };
+        // One in fifty shouts.
+        if i % 100 < 2 {
+            instruction.pop();
+            instruction.push_str(if language == "en" { "!!!" } else { "！！！" });
         }
+        (language, instruction, output)
     };
     (0..count).map(record).collect()
 }

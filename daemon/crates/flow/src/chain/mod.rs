@@ -85,6 +85,9 @@ impl ChainRecord {
 /// The reason of a record that was kept although a plugin failed on it.
 pub(crate) const UNCHECKED: &str = "unchecked";
 
+/// The reason of a link that lets a record pass and says why, without giving a mark; the chain's own keep takes what it says over.
+const NOTED: &str = "noted";
+
 /// What a chain decided on a record.
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
@@ -423,23 +426,34 @@ impl Chain {
     }
 }
 
-/// Keeps a record, with the lowest mark that it was given as evidence. That a link failed on it, and let it pass, is said before that.
+/// Keeps a record. Its evidence is the lowest mark that it was given, else what the first filter noted, and its rule whoever says so.
+/// That a link failed on it, and let it pass, is said before that.
 fn keep(stage: &str, asked: &[Asked], index: usize) -> Verdict {
-    let marked = asked.iter().filter_map(|answers| match answers {
+    let said = asked.iter().filter_map(|answers| match answers {
         Asked::Model(verdicts) => verdicts[index].as_ref(),
         _ => None,
     });
     let is_unchecked = |verdict: &&Verdict| verdict.reason == UNCHECKED;
-    if let Some(unchecked) = marked.clone().find(is_unchecked) {
+    if let Some(unchecked) = said.clone().find(is_unchecked) {
         return unchecked.clone();
     }
-    let mark = |verdict: &&Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
-    let lowest = marked.min_by(|a, b| mark(a).total_cmp(&mark(b)));
-    Verdict {
-        evidence: lowest
-            .map(|verdict| verdict.evidence.clone())
-            .unwrap_or_default(),
-        ..Verdict::keep(stage)
+    let is_mark = |verdict: &Verdict| verdict.reason != NOTED;
+    let mark = |verdict: &Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
+    let first = said.min_by(|a, b| {
+        let marks_first = is_mark(b).cmp(&is_mark(a));
+        marks_first.then_with(|| match is_mark(a) {
+            true => mark(a).total_cmp(&mark(b)),
+            false => std::cmp::Ordering::Equal,
+        })
+    });
+    let kept = Verdict::keep(stage);
+    match first {
+        Some(first) => Verdict {
+            rule: first.rule.clone(),
+            evidence: first.evidence.clone(),
+            ..kept
+        },
+        None => kept,
     }
 }
 

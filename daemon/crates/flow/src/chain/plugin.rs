@@ -6,7 +6,7 @@ use autodidact_domain::workflow::{OnPluginError, PluginSpec};
 use autodidact_domain::{Decision, PluginKind, PluginRecord, PluginSummary, Verdict};
 
 use super::correction::Corrections;
-use super::{ChainRecord, UNCHECKED, note};
+use super::{ChainRecord, NOTED, UNCHECKED, note};
 use crate::error::FlowError;
 use crate::journaled::Run;
 use crate::plugins::{self, Bound};
@@ -25,6 +25,8 @@ type Answers<T> = Vec<Result<T, String>>;
 /// What a plugin says of a record, whatever its kind.
 enum Said {
     Fine,
+    /// It may go on, and on what that rests.
+    Noted(Evidence),
     /// It may go on, with a mark.
     Keep(Evidence),
     Drop(String, Evidence),
@@ -68,6 +70,7 @@ impl PluginLink {
         for (i, answer) in asked.into_iter().zip(answers) {
             verdicts[i] = match answer {
                 Ok(Said::Fine) => None,
+                Ok(Said::Noted(evidence)) => Some(verdict(Decision::Keep, NOTED, evidence)),
                 Ok(Said::Keep(evidence)) => Some(verdict(Decision::Keep, "kept", evidence)),
                 Ok(Said::Drop(reason, evidence)) => {
                     Some(verdict(Decision::Drop, &reason, evidence))
@@ -169,9 +172,12 @@ impl PluginLink {
 }
 
 fn decided(decision: FilterDecision) -> Said {
+    let has_evidence = decision.note.is_some() || decision.score.is_some();
+    let evidence = evidence(decision.note, decision.score);
     match decision.drop_reason {
+        None if has_evidence => Said::Noted(evidence),
         None => Said::Fine,
-        Some(reason) => Said::Drop(reason, evidence(decision.note, decision.score)),
+        Some(reason) => Said::Drop(reason, evidence),
     }
 }
 

@@ -180,10 +180,11 @@ impl Bound {
         let failures = said.answers.iter().filter(|answer| answer.is_err()).count() as u64;
         let count = run.plugins.failed(plugin.digest, failures);
         if failures > 0 {
-            let first = said.first_failure().unwrap_or_default();
             run.warn(format!(
-                "plugin {} {} failed on {failures} of {asked}: {first}",
-                plugin.name, plugin.version
+                "plugin {} {} failed on {failures} of {asked}: {}",
+                plugin.name,
+                plugin.version,
+                said.failures()
             ))?;
         }
         let is_too_much = said.gave_up || count >= u64::from(self.terms.max_failures);
@@ -193,8 +194,8 @@ impl Bound {
         if run.ports.plugins.standing(plugin.digest)? == PluginStanding::Excused {
             return Ok(said.answers);
         }
-        let first = said.first_failure().unwrap_or_default();
-        let reason = format!("it failed on {} records: {first}", self.terms.max_failures);
+        let (most, why) = (self.terms.max_failures, said.failures());
+        let reason = format!("it failed on {most} records: {why}");
         run.ports.plugins.quarantine(plugin.digest, &reason)?;
         Err(FlowError::Held(self.held(&reason)))
     }

@@ -1,5 +1,5 @@
-//! Plugins of each kind, by name: `form`, `mender`, `worth`, `words`, `both`, which is a filter and a scorer, and `judge`, a scorer that
-//! asks the model.
+//! Plugins of each kind, by name: `form`, `mender`, `worth`, `words`, `both`, which is a filter and a scorer, `judge`, a scorer that
+//! asks the model, and `gauge`, one that has it embed or score.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use autodidact_domain::plugin::{
 use autodidact_domain::ports::Plugins;
 use autodidact_domain::{
     Capability, Digest, GenerateRequest, Language, PluginCall, PluginKind, PluginName,
-    PluginRecord, PluginRun, PluginSummary, PortError, PortResult, Prompt, Sampling,
+    PluginRecord, PluginRun, PluginSummary, PortError, PortResult, Prompt, Sampling, ScoreRequest,
 };
 use serde_json::Value;
 
@@ -34,13 +34,14 @@ pub(crate) struct Standing {
 /// What the host says of records after too many failures.
 const NOT_ASKED: &str = "it was not asked any more";
 
-const PLUGINS: [(&str, &[PluginKind]); 6] = [
+const PLUGINS: [(&str, &[PluginKind]); 7] = [
     ("form", &[PluginKind::Filter]),
     ("mender", &[PluginKind::Validator]),
     ("worth", &[PluginKind::Scorer]),
     ("words", &[PluginKind::Template]),
     ("both", &[PluginKind::Filter, PluginKind::Scorer]),
     ("judge", &[PluginKind::Scorer]),
+    ("gauge", &[PluginKind::Scorer]),
 ];
 
 /// The first version has the digest of its name.
@@ -94,6 +95,7 @@ impl Plugins for Fake {
             kinds: kinds.to_vec(),
             capabilities: match name {
                 "judge" => asks.to_vec(),
+                "gauge" => vec![Capability::Embed, Capability::Score],
                 _ => Vec::new(),
             },
             granted: Default::default(),
@@ -159,7 +161,8 @@ impl Plugins for Fake {
         }
     }
 
-    /// Drops what mentions a violin, and fails on what mentions a quarry; after too many failures it is not asked.
+    /// Drops what mentions a violin, keeps what mentions a wall with a note, and fails on what mentions a quarry; after too many failures
+    /// it is not asked.
     fn filter(
         &self,
         call: &PluginCall<'_>,
@@ -176,10 +179,11 @@ impl Plugins for Fake {
                 return Err("trapped".to_string());
             }
             let has_violin = record.instruction.contains("violin");
+            let has_wall = record.instruction.contains("wall");
             Ok(FilterDecision {
                 drop_reason: has_violin.then(|| "violin".to_string()),
-                note: None,
-                score: None,
+                note: has_wall.then(|| "walls are welcome".to_string()),
+                score: has_wall.then_some(0.25),
             })
         };
         let answers = records.iter().map(decide).collect();
@@ -211,7 +215,7 @@ impl Plugins for Fake {
         Ok(PluginRun::of(records.iter().map(validate).collect()))
     }
 
-    /// Counts an instruction's words; of one that mentions a lantern it cannot tell. `judge` asks the model instead.
+    /// Counts an instruction's words; of one that mentions a lantern it cannot tell. `judge` and `gauge` ask the model instead.
     fn score(
         &self,
         call: &PluginCall<'_>,
@@ -219,6 +223,9 @@ impl Plugins for Fake {
     ) -> PortResult<PluginRun<PluginScore>> {
         if call.digest == Digest::of(b"judge") {
             return judge(call, records);
+        }
+        if call.digest == Digest::of(b"gauge") {
+            return gauge(call, records);
         }
         let score = |record: &PluginRecord<'_>| {
             let words = record.instruction.split_whitespace().count();
@@ -319,6 +326,42 @@ fn judge(
                     note: None,
                 })
             }
+            Err(ServiceError::Refused(text)) => Err(text),
+            Err(ServiceError::TooLong) => Err("waited too long".to_string()),
+            Err(ServiceError::Port(error)) => return Err(error),
+        });
+    }
+    Ok(PluginRun::of(answers))
+}
+
+/// Has each record's instruction embedded, or scored where its configuration says so; what the budget has no tokens for fails.
+fn gauge(
+    call: &PluginCall<'_>,
+    records: &[PluginRecord<'_>],
+) -> PortResult<PluginRun<PluginScore>> {
+    let services = call.services.as_ref().expect("it asks for something");
+    let within = Duration::from_secs(60);
+    let mut answers = Vec::new();
+    for record in records {
+        let text = record.instruction.to_string();
+        let said = match call.config["score"] == true {
+            false => services
+                .embed(vec![text], within)
+                .map(|vectors| f64::from(vectors[0][0])),
+            true => {
+                let asked = ScoreRequest {
+                    prompt: Prompt::Text("How likely?".to_string()),
+                    continuation: text,
+                };
+                let scored = services.score(vec![asked], within);
+                scored.map(|losses| losses[0].negative_log_likelihood)
+            }
+        };
+        answers.push(match said {
+            Ok(value) => Ok(PluginScore {
+                value: Some(value),
+                note: None,
+            }),
             Err(ServiceError::Refused(text)) => Err(text),
             Err(ServiceError::TooLong) => Err("waited too long".to_string()),
             Err(ServiceError::Port(error)) => return Err(error),

@@ -72,6 +72,41 @@ fn a_budget_is_not_passed_and_what_it_has_no_tokens_for_fails() {
 }
 
 #[test]
+fn embedding_and_scoring_are_counted_within_the_same_budget() {
+    for (config, capability) in [("{}", "embed"), ("{score: true}", "score")] {
+        let terms = format!("config: {config}, grant: [{capability}], allow_missing: true");
+        let terms = format!("name: gauge, {terms}, max_tokens: 200, max_failures: 1000");
+        let stages = JUDGED.replace("name: judge, TERMS", &terms);
+        let (world, state) = run("en", &stages);
+        assert_eq!(state, WorkflowState::Done);
+        let filtered = verdicts(&world, StageName::Filter);
+        let failed = filtered.iter().filter(|v| {
+            let note = v.verdict.evidence.note.as_deref().unwrap_or_default();
+            v.verdict.reason == "plugin_error" && note.starts_with("the budget of 200 tokens has ")
+        });
+        let failed = failed.count() as u64;
+        let state = world.state.lock().unwrap();
+        let plugins = state.reports[&name()].plugins.iter();
+        let uses = &plugins
+            .clone()
+            .find(|p| p.rule.name == "gauge")
+            .unwrap()
+            .uses;
+        let served = match capability {
+            "embed" => uses.embeddings,
+            _ => uses.scores,
+        };
+        assert!(served > 2 && failed > 2, "{uses:?}");
+        assert_eq!(
+            (uses.embeddings + uses.scores, uses.completions),
+            (served, 0)
+        );
+        assert_eq!(uses.refused, failed);
+        assert!((1..=200).contains(&uses.tokens), "{uses:?}");
+    }
+}
+
+#[test]
 fn what_nobody_granted_is_refused_when_a_workflow_is_submitted() {
     let refused = |terms: &str| {
         let world = world();

@@ -143,11 +143,76 @@ fn what_is_kept_although_a_plugin_failed_on_it_says_so() {
     let events = &world.state.lock().unwrap().events;
     let warned = events.iter().any(|event| match &event.body {
         EventBody::Warning { message } => {
-            message.starts_with("plugin both 0.1.0 failed on ") && message.ends_with(": trapped")
+            message.starts_with("plugin both 0.1.0 failed on ") && message.contains(": trapped")
         }
         _ => false,
     });
     assert!(warned);
+}
+
+#[test]
+fn a_record_that_a_filter_fails_on_stops_the_workflow_where_it_is_told_to() {
+    let world = world();
+    *world.script.lock().unwrap() = Some(quarries);
+    let (world, state) = run_in(
+        world,
+        "en",
+        &format!(
+            "{RECORDS}  filter: {{chain: [exact, plugin: {{name: both, kind: filter, on_error: stop}}]}}
+  respond: {{batch: 12}}"
+        ),
+    );
+    assert_eq!(state, WorkflowState::Failed);
+    let message = world.state.lock().unwrap().workflows[&name()]
+        .message
+        .clone();
+    assert!(
+        message.starts_with("plugin both 0.1.0 failed: trapped; `workflow resume plugged`"),
+        "{message}"
+    );
+    // Nothing of its batch is decided.
+    assert_eq!(verdicts(&world, StageName::Filter), []);
+}
+
+#[test]
+fn what_a_filter_notes_of_what_it_keeps_stays_with_its_name_and_configuration() {
+    let judged = |link: &str| {
+        let (world, state) = run(
+            "en",
+            &format!("{RECORDS}  filter: {{chain: [exact, {link}]}}\n  respond: {{batch: 12}}"),
+        );
+        assert_eq!(state, WorkflowState::Done);
+        let filtered = verdicts(&world, StageName::Filter);
+        let is_kept = |v: &&RecordedVerdict| v.verdict.decision == Decision::Keep;
+        let kept: Vec<_> = filtered.iter().filter(is_kept).cloned().collect();
+        let (walls, others): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|v| v.text.contains("wall"));
+        assert!(!walls.is_empty() && !others.is_empty());
+        (walls, others)
+    };
+    let (noted, others) = judged("plugin: {name: form, config: {a: 1}}");
+    for found in noted {
+        assert_eq!(found.verdict.reason, "kept");
+        let note = found.verdict.evidence.note.as_deref();
+        assert_eq!(note, Some("walls are welcome"));
+        assert_eq!(found.verdict.evidence.score, Some(0.25));
+        let rule = found.verdict.rule;
+        assert_eq!(
+            (rule.name.as_str(), rule.version.as_str()),
+            ("form", "0.1.0")
+        );
+        assert_eq!(rule.digest, Some(Digest::of(b"form")));
+        assert_eq!(rule.config_digest, Some(Digest::of(br#"{"a":1}"#)));
+    }
+    assert!(others.iter().all(|v| v.verdict.rule.name == "filter"));
+    // A mark says more than a note, whatever the numbers.
+    let (marked, _) = judged("plugin: {name: form}, plugin: {name: worth, config: {b: 2}}");
+    for found in marked {
+        assert!(found.verdict.evidence.score >= Some(3.0));
+        assert_eq!(found.verdict.rule.digest, Some(Digest::of(b"worth")));
+        let config = found.verdict.rule.config_digest;
+        assert_eq!(config, Some(Digest::of(br#"{"b":2}"#)));
+    }
 }
 
 #[test]

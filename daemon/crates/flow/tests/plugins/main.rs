@@ -29,6 +29,10 @@ fn say(_: &ModelRef, request: &GenerateRequest) -> Option<String> {
     let said = match &request.prompt {
         Prompt::Text(text) if text.starts_with("Please.") || text.starts_with("Kindly.") => {
             assert_eq!(request.sampling.stop, ["END"]);
+            // It was shown what people wrote, and what is wanted.
+            assert!(text.contains("Do thing number "), "{text}");
+            let is_of_quota = !text.starts_with("Kindly.") || text.ends_with("tasks of kind code");
+            assert!(is_of_quota, "{text}");
             match seed % 4 {
                 0 => format!("Dig the quarry {seed}."),
                 1 => format!("Sing song {seed}. | Paint wall {seed}."),

@@ -19,6 +19,8 @@ use super::{open_host, open_host_with, record, show, tight_limits};
 
 const LOG: u8 = 0;
 const GENERATE: u8 = 1;
+const EMBED: u8 = 2;
+const SCORE: u8 = 3;
 pub(crate) const DATA: u8 = 4;
 
 const LOG_IMPORT: &str =
@@ -189,6 +191,35 @@ fn a_plugin_uses_the_model_that_it_asks_for_where_it_is_granted() {
         shown(&run),
         ["error: there is no model outside of judging records"]
     );
+}
+
+#[test]
+fn each_way_to_use_the_model_is_granted_by_itself() {
+    let (_folder, host) = open_host();
+    let ways = [("embed", Capability::Embed), ("score", Capability::Score)];
+    for (name, own) in ways {
+        let imports = format!(
+            r#"(import "autodidact:plugin/model@0.1.0" "{name}" (func $ask (param i32 i32 i32)))"#
+        );
+        let before = format!("{}{TELL}", ASK.replace("$generate", "$ask"));
+        let asking = Plugin {
+            imports: &imports,
+            asks: &[GENERATE, EMBED, SCORE],
+            before: &before,
+            ..asking()
+        };
+        let digest = installed(&host, &asking);
+        for granted_one in [Capability::Generate, Capability::Embed, Capability::Score] {
+            let served = Arc::new(Served::default());
+            let run = ask(&host, digest, &granted(&[granted_one]), &served, "k").unwrap();
+            let (expected, refused) = match granted_one == own {
+                true => ("error: not here".to_string(), 0),
+                false => (format!("error: {name} is not granted to this plugin"), 1),
+            };
+            assert_eq!(shown(&run), [expected]);
+            assert_eq!(served.refused.load(Ordering::SeqCst), refused);
+        }
+    }
 }
 
 #[test]

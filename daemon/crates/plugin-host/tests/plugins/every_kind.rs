@@ -1,24 +1,41 @@
 //! Hostile functions of every kind: whatever a function of an interface does, each question has an answer or a reason.
 
-use autodidact_domain::plugin::{TemplateCompletion, TemplateRequest};
+use autodidact_domain::plugin::{TemplateCompletion, TemplateRequest, Validation};
 use autodidact_domain::ports::Plugins;
 use autodidact_domain::{Digest, FinishReason, Language, PluginCall, PluginKind};
-use autodidact_plugin_host::PluginHost;
+use autodidact_plugin_host::{Limits, PluginHost};
 use serde_json::Value;
 
-use super::{open_host, record};
+use super::{open_host, open_host_with, record, tight_limits};
 
-/// A core module that is of every kind. The functions of the kinds do as `body` says, which may use `$first`, the address of the first
-/// text or request. Memory: 1024 name, 1040 version, 1060 kinds, 2048 results, 4096 bytes that are no UTF-8.
+/// What the functions of a core module do beside answering.
+#[derive(Clone, Copy, Default)]
+struct Beside<'a> {
+    /// First in `cabi_realloc`, which gives memory.
+    on_realloc: &'a str,
+    /// In `check-config`, in the place of accepting all.
+    on_check: &'a str,
+    /// After each answer of a kind has been read.
+    on_post_return: &'a str,
+}
+
 fn module(body: &str) -> Vec<u8> {
+    module_with(Beside::default(), body)
+}
+
+/// A core module that is of every kind. The functions of the kinds do as `body` says. Memory: 1024 name, 1040 version, 1060 kinds,
+/// 2048 results, 4096 bytes that are no UTF-8.
+fn module_with(beside: Beside<'_>, body: &str) -> Vec<u8> {
     let text = r#"(module
   (memory (export "memory") 2)
+  (table $table 1 funcref)
   (data (i32.const 1024) "every")
   (data (i32.const 1040) "1.0.0")
   (data (i32.const 1060) "\00\01\02\03")
   (data (i32.const 4096) "\ff\fe\fd")
   (global $top (mut i32) (i32.const 65536))
   (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32) (local $at i32)
+    ON_REALLOC
     (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
     (global.set $top (i32.add (local.get $at) (local.get $size)))
     (block $enough
@@ -46,27 +63,32 @@ fn module(body: &str) -> Vec<u8> {
     (call $put (i32.const 2080) (i32.const 1024) (i32.const 0))
     (i32.const 2048))
   (func (export "autodidact:plugin/plugin@0.1.0#check-config") (param i32 i32) (result i32)
+    ON_CHECK
     (i32.store8 (i32.const 2048) (i32.const 0))
     (i32.const 2048))
   FUNCTIONS)"#;
-    let of_records = |kind: &str, function: &str| {
-        format!(
-            r#"(func (export "autodidact:plugin/{kind}@0.1.0#{function}") (param i32 i32 i32 i32 i32 i32) (result i32) {body})"#
-        )
-    };
-    let of_requests = |function: &str| {
-        format!(
-            r#"(func (export "autodidact:plugin/template@0.1.0#{function}") (param i32 i32 i32 i32) (result i32) {body})"#
-        )
-    };
     let functions = [
-        of_records("filter", "filter"),
-        of_records("validator", "validate"),
-        of_records("scorer", "score"),
-        of_requests("render"),
-        of_requests("parse"),
+        ("filter", "filter", 6),
+        ("validator", "validate", 6),
+        ("scorer", "score", 6),
+        ("template", "render", 4),
+        ("template", "parse", 4),
     ];
-    let text = text.replace("FUNCTIONS", &functions.join("\n"));
+    let functions = functions.map(|(kind, function, parameters)| {
+        let (export, i32s) = (
+            format!("autodidact:plugin/{kind}@0.1.0#{function}"),
+            "i32 ".repeat(parameters),
+        );
+        let after = match beside.on_post_return {
+            "" => String::new(),
+            on => format!(r#"(func (export "cabi_post_{export}") (param i32) {on})"#),
+        };
+        format!(r#"(func (export "{export}") (param {i32s}) (result i32) {body}) {after}"#)
+    });
+    let text = text
+        .replace("FUNCTIONS", &functions.join("\n"))
+        .replace("ON_REALLOC", beside.on_realloc)
+        .replace("ON_CHECK", beside.on_check);
     wat::parse_str(text).expect("the tests' own text is well formed")
 }
 
@@ -103,8 +125,12 @@ fn reasons(host: &PluginHost, digest: Digest) -> [String; 5] {
 }
 
 fn check(body: &str, expected: &str) {
+    check_with(Beside::default(), body, expected);
+}
+
+fn check_with(beside: Beside<'_>, body: &str, expected: &str) {
     let (_folder, host) = open_host();
-    let installed = host.install(&module(body), false).unwrap();
+    let installed = host.install(&module_with(beside, body), false).unwrap();
     assert_eq!(
         installed.kinds,
         PluginKind::ALL.map(|(kind, _)| kind),
@@ -130,6 +156,78 @@ fn a_loop_in_any_export_is_a_reason() {
 #[test]
 fn a_recursion_in_any_export_is_a_reason() {
     check("(call $recurse (i32.const 0))", "call stack exhausted");
+}
+
+/// Zeros, an answer of every kind to one question.
+const WELL: &str = "(call $list (i32.const 8192) (i32.const 1))";
+
+#[test]
+fn whatever_a_plugin_does_after_it_answered_is_a_reason() {
+    let after = |on_post_return| Beside {
+        on_post_return,
+        ..Beside::default()
+    };
+    check_with(after("unreachable"), WELL, "unreachable");
+    check_with(after("(drop (call $for_ever))"), WELL, "took longer than");
+    let recursion = "(drop (call $recurse (i32.const 0)))";
+    check_with(after(recursion), WELL, "call stack exhausted");
+}
+
+#[test]
+fn memory_that_is_none_is_a_reason() {
+    let (_folder, host) = open_host();
+    for (on_realloc, why) in [
+        ("unreachable", "unreachable"),
+        ("(return (call $for_ever))", "took longer than"),
+        ("(return (i32.const -1))", "realloc"),
+        ("(return (i32.const 0x7ffffff8))", "realloc"),
+    ] {
+        let beside = Beside {
+            on_realloc,
+            ..Beside::default()
+        };
+        let installed = host.install(&module_with(beside, WELL), false).unwrap();
+        for reason in reasons(&host, installed.digest) {
+            assert!(reason.contains(why), "{on_realloc}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn a_check_of_configurations_that_fails_refuses_them() {
+    let (_folder, host) = open_host();
+    for (on_check, why) in [
+        ("unreachable", "unreachable"),
+        ("(drop (call $for_ever))", "took longer than"),
+        (
+            "(drop (call $recurse (i32.const 0)))",
+            "call stack exhausted",
+        ),
+        ("(return (i32.const -1))", ""),
+    ] {
+        let beside = Beside {
+            on_check,
+            ..Beside::default()
+        };
+        let installed = host.install(&module_with(beside, WELL), false).unwrap();
+        let refused = host.check_config(installed.digest, &Value::Null);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(why), "{on_check}: {refused}");
+    }
+}
+
+#[test]
+fn what_is_grabbed_at_once_is_refused_like_what_is_grabbed_in_steps() {
+    for pages in ["1000", "60000", "-1"] {
+        let grab = format!("(drop (memory.grow (i32.const {pages}))) unreachable");
+        check(&grab, "wanted more than 8 MiB of memory");
+    }
+    for elements in ["300000", "-2"] {
+        let grab = format!(
+            "(drop (table.grow $table (ref.null func) (i32.const {elements}))) unreachable"
+        );
+        check(&grab, "wanted more than 200000 table elements");
+    }
 }
 
 #[test]
@@ -189,10 +287,61 @@ fn bytes_that_are_no_text_are_a_reason() {
     assert!(refused.contains("utf-8"), "{refused}");
 }
 
+/// Corrects every record with 40,000 bytes, and notes how many were asked about at once, a character of its code from 48 on.
+const LONG_CORRECTIONS: &str = r#"(local $count i32) (local $i i32) (local $at i32)
+  (local.set $count (i32.div_u (local.get 5) (i32.const 7)))
+  (i32.store8 (i32.const 3000) (i32.add (local.get $count) (i32.const 48)))
+  (memory.fill (i32.const 16384) (i32.const 97) (i32.const 40000))
+  (local.set $at (i32.const 8192))
+  (loop $next
+    (i32.store8 (local.get $at) (i32.const 1))
+    (call $put (i32.add (local.get $at) (i32.const 8)) (i32.const 16384) (i32.const 40000))
+    (i32.store8 (i32.add (local.get $at) (i32.const 16)) (i32.const 1))
+    (call $put (i32.add (local.get $at) (i32.const 20)) (i32.const 3000) (i32.const 1))
+    (local.set $at (i32.add (local.get $at) (i32.const 48)))
+    (br_if $next (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $count))))
+  (call $list (i32.const 8192) (local.get $count))"#;
+
+#[test]
+fn corrections_of_a_call_are_bounded_in_sum() {
+    let (_folder, host) = open_host();
+    let installed = host.install(&module(LONG_CORRECTIONS), false).unwrap();
+    let call = PluginCall::plain(installed.digest, &Value::Null);
+    let records = vec![record("one", "two"); 60];
+    let answers = host.validate(&call, &records).unwrap().answers;
+    assert_eq!(answers.len(), 60);
+    for answer in answers {
+        let Ok(Validation::Correct {
+            output,
+            note: Some(note),
+        }) = answer
+        else {
+            panic!("expected a correction, found {answer:?}");
+        };
+        assert_eq!(output.len(), 40_000);
+        // 60 and 30 at once gave more than 1 MiB.
+        assert_eq!(note.as_bytes(), [15 + 48]);
+    }
+    let (_folder, host) = open_host_with(Limits {
+        output_bytes: 20_000,
+        ..tight_limits()
+    });
+    let installed = host.install(&module(LONG_CORRECTIONS), false).unwrap();
+    let answers = host.validate(&call, &records[..2]).unwrap().answers;
+    assert_eq!(installed.digest, call.digest);
+    for answer in answers {
+        let reason = answer.unwrap_err();
+        assert!(reason.contains("gave back more than 19 KiB"), "{reason}");
+    }
+}
+
 #[test]
 fn memory_comes_back_after_whatever_it_did() {
     let (_folder, host) = open_host();
-    let grab = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+    // What is not written to is not the machine's memory.
+    let grab = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+        (memory.fill (i32.const 0) (i32.const 1) (i32.mul (memory.size) (i32.const 65536)))
+        unreachable";
     let installed = host.install(&module(grab), false).unwrap();
     let before = resident_bytes();
     for _ in 0..200 {

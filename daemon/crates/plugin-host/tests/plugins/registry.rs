@@ -208,6 +208,43 @@ fn compiled_code_is_used_again() {
 }
 
 #[test]
+fn a_version_that_is_refused_leaves_the_one_before_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = open(folder.path());
+    let old = host.install(&component("one", "1.0.0"), false).unwrap();
+    let newer = || Plugin {
+        name: "one",
+        version: "2.0.0",
+        ..Plugin::default()
+    };
+    let traps = Plugin {
+        describe: "unreachable",
+        ..newer()
+    };
+    let asks_more = Plugin {
+        imports: r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
+        ..newer()
+    };
+    let bad_schema = Plugin {
+        schema: "[]",
+        ..newer()
+    };
+    let of_next = newer().core_text().replace("@0.1.0", "@0.2.0");
+    for (refused, why) in [
+        (traps.core_module(), "unreachable"),
+        (asks_more.core_module(), "wasi_snapshot_preview1"),
+        (bad_schema.core_module(), "schema"),
+        (wat::parse_str(of_next).unwrap(), "@0.1.0"),
+    ] {
+        let told = host.install(&refused, false).unwrap_err().to_string();
+        assert!(told.contains(why), "{told}");
+        assert_eq!(host.get("one").unwrap(), old);
+        assert!(works(&host, old.digest));
+    }
+    assert_eq!(open(folder.path()).list().unwrap(), [old]);
+}
+
+#[test]
 fn a_damaged_component_is_told_and_mended_by_installing_again() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = component("one", "1.0.0");

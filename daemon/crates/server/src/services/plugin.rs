@@ -3,7 +3,8 @@
 use autodidact_domain::capability::GrantChange;
 use autodidact_domain::report::PluginReport;
 use autodidact_domain::{
-    Capability, EventBody, PluginName, PluginSummary, PluginUses, WorkflowSummary,
+    Capability, Digest, EventBody, PluginName, PluginSummary, PluginUses, PortError,
+    WorkflowSummary,
 };
 use autodidact_proto::v1;
 use autodidact_proto::v1::plugin_service_server::PluginService;
@@ -238,13 +239,21 @@ fn is_bound(workflow: &WorkflowSummary, name: &PluginName) -> bool {
     plugins.any(|plugin| plugin.name == *name)
 }
 
-/// Installs a component and grants it what it is to have.
+/// Installs a component and grants it what it is to have; tells the watchers also of one that is refused.
 fn install(
     context: &Context,
     bytes: &[u8],
     grant: &[Capability],
 ) -> Result<v1::InstallPluginResponse, Status> {
-    let installed = context.ports.plugins.install_granted(bytes, grant);
+    let ports = &context.ports;
+    let installed = ports.plugins.install_granted(bytes, grant);
+    if let Err(error @ (PortError::Invalid(_) | PortError::Exists { .. })) = &installed {
+        let refused = EventBody::FileRefused {
+            file: format!("component {}", Digest::of(bytes).short()),
+            message: error.to_string(),
+        };
+        ports.events.publish(None, refused).or_status()?;
+    }
     let (plugin, before) = installed.or_status()?;
     tell(context, &plugin.name, "installed")?;
     Ok(v1::InstallPluginResponse {

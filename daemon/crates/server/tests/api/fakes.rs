@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autodidact_domain::capability::GrantChange;
 use autodidact_domain::checkpoint::CheckpointMeta;
@@ -45,6 +45,9 @@ pub(crate) struct World {
     pub(crate) imports: AtomicU32,
     /// Generations that were cut off by their caller.
     pub(crate) interrupted: AtomicU32,
+    /// Components that are being compiled, and how often plugins were listed.
+    pub(crate) compiling: AtomicU32,
+    pub(crate) listings: AtomicU32,
 }
 
 #[derive(Default)]
@@ -718,7 +721,21 @@ impl ModelSource for World {
 }
 
 impl Plugins for World {
+    /// Refuses `broken`; `slow` is compiled until plugins are listed, or for ten seconds in vain.
     fn install(&self, component: &[u8], builtin: bool) -> PortResult<PluginSummary> {
+        if component == b"broken" {
+            return Err(PortError::Invalid("it traps".into()));
+        }
+        if component == b"slow" {
+            self.compiling.fetch_add(1, Ordering::SeqCst);
+            let started = Instant::now();
+            while self.listings.load(Ordering::SeqCst) == 0 {
+                if started.elapsed() > Duration::from_secs(10) {
+                    return Err(PortError::Unavailable("nobody else was served".into()));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let summary = PluginSummary {
             name: PluginName::new("form").unwrap(),
             version: "1.0.0".into(),
@@ -750,6 +767,7 @@ impl Plugins for World {
         Ok((summary, before))
     }
     fn list(&self) -> PortResult<Vec<PluginSummary>> {
+        self.listings.fetch_add(1, Ordering::SeqCst);
         Ok(self.plugins.lock().unwrap().values().cloned().collect())
     }
     fn get(&self, name: &str) -> PortResult<PluginSummary> {

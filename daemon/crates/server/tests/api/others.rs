@@ -1,9 +1,11 @@
 //! Models, checkpoints, plugins, and what the daemon tells of itself.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use autodidact_client::{ClientError, DownloadPart, v1};
 use autodidact_domain::ports::Events;
+use autodidact_domain::{Digest, EventBody};
 use autodidact_proto::CHUNK_BYTES;
 
 use crate::harness::{Daemon, eventually};
@@ -477,6 +479,45 @@ async fn plugins_are_installed_switched_and_told_of() {
         })
         .collect();
     assert_eq!(told, ["installed", "disabled", "enabled", "removed"]);
+}
+
+/// The runtime has one thread: what compiled on it would keep everybody else waiting.
+#[tokio::test]
+async fn others_are_served_while_a_component_is_compiled() {
+    let daemon = Daemon::start().await;
+    let install = daemon.client.install_plugin(b"slow".to_vec(), &[], "");
+    let list = async {
+        while daemon.world.compiling.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut plugins = daemon.client.plugins();
+        plugins.list(v1::ListPluginsRequest::default()).await
+    };
+    let (installed, listed) = tokio::join!(install, list);
+    assert_eq!(listed.unwrap().into_inner().plugins, []);
+    installed.unwrap();
+}
+
+#[tokio::test]
+async fn watchers_are_told_of_a_component_that_is_refused() {
+    let daemon = Daemon::start().await;
+    let refused = daemon
+        .client
+        .install_plugin(b"broken".to_vec(), &[], "")
+        .await;
+    assert!(refused.unwrap_err().to_string().contains("it traps"));
+    let told = daemon.world.after(0, None, 99).unwrap();
+    let [event] = &told[..] else {
+        panic!("{told:?}");
+    };
+    let digest = Digest::of(b"broken").short();
+    assert_eq!(
+        event.body,
+        EventBody::FileRefused {
+            file: format!("component {digest}"),
+            message: "it traps".to_string()
+        }
+    );
 }
 
 #[tokio::test]

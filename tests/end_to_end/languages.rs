@@ -105,8 +105,8 @@ fn build(project: &Path, environment: &[(String, String)]) -> Result<String> {
     Ok(component.display().to_string())
 }
 
-/// Has a project in Rust build into one folder with the others, so that the standard library is built once for all of them, where it has to be: in
-/// `AUTODIDACT_TEST_GUEST_TARGET`, where the tests' runs keep it, or beside them.
+/// Has a project in Rust build into one folder with the others, so that the standard library is built once for all of them, where it has
+/// to be: in `AUTODIDACT_TEST_GUEST_TARGET`, where the tests' runs keep it, or beside them.
 fn share_target(work: &Path, project: &Path) -> Result<()> {
     let kept = std::env::var_os("AUTODIDACT_TEST_GUEST_TARGET");
     let shared = kept.map_or_else(|| work.join("target"), Into::into);

@@ -85,9 +85,9 @@ pub enum EventBody {
         /// Its records.
         records: u64,
     },
-    /// A dropped file was refused, whole or in part.
+    /// A dropped file was refused, whole or in part, or a component that was handed over.
     FileRefused {
-        /// The file.
+        /// The file's name, or `component` with the beginning of its digest.
         file: String,
         /// Why.
         message: String,

@@ -410,7 +410,8 @@ pub fn python_for(test: &str) -> Option<String> {
     python
 }
 
-/// Compiles a plugin in C with the SDK's headers, by the ziglang of a Python; more arguments go to the compiler.
+/// Compiles a plugin in C with the SDK's headers, by the ziglang of a Python; more arguments go to the compiler. It
+/// leaves its cache beside the module.
 pub fn compile_c(python: &str, source: &Path, module: &Path, arguments: &[&str]) -> Result<()> {
     let status = Command::new(python)
         .args(["-m", "ziglang", "cc", "--target=wasm32-freestanding", "-O2"])
@@ -421,7 +422,7 @@ pub fn compile_c(python: &str, source: &Path, module: &Path, arguments: &[&str])
         .arg(source)
         .arg("-o")
         .arg(module)
-        .env("ZIG_GLOBAL_CACHE_DIR", source.with_extension("zig"))
+        .env("ZIG_GLOBAL_CACHE_DIR", module.with_extension("zig"))
         .status()
         .context("run the compiler")?;
     ensure!(status.success(), "{} is not compiled", source.display());

@@ -429,28 +429,21 @@ impl Chain {
 /// Keeps a record. Its evidence is the lowest mark that it was given, else what the first filter noted, and its rule whoever says so.
 /// That a link failed on it, and let it pass, is said before that.
 fn keep(stage: &str, asked: &[Asked], index: usize) -> Verdict {
-    let said = asked.iter().filter_map(|answers| match answers {
+    let mut said = asked.iter().filter_map(|answers| match answers {
         Asked::Model(verdicts) => verdicts[index].as_ref(),
         _ => None,
     });
-    let is_unchecked = |verdict: &&Verdict| verdict.reason == UNCHECKED;
-    if let Some(unchecked) = said.clone().find(is_unchecked) {
+    if let Some(unchecked) = said.clone().find(|verdict| verdict.reason == UNCHECKED) {
         return unchecked.clone();
     }
-    let is_mark = |verdict: &Verdict| verdict.reason != NOTED;
-    let mark = |verdict: &Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
-    let first = said.min_by(|a, b| {
-        let marks_first = is_mark(b).cmp(&is_mark(a));
-        marks_first.then_with(|| match is_mark(a) {
-            true => mark(a).total_cmp(&mark(b)),
-            false => std::cmp::Ordering::Equal,
-        })
-    });
+    let mark = |verdict: &&Verdict| verdict.evidence.score.unwrap_or(f64::INFINITY);
+    let marks = said.clone().filter(|verdict| verdict.reason != NOTED);
+    let lowest = marks.min_by(|a, b| mark(a).total_cmp(&mark(b)));
     let kept = Verdict::keep(stage);
-    match first {
-        Some(first) => Verdict {
-            rule: first.rule.clone(),
-            evidence: first.evidence.clone(),
+    match lowest.or_else(|| said.next()) {
+        Some(said) => Verdict {
+            rule: said.rule.clone(),
+            evidence: said.evidence.clone(),
             ..kept
         },
         None => kept,

@@ -465,6 +465,7 @@ fn texts_are_read_for_whoever_has_no_decoder() {
     let all = "(local.get $ends_len)";
     assert!(said("(i32.const 0) (i32.const 7)", all).ends_with("图𝄞!"));
     assert!(said("(i32.const 2) (i32.const 7)", all).ends_with('b'));
+    assert!(!said("(i32.const 9) (i32.const 1)", all).contains('图'));
     let none = said("(i32.const 0) (i32.const 0)", all);
     assert!(
         none.contains("text.utf16 cannot read what it was given: every text of none"),
